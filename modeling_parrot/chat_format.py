@@ -1,0 +1,110 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Chat templates of Parrot: from the markup that a language model's own template puts around its turns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """What stands around the turns of a conversation. `system_after` includes the first user turn's opening."""
+
+    system_before: str = "<|im_start|>system\n"
+    system_after: str = "<|im_end|>\n<|im_start|>user\n"
+    # What opens a conversation without a system message; the reference code's own default (its conv_qwen template).
+    default_opening: str = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    user_before: str = "<|im_start|>user\n"
+    user_after: str = "<|im_end|>\n"
+    assistant_header: str = "<|im_start|>assistant\n"
+    assistant_end: str = "<|im_end|>"
+    assistant_after: str = "\n"
+
+    @classmethod
+    def of_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatFormat":
+        """
+        Reads the markup off what the tokenizer's own chat template writes around a probe conversation.
+
+        Raises:
+            `ValueError`: if the template is not of turns with a header and an end, or if the answer's header differs
+                between a prompt and a conversation.
+        """
+
+        def render(roles: str, **kwargs: Any) -> str:
+            names = {"s": "system", "u": "user", "a": "assistant"}
+            messages = [{"role": names[role], "content": f"@{role}{index}@"} for index, role in enumerate(roles)]
+            return tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)
+
+        def split(text: str, *contents: str) -> list[str]:
+            pieces = []
+            for content in contents:
+                piece, found, text = text.partition(content)
+                if not found:
+                    raise ValueError(f"The tokenizer's chat template changes or drops the text of a turn: {text!r}.")
+                pieces.append(piece)
+            return [*pieces, text]
+
+        opening, _, answer_after_and_user, _, tail = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
+        user_after = split(render("u"), "@u0@")[1]
+        header = split(render("u", add_generation_prompt=True), "@u0@")[1].removeprefix(user_after)
+        system_before, system_after, _ = split(render("su"), "@s0@", "@u1@")
+        assistant_end = tail.rstrip()
+        chat_format = cls(
+            system_before=system_before,
+            system_after=system_after,
+            default_opening=opening,
+            user_before=answer_after_and_user.removeprefix(tail),
+            user_after=user_after,
+            assistant_header=header,
+            assistant_end=assistant_end,
+            assistant_after=tail[len(assistant_end) :],
+        )
+        written = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
+        expected = [opening, user_after + header, tail + chat_format.user_before, user_after + header, tail]
+        if written != expected or not header or not assistant_end:
+            raise ValueError(f"The tokenizer's chat template writes {written}, which are not turns like {expected}.")
+        return chat_format
+
+    def template(self, image_token: str = "<image>") -> str:
+        """
+        A Jinja template of these turns: text, images (each followed by a newline, as in the reference code), and
+        `{% generation %}` marks around what an answer's loss is taken on, which is the reference code's label mask.
+        """
+        turn = (
+            "{%- if message.content is string -%}{{ message.content }}{%- else -%}{%- for part in message.content -%}"
+            f"{{%- if part.type == 'image' -%}}{{{{ {image_token + chr(10)!r} }}}}"
+            "{%- elif part.type == 'text' -%}{{ part.text }}"
+            "{%- else -%}{{ raise_exception('Parrot reads text and images, not ' ~ part.type) }}{%- endif -%}"
+            "{%- endfor -%}{%- endif -%}"
+        )
+        return (
+            "{%- set state = namespace(opened=false) -%}{%- for message in messages -%}"
+            "{%- if message.role == 'system' and loop.first -%}"
+            f"{{{{ {self.system_before!r} }}}}{turn}{{{{ {self.system_after!r} }}}}{{%- set state.opened = true -%}}"
+            "{%- elif message.role == 'user' -%}"
+            f"{{%- if loop.first -%}}{{{{ {self.default_opening!r} }}}}"
+            f"{{%- elif not state.opened -%}}{{{{ {self.user_before!r} }}}}{{%- endif -%}}"
+            f"{{%- set state.opened = false -%}}{turn}{{{{ {self.user_after!r} }}}}"
+            "{%- elif message.role == 'assistant' and not loop.first and not state.opened -%}"
+            f"{{%- set answer -%}}{turn}{{%- endset -%}}{{{{ {self.assistant_header!r} }}}}"
+            # A newline at an answer's start would merge with the header's into one token, and the header go unseen.
+            f"{{%- generation -%}}{{{{ answer.lstrip('\\n') ~ {self.assistant_end!r} }}}}"
+            f"{{%- if not loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}{{%- endgeneration -%}}"
+            f"{{%- if loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}"
+            "{%- else -%}{{ raise_exception('A conversation is an optional system message, then user and assistant "
+            "turns, a user first; got ' ~ message.role) }}{%- endif -%}{%- endfor -%}"
+            f"{{%- if add_generation_prompt -%}}{{{{ {self.assistant_header!r} }}}}{{%- endif -%}}"
+        )

@@ -1,0 +1,385 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parrot: LLaVA whose visual tokens pass language experts, chosen by what the image sees in the prompt's words.
+
+    pixel_values -> vision_tower -> multi_modal_projector -> H   (images, tokens, C)       eq. 1
+    input_ids    -> embed_tokens                          -> T   (batch, length, C)
+        per image:  context = softmax(H[CLS] T^T / sqrt(C)) T    over the words that guide   eq. 2
+                    P = softmax(router(context))                                             eq. 3
+                    G = residual_scale * H + moe_scale * sum_e P[e] expert_e(H)              eq. 4, 5
+    G in place of the <image> tokens -> language_model -> lm_head
+
+Shapes: N images, B samples, L text length, K tokens of an image, C hidden size, E experts, I expert size.
+Equations: "Parrot: Multilingual Visual Instruction Tuning", arXiv 2406.02539.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import Cache, GenerationConfig, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaModelOutputWithPast
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple, torch_compilable_check
+
+from .configuration_parrot import ParrotConfig
+
+
+@dataclass
+class ParrotImageOutput(BaseModelOutputWithPooling):
+    """
+    Image features after the experts. That they have this class tells them from the tower's own, which the experts have
+    yet to see; slicing for chunked prefill and expanding for beams keep it.
+
+    Args:
+        pooler_output (`list[torch.Tensor]`): G of eq. 5, one tensor of shape (K, C) per image.
+        router_logits (`torch.Tensor` of shape (N, E), *optional*): the router's output, before the softmax of eq. 3.
+    """
+
+    router_logits: torch.Tensor | None = None
+
+
+@dataclass
+class ParrotModelOutputWithPast(LlavaModelOutputWithPast):
+    """`LlavaModelOutputWithPast` and `router_logits` of shape (N, E), one row per image."""
+
+    router_logits: torch.Tensor | None = None
+
+
+@dataclass
+class ParrotCausalLMOutputWithPast(LlavaCausalLMOutputWithPast):
+    """`LlavaCausalLMOutputWithPast` and `router_logits` of shape (N, E), one row per image."""
+
+    router_logits: torch.Tensor | None = None
+
+
+class ParrotExperts(nn.Module):
+    """The weighted sum of eq. 4 over SwiGLU experts without biases, as in the reference code."""
+
+    def __init__(self, config: ParrotConfig) -> None:
+        super().__init__()
+        hidden_size, intermediate_size = config.text_config.hidden_size, config.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(config.num_experts, 2 * intermediate_size, hidden_size))
+        self.down_proj = nn.Parameter(torch.empty(config.num_experts, hidden_size, intermediate_size))
+
+    def expert(self, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
+        gate, up = F.linear(hidden_states, self.gate_up_proj[index]).chunk(2, dim=-1)
+        return F.linear(F.silu(gate) * up, self.down_proj[index])
+
+    def forward(
+        self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape (N, K, C)): projected features.
+            routing_weights (`torch.Tensor` of shape (N, E)): weight of each expert for each image.
+            selected (`torch.BoolTensor` of shape (N, E), *optional*): the experts to run for each image; all if None.
+
+        Returns:
+            `torch.Tensor` of shape (N, K, C).
+        """
+        output = torch.zeros_like(hidden_states)
+        routing_weights = routing_weights.to(hidden_states.dtype)[..., None, None]  # (N, E, 1, 1)
+        for index in range(self.gate_up_proj.shape[0]):
+            if selected is None:
+                output = output + routing_weights[:, index] * self.expert(index, hidden_states)
+            else:
+                images = selected[:, index].nonzero().squeeze(-1)
+                weighted = routing_weights[images, index] * self.expert(index, hidden_states[images])
+                output = output.index_add(0, images, weighted)
+        return output
+
+
+class ParrotMoE(nn.Module):
+    """Eq. 2 to 5: from what an image sees in the words that guide it to its language-specific tokens."""
+
+    def __init__(self, config: ParrotConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.router = nn.Linear(config.text_config.hidden_size, config.num_experts, bias=False)
+        self.experts = ParrotExperts(config)
+
+    def forward(
+        self, image_features: torch.Tensor, text_embeds: torch.Tensor, guidance_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            image_features (`torch.Tensor` of shape (N, K, C)): projected features H.
+            text_embeds (`torch.Tensor` of shape (N, L, C)): word embeddings of each image's sample.
+            guidance_mask (`torch.BoolTensor` of shape (N, L)): which of them guide.
+
+        Returns:
+            the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
+        """
+        query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
+        scores = torch.einsum("nc,nlc->nl", query, text_embeds) * query.shape[-1] ** -0.5
+        scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
+        # Masked once more after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
+        attention = scores.softmax(dim=-1) * guidance_mask
+        context = torch.einsum("nl,nlc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
+
+        router_logits = self.router(context)  # (N, E)
+        routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
+        selected = None
+        if self.config.num_experts_per_tok < self.config.num_experts:
+            top = routing_weights.topk(self.config.num_experts_per_tok, dim=-1).indices
+            selected = torch.zeros_like(routing_weights, dtype=torch.bool).scatter(1, top, True)
+            routing_weights = routing_weights * selected
+            routing_weights = routing_weights / routing_weights.sum(dim=-1, keepdim=True)
+        expert_output = self.experts(image_features, routing_weights, selected)
+        return self.config.residual_scale * image_features + self.config.moe_scale * expert_output, router_logits
+
+
+class ParrotPreTrainedModel(LlavaPreTrainedModel):
+    config: ParrotConfig
+    _no_split_modules = ["ParrotMoE"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ParrotExperts):
+            std = getattr(self.config.text_config, "initializer_range", 0.02)
+            init.normal_(module.gate_up_proj, mean=0.0, std=std)
+            init.zeros_(module.down_proj)  # new experts add nothing: stage 2 begins where stage 1 ended
+
+
+class ParrotModel(ParrotPreTrainedModel, LlavaModel):
+    """Parrot's vision tower, projector, language experts and language model, without a head."""
+
+    def __init__(self, config: ParrotConfig) -> None:
+        super().__init__(config)
+        self.moe = ParrotMoE(config)
+        self.post_init()
+
+    def _token_mask(
+        self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor
+    ) -> torch.BoolTensor:
+        """Where a token stands, (B, L); found by its embedding if there are no ids."""
+        if input_ids is not None:
+            return input_ids == token_id
+        token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
+        return (inputs_embeds == self.get_input_embeddings()(token)).all(dim=-1)
+
+    def get_guidance_mask(
+        self,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.BoolTensor:
+        """
+        The text tokens that guide the experts: all but padding, image placeholders and answers. A turn begins at each
+        occurrence of the assistant header's first token; one that begins with the whole header is an answer from the
+        header's end to the next turn. This is the reference code's `labels == -100` without labels, which neither
+        generation nor TRL's trainers give to the backbone.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape (B, L), *optional*): token ids; if None, `inputs_embeds` tells.
+            inputs_embeds (`torch.Tensor` of shape (B, L, C)): word embeddings.
+            attention_mask (`torch.Tensor` of shape (B, at least L), *optional*): 0 at padding. The mask of a prepared
+                static cache (4D or a dict) says nothing of padding and is not read.
+
+        Returns:
+            `torch.BoolTensor` of shape (B, L).
+        """
+        length = inputs_embeds.shape[1]
+        guides = ~self._token_mask(self.config.image_token_id, input_ids, inputs_embeds)
+        if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+            guides = guides & attention_mask[:, -length:].to(guides.device, torch.bool)
+        if self.config.assistant_header_ids is None:
+            return guides
+
+        header = [self._token_mask(token, input_ids, inputs_embeds) for token in self.config.assistant_header_ids]
+        is_answer = header[0]
+        for offset, mask in enumerate(header[1:], start=1):
+            is_answer = is_answer & mask.roll(-offset, dims=1)  # one that wraps around has no answer after it
+        position = torch.arange(length, device=guides.device)
+        turn_start = torch.where(header[0], position, -1).cummax(dim=1).values  # (B, L), -1 before the first turn
+        in_answer = is_answer.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
+        return guides & ~(in_answer & (position - turn_start >= len(header)))
+
+    def condition_image_features(
+        self,
+        image_outputs: BaseModelOutputWithPooling,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+    ) -> ParrotImageOutput:
+        """
+        Passes projected image features through the language experts, guided by the text around them (eq. 2 to 5).
+
+        Args:
+            image_outputs (`BaseModelOutputWithPooling`): of `get_image_features`. A `ParrotImageOutput` is returned as
+                it is.
+            input_ids (`torch.LongTensor` of shape (B, L), *optional*): the whole prompt, or None.
+            inputs_embeds (`torch.Tensor` of shape (B, L, C)): its word embeddings.
+            attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 at padding.
+
+        Raises:
+            `ValueError`: if the placeholders of a sample are no whole number of images, or all of them are not as many
+                as the images.
+        """
+        if isinstance(image_outputs, ParrotImageOutput):
+            return image_outputs
+        features = image_outputs.pooler_output
+        if not self.config.use_experts:
+            return ParrotImageOutput(pooler_output=list(features))
+        features = torch.stack(tuple(features)).to(inputs_embeds.device, inputs_embeds.dtype)  # (N, K, C)
+        num_images, num_tokens, _ = features.shape
+        placeholders = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds).sum(dim=1)  # (B,)
+        torch_compilable_check(
+            (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
+            lambda: (
+                f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were "
+                f"given, and the samples hold {placeholders.tolist()} image tokens. Pass as many images as the text has "
+                "marks, in the order of the marks, and do not truncate within an image."
+            ),
+        )
+        image_index = torch.arange(num_images, device=features.device)
+        sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
+        guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask)
+        features, router_logits = self.moe(features, inputs_embeds[sample], guidance_mask[sample])
+        return ParrotImageOutput(pooler_output=list(features), router_logits=router_logits)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        output_router_logits: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | ParrotModelOutputWithPast:
+        """
+        As `LlavaModel.forward`, with the images passed through the experts.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of their
+                placeholders.
+            mm_encoder_outputs (`dict`, *optional*): images encoded before, instead: `{"image": ...}` with the output of
+                `get_image_features` or of `condition_image_features`.
+            output_router_logits (`bool`, *optional*, defaults to `False`): whether to return the router's logits.
+
+        Raises:
+            `ValueError`: if images and placeholders do not match, or images are given twice.
+        """
+        if pixel_values is not None and mm_encoder_outputs is not None:
+            raise ValueError("Pass either pixel_values or mm_encoder_outputs, not both.")
+        image_outputs = (mm_encoder_outputs or {}).get("image")
+        if pixel_values is not None:
+            image_outputs = self.get_image_features(pixel_values, return_dict=True)
+        if image_outputs is not None:
+            text_embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+            image_outputs = self.condition_image_features(image_outputs, input_ids, text_embeds, attention_mask)
+            mm_encoder_outputs = {"image": image_outputs}
+
+        outputs = super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **(kwargs | {"return_dict": True}),
+        )
+        router_logits = image_outputs.router_logits if output_router_logits and image_outputs is not None else None
+        return ParrotModelOutputWithPast(**outputs, router_logits=router_logits)
+
+
+class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalGeneration):
+    """Parrot with a language modeling head: it generates."""
+
+    def __init__(self, config: ParrotConfig) -> None:
+        ParrotPreTrainedModel.__init__(self, config)
+        self.model = ParrotModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        output_router_logits: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | ParrotCausalLMOutputWithPast:
+        """
+        As `LlavaForConditionalGeneration.forward`; images, `output_router_logits` and errors as in `ParrotModel.forward`.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_encoder_outputs=mm_encoder_outputs,
+            output_router_logits=output_router_logits,
+            **kwargs,
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.lm_head.out_features, **kwargs)
+        return ParrotCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            router_logits=outputs.router_logits,
+        )
+
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self,
+        inputs_tensor: torch.Tensor,
+        model_kwargs: dict[str, Any],
+        model_input_name: str | None,
+        generation_config: GenerationConfig,
+    ) -> dict[str, Any]:
+        # generate() encodes images before the prefill, which may be chunked: here alone is the whole prompt at hand.
+        model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
+            inputs_tensor, model_kwargs, model_input_name, generation_config
+        )
+        image_outputs = model_kwargs["mm_encoder_outputs"].get("image")
+        if image_outputs is not None:
+            input_ids = inputs_tensor if model_input_name == "input_ids" else None
+            embeds = inputs_tensor if input_ids is None else self.get_input_embeddings()(input_ids)
+            conditioned = self.model.condition_image_features(
+                image_outputs, input_ids, embeds, model_kwargs.get("attention_mask")
+            )
+            model_kwargs["mm_encoder_outputs"] = model_kwargs["mm_encoder_outputs"] | {"image": conditioned}
+        return model_kwargs
+
+
+ParrotModel.register_for_auto_class("AutoModel")
+ParrotForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
+
+__all__ = ["ParrotForConditionalGeneration", "ParrotModel", "ParrotPreTrainedModel"]

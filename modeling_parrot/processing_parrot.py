@@ -1,0 +1,94 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
+
+from typing import Any
+
+from transformers import BatchFeature, LlavaProcessor
+from transformers.image_utils import is_pil_image, load_image
+
+
+class ParrotProcessor(LlavaProcessor):
+    """
+    Turns images and text with `<image>` marks into the inputs of [`ParrotForConditionalGeneration`]. Images may be
+    given flat, in the order of the marks, or nested, one list per text. EXIF rotation is applied. Of PIL images,
+    transparency is laid over white and 16-bit grey scaled to 8 bits; paths and URLs are loaded as transformers does,
+    whose conversion drops the alpha channel and clips.
+    """
+
+    def __call__(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
+    ) -> BatchFeature:
+        """
+        As `LlavaProcessor.__call__`.
+
+        Raises:
+            `ValueError`: if an image cannot be read or is empty, if the marks of a sample and its images differ in
+                number, or if truncation would cut an image.
+        """
+        if images is not None:
+            images = _load_images(images, "images")
+            if text is not None:
+                self._check_counts(images, [text] if isinstance(text, str) else text)
+        return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
+
+    def _check_counts(self, images: Any, text: list[str]) -> None:
+        marks = [sample.count(self.image_token) if isinstance(sample, str) else 0 for sample in text]
+        if not isinstance(images, (list, tuple)):
+            images = [images]
+        if any(isinstance(image, (list, tuple)) for image in images):
+            if len(images) != len(text):
+                raise ValueError(f"{len(images)} lists of images were given for {len(text)} texts: give one per text.")
+            for index, (number, group) in enumerate(zip(marks, images)):
+                given = len(group) if isinstance(group, (list, tuple)) else 1
+                if number != given:
+                    raise ValueError(f"Sample {index} has {number} {self.image_token} marks and {given} images.")
+        elif sum(marks) != len(images):
+            raise ValueError(
+                f"The samples have {marks} {self.image_token} marks, and {len(images)} images were given."
+            )
+
+
+def _load_images(images: Any, place: str) -> Any:
+    """Images in RGB, the right way up; `place` names them in errors. Arrays and tensors are left to transformers."""
+    if isinstance(images, (list, tuple)):
+        return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
+    if not (isinstance(images, str) or is_pil_image(images)):
+        return images
+    try:
+        image = images if isinstance(images, str) else _flatten(images)
+        return load_image(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        name = getattr(images, "filename", "") or repr(images)[:200]
+        raise ValueError(f"{place} ({name}) cannot be read: {error}. Repair it or leave its row out.") from error
+
+
+def _flatten(image: Any) -> Any:
+    """A PIL image in a mode whose conversion to RGB loses nothing that a person would see."""
+    if 0 in image.size:
+        raise ValueError(f"it is empty, its size is {image.size}")
+    if image.mode.startswith("I"):  # PIL clips 16-bit grey at 255 instead of scaling it
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = image.copy()  # keeps the EXIF data
+        white.paste((255, 255, 255, 255), (0, 0, *image.size))
+        white.alpha_composite(image)
+        return white
+    return image
+
+
+ParrotProcessor.register_for_auto_class()
+
+__all__ = ["ParrotProcessor"]
