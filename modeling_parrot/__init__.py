@@ -11,3 +11,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Parrot for transformers.
+
+What the Hub gets is what the registered classes import, not this file. Here the classes are registered with the Auto
+classes, so that a checkpoint opened beside this package uses it and asks nobody to trust remote code.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+
+from .configuration_parrot import ParrotConfig
+from .modeling_parrot import ParrotForConditionalGeneration, ParrotModel
+from .processing_parrot import ParrotProcessor
+
+
+AutoConfig.register("parrot", ParrotConfig)
+AutoModel.register(ParrotConfig, ParrotForConditionalGeneration)
+AutoModelForImageTextToText.register(ParrotConfig, ParrotForConditionalGeneration)
+AutoProcessor.register(ParrotConfig, ParrotProcessor)
+
+__all__ = ["ParrotConfig", "ParrotForConditionalGeneration", "ParrotModel", "ParrotProcessor"]

@@ -95,8 +95,14 @@ class ParrotConfig(LlavaConfig):
             raise ValueError("assistant_header_ids is empty: give the header's token ids, or None if there is none.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As `LlavaConfig.to_dict`, with all of the `auto_map` (saving writes only the key of the saved class)."""
-        return super().to_dict() | {"auto_map": dict(AUTO_MAP)}
+        """
+        As `LlavaConfig.to_dict`, with all of the `auto_map` (saving writes only the key of the saved class), and
+        without the paths that the parts came from.
+        """
+        output = super().to_dict() | {"auto_map": dict(AUTO_MAP)}
+        for part in ("vision_config", "text_config"):
+            output[part].pop("_name_or_path", None)
+        return output
 
 
 ParrotConfig.register_for_auto_class()

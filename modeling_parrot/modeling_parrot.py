@@ -129,7 +129,7 @@ class ParrotMoE(nn.Module):
         query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
         scores = torch.einsum("nc,nlc->nl", query, text_embeds) * query.shape[-1] ** -0.5
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
-        # Masked once more after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
+        # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
         attention = scores.softmax(dim=-1) * guidance_mask
         context = torch.einsum("nl,nlc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
 
@@ -146,6 +146,8 @@ class ParrotMoE(nn.Module):
 
 
 class ParrotPreTrainedModel(LlavaPreTrainedModel):
+    """Base of the models: how experts begin, and that their block stays on one device."""
+
     config: ParrotConfig
     _no_split_modules = ["ParrotMoE"]
 
@@ -245,8 +247,8 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
             lambda: (
                 f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were "
-                f"given, and the samples hold {placeholders.tolist()} image tokens. Pass as many images as the text has "
-                "marks, in the order of the marks, and do not truncate within an image."
+                f"given, and the samples hold {placeholders.tolist()} image tokens. Pass as many images as the text "
+                "has marks, in the order of the marks, and do not truncate within an image."
             ),
         )
         image_index = torch.arange(num_images, device=features.device)
@@ -272,10 +274,10 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         As `LlavaModel.forward`, with the images passed through the experts.
 
         Args:
-            pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of their
-                placeholders.
-            mm_encoder_outputs (`dict`, *optional*): images encoded before, instead: `{"image": ...}` with the output of
-                `get_image_features` or of `condition_image_features`.
+            pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of
+                their placeholders.
+            mm_encoder_outputs (`dict`, *optional*): images encoded before, instead: `{"image": ...}` with the output
+                of `get_image_features` or of `condition_image_features`.
             output_router_logits (`bool`, *optional*, defaults to `False`): whether to return the router's logits.
 
         Raises:
@@ -329,7 +331,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotCausalLMOutputWithPast:
         """
-        As `LlavaForConditionalGeneration.forward`; images, `output_router_logits` and errors as in `ParrotModel.forward`.
+        As `LlavaForConditionalGeneration.forward`; images, `output_router_logits` and errors as in `ParrotModel`.
         """
         outputs = self.model(
             input_ids=input_ids,

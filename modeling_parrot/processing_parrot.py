@@ -50,7 +50,7 @@ class ParrotProcessor(LlavaProcessor):
         if any(isinstance(image, (list, tuple)) for image in images):
             if len(images) != len(text):
                 raise ValueError(f"{len(images)} lists of images were given for {len(text)} texts: give one per text.")
-            for index, (number, group) in enumerate(zip(marks, images)):
+            for index, (number, group) in enumerate(zip(marks, images, strict=True)):
                 given = len(group) if isinstance(group, (list, tuple)) else 1
                 if number != given:
                     raise ValueError(f"Sample {index} has {number} {self.image_token} marks and {given} images.")

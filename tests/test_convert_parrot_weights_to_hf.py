@@ -1,0 +1,303 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The converted model gives the numbers that the reference implementation gave (tests/parity, recorded from it)."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from modeling_parrot.convert_parrot_weights_to_hf import convert
+from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration, ParrotMoE
+from modeling_parrot.processing_parrot import ParrotProcessor
+from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, tiny_config
+
+
+CHECKPOINT = PARITY / "parrot-tiny"
+TOWER = PARITY / "openai" / "clip-vit-tiny-patch14-28"
+MODEL_CASES = sorted(path.stem for path in (PARITY / "cases").glob("[ab]_*.json"))
+BLOCK_CASES = sorted(path.stem for path in (PARITY / "cases").glob("h_*.json"))
+
+
+def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    folder = PARITY / "cases"
+    return json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors")
+
+
+def expand(rows: torch.Tensor, image_rows: torch.Tensor, value: int) -> torch.Tensor:
+    """Each position of an image (-200 in the reference's ids) becomes one position a visual token."""
+    copies = torch.where(image_rows == -200, NUM_IMAGE_TOKENS, 1)
+    return torch.stack(
+        [
+            row.masked_fill(ids == -200, value).repeat_interleave(n)
+            for row, ids, n in zip(rows, image_rows, copies, strict=True)
+        ]
+    )
+
+
+def edit_config(checkpoint: Path, **changes: object) -> None:
+    file = checkpoint / "config.json"
+    config = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("converted")
+    convert(CHECKPOINT, TOWER, output)
+    return output
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(CHECKPOINT, tmp_path / "checkpoint"))
+
+
+@pytest.mark.parametrize("case", MODEL_CASES)
+def test_logits_router_and_loss_equal_the_reference(case: str, converted: Path) -> None:
+    info, tensors = load_case(case)
+    model = ParrotForConditionalGeneration.from_pretrained(converted)
+    model.config.residual_scale = info["overrides"]["moe_weight"]
+    ids = tensors["input_ids"]
+    inputs = {"input_ids": expand(ids, ids, IMAGE_TOKEN), "pixel_values": tensors["pixel_values"]}
+    mask = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
+    if "attention_mask" in tensors:
+        inputs["attention_mask"] = mask = expand(tensors["attention_mask"], ids, 1).bool()
+        inputs["labels"] = expand(tensors["labels"], ids, -100)
+
+    outputs = model(**inputs, output_router_logits=True)
+
+    torch.testing.assert_close(outputs.logits[mask], tensors["logits"][mask], atol=5e-5, rtol=0)
+    torch.testing.assert_close(outputs.router_logits.softmax(-1), tensors["router_probs"], atol=2e-6, rtol=0)
+    torch.testing.assert_close(outputs.image_hidden_states, tensors["moe_out"].flatten(0, 1), atol=5e-5, rtol=0)
+    if "loss" in tensors:
+        torch.testing.assert_close(outputs.loss[None], tensors["loss"], atol=1e-5, rtol=0)
+        outputs.loss.backward()
+        gradients = {
+            "mm_projector.0": model.model.multi_modal_projector.linear_1,
+            "moe_model.gate": model.model.moe.router,
+        }
+        for name, module in gradients.items():
+            torch.testing.assert_close(module.weight.grad, tensors[f"grad.model.{name}.weight"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", BLOCK_CASES)
+def test_expert_block_equals_the_reference_with_its_gradients(case: str) -> None:
+    info, tensors = load_case(case)
+    reference = info["config"]
+    config = tiny_config(
+        text_config={"hidden_size": reference["moe_hidden_size"]},
+        num_experts=reference["num_experts"],
+        moe_intermediate_size=reference["moe_intermediate_size"],
+        residual_scale=reference["moe_weight"] if reference["use_moe_residual"] else 0.0,
+    )
+    weights = {name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")}
+    experts = [
+        {part: weights[f"experts.{index}.{part}_proj.weight"] for part in ("gate", "up", "down")}
+        for index in range(config.num_experts)
+    ]
+    block = ParrotMoE(config)
+    block.load_state_dict(
+        {
+            "router.weight": weights["gate.weight"],
+            "experts.gate_up_proj": torch.stack([torch.cat([expert["gate"], expert["up"]]) for expert in experts]),
+            "experts.down_proj": torch.stack([expert["down"] for expert in experts]),
+        }
+    )
+    text = tensors["input_embeds"][None].requires_grad_()
+    image = tensors["image_features"][None].requires_grad_()
+
+    output, router_logits = block(image, text, torch.ones(text.shape[:2], dtype=torch.bool))
+    (output[0] * tensors["cotangent"]).sum().backward()
+
+    torch.testing.assert_close(output[0], tensors["output"], atol=2e-6, rtol=1e-6)
+    torch.testing.assert_close(router_logits.softmax(-1), tensors["router_probs"], atol=2e-6, rtol=0)
+    torch.testing.assert_close(image.grad[0], tensors["grad.image_features"], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(text.grad[0], tensors["grad.input_embeds"], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(block.router.weight.grad, tensors["grad.gate.weight"], atol=2e-5, rtol=1e-5)
+    gate = tensors["grad.experts.0.gate_proj.weight"]
+    torch.testing.assert_close(block.experts.gate_up_proj.grad[0, : gate.shape[0]], gate, atol=2e-5, rtol=1e-5)
+
+
+def test_processor_makes_the_prompt_and_pixels_that_the_reference_made(converted: Path) -> None:
+    info, tensors = load_case("a_single_image_w1.0")
+    processor = ParrotProcessor.from_pretrained(converted)
+    image = Image.fromarray(tensors["image_uint8_0"].numpy())
+    content = [{"type": "image", "image": image}, {"type": "text", "text": info["query"].removeprefix("<image>\n")}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert inputs["input_ids"].tolist() == expand(tensors["input_ids"], tensors["input_ids"], IMAGE_TOKEN).tolist()
+    torch.testing.assert_close(inputs["pixel_values"], tensors["pixel_values"], atol=1e-5, rtol=0)
+
+
+def test_assistant_mask_equals_the_reference_labels(converted: Path) -> None:
+    info, tensors = load_case("b_batch2_labels_w1.0")
+    processor = ParrotProcessor.from_pretrained(converted)
+    conversations = []
+    for index, sample in enumerate(info["samples"]):
+        question, answer = (turn["value"] for turn in sample["conversations"])
+        image = Image.fromarray(tensors[f"image_uint8_{index}"].numpy())
+        text = question.replace("<image>", "").strip()  # the reference moves the image to the front
+        user = [{"type": "image", "image": image}, {"type": "text", "text": text}]
+        conversations.append([{"role": "user", "content": user}, {"role": "assistant", "content": answer}])
+    inputs = processor.apply_chat_template(
+        conversations,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        return_assistant_tokens_mask=True,
+        processor_kwargs={"padding": True, "padding_side": "right"},
+    )
+    labels = inputs["input_ids"].masked_fill(inputs["assistant_masks"] == 0, -100)
+    expected = expand(tensors["labels"], tensors["input_ids"], -100)
+    length = expected.shape[1]  # ours is one longer: the newline after the last answer
+    assert labels[:, :length].tolist() == expected.tolist()
+    assert (labels[:, length:] == -100).all()
+
+
+@pytest.mark.parametrize("kind", ["bin", "sharded_safetensors", "sharded_bin"])
+def test_every_file_format_gives_the_same_tensors(
+    kind: str, checkpoint: Path, converted: Path, tmp_path: Path
+) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    names = sorted(
+        tensors, key=lambda name: zlib.crc32(name.encode())
+    )  # experts of one stack fall into different shards
+    parts = [names[i::3] for i in range(3)] if kind.startswith("sharded") else [names]
+    for index, part in enumerate(parts):
+        shard = {name: tensors[name] for name in part}
+        if kind == "sharded_safetensors":
+            save_file(shard, checkpoint / f"model-{index:05}-of-00003.safetensors")
+        else:
+            torch.save(shard, checkpoint / f"pytorch_model-{index:05}.bin")
+    convert(checkpoint, TOWER, tmp_path / "output")
+    result, expected = load_file(tmp_path / "output/model.safetensors"), load_file(converted / "model.safetensors")
+    assert result.keys() == expected.keys()
+    assert all(torch.equal(result[name], expected[name]) for name in expected)
+
+
+def test_stage_1_checkpoint_converts_with_its_experts_off(checkpoint: Path, tmp_path: Path) -> None:
+    edit_config(checkpoint, use_moe=False)
+    convert(checkpoint, TOWER, tmp_path / "output")
+    model = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output")
+    _, tensors = load_case("a_single_image_w1.0")
+    ids = expand(tensors["input_ids"], tensors["input_ids"], IMAGE_TOKEN)
+    outputs = model(input_ids=ids, pixel_values=tensors["pixel_values"], output_router_logits=True)
+    assert outputs.router_logits is None
+    torch.testing.assert_close(outputs.image_hidden_states, tensors["projected_features"][0], atol=5e-5, rtol=0)
+    assert model.model.moe.experts.down_proj.abs().sum() > 0
+
+
+def test_without_residual_and_without_moe_weight(checkpoint: Path, tmp_path: Path) -> None:
+    edit_config(checkpoint, use_moe_residual=False)
+    convert(checkpoint, TOWER, tmp_path / "none")
+    assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "none").config.residual_scale == 0.0
+    edit_config(checkpoint, use_moe_residual=True, moe_weight=None)
+    convert(checkpoint, TOWER, tmp_path / "default")
+    assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "default").config.residual_scale == 1.0
+
+
+def test_tied_head_tower_from_its_folder_and_a_small_vocabulary(checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    del tensors["lm_head.weight"]
+    tensors = {name: value for name, value in tensors.items() if "vision_tower" not in name}
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:483].clone()
+    tensors["model.moe_model.moe_top_k.gate.weight"] = tensors["model.moe_model.gate.weight"].clone()
+    save_file(tensors, checkpoint / "model.safetensors")
+    edit_config(checkpoint, tie_word_embeddings=True, vocab_size=483)
+    convert(checkpoint, TOWER, tmp_path / "output")
+    model, info = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert model.lm_head.weight.shape[0] == 484
+    tower = load_file(TOWER / "model.safetensors")["vision_model.embeddings.class_embedding"]
+    assert torch.equal(model.model.vision_tower.embeddings.class_embedding, tower)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'; only 'mlp2x_gelu'"),
+        ({"model_type": "llava_llama"}, "model_type is 'llava_llama'"),
+        ({"mm_vision_select_feature": "patch"}, "mm_vision_select_feature"),
+        ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'"),
+        ({"num_experts": 5}, "router.weight has shape"),
+        ({"num_hidden_layers": 3}, "missing .*layers.2"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(changes: dict, message: str, checkpoint: Path, tmp_path: Path) -> None:
+    edit_config(checkpoint, **changes)
+    with pytest.raises(ValueError, match=message):
+        convert(checkpoint, TOWER, tmp_path / "output")
+
+
+def test_an_unknown_tensor_and_an_existing_output_are_errors(
+    checkpoint: Path, tmp_path: Path, converted: Path
+) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    save_file(tensors | {"model.mystery.weight": torch.zeros(1)}, checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match=r"not in the table of names: model\.mystery\.weight"):
+        convert(checkpoint, TOWER, tmp_path / "output")
+    with pytest.raises(ValueError, match="already holds weights"):
+        convert(CHECKPOINT, TOWER, converted)
+
+
+MEMORY_SCRIPT = """
+import re, sys
+from pathlib import Path
+from modeling_parrot.convert_parrot_weights_to_hf import convert
+
+def memory(key):
+    return int(re.search(key + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present size
+before = memory("VmRSS")
+convert(*map(Path, sys.argv[1:]))
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak from Linux's /proc")
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_memory_stays_below_twice_the_largest_shard(suffix: str, checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    shard_size = 200 * 2**20
+    rows = shard_size // (4 * 64)  # a large vocabulary stands for a large model: one shard each for its two matrices
+    shards = [{"model.embed_tokens.weight": torch.rand(rows, 64)}, {"lm_head.weight": torch.rand(rows, 64)}]
+    shards.append({name: value for name, value in tensors.items() if not any(name in shard for shard in shards)})
+    for index, shard in enumerate(shards):
+        if suffix == "bin":
+            torch.save(shard, checkpoint / f"pytorch_model-{index}.bin")
+        else:
+            save_file(shard, checkpoint / f"model-{index}.safetensors")
+    edit_config(checkpoint, vocab_size=rows)
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(checkpoint), str(TOWER), str(tmp_path / "output")]
+    peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    print(peak / shard_size)
+    assert peak < 1.6 * shard_size
