@@ -168,6 +168,30 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         self.moe = ParrotMoE(config)
         self.post_init()
 
+    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """
+        Projected features H of eq. 1: tower and projector, without text. As in `LlavaModel`; a SigLIP 2 for any
+        resolution is given the image in the patches that it reads.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape (N, 3, height, width)): images.
+
+        Returns:
+            an output whose `pooler_output` has one tensor of shape (K, C) per image.
+        """
+        vision_config = self.config.vision_config
+        if vision_config.model_type == "siglip2_vision_model":
+            size = vision_config.patch_size
+            patches = pixel_values.unflatten(3, (-1, size)).unflatten(
+                2, (-1, size)
+            )  # (N, 3, rows, size, columns, size)
+            rows, columns = patches.shape[2], patches.shape[4]
+            pixel_values = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (N, patches, size * size * 3)
+            kwargs["pixel_attention_mask"] = torch.ones_like(pixel_values[..., 0], dtype=torch.long)
+            shapes = torch.tensor([rows, columns], device=pixel_values.device)
+            kwargs["spatial_shapes"] = shapes.expand(len(pixel_values), 2)
+        return super().get_image_features(pixel_values, **kwargs)
+
     def _token_mask(
         self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor
     ) -> torch.BoolTensor:

@@ -1,0 +1,209 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Composing a Parrot from parts: every kind of tower, language model and chat template, tiny and real."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPConfig,
+    Dinov2Config,
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlavaImageProcessorPil,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    Siglip2VisionConfig,
+    SiglipConfig,
+)
+from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.tiny import PARITY
+from trainer.compose import ComposeArguments, compose, load_vision_tower
+
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+TEXT = SIZES | {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 490, "pad_token_id": 480}
+SIDE = {"vision_config": SIZES | {"image_size": 28, "patch_size": 14}, "text_config": SIZES | {"vocab_size": 50}}
+TOWERS = {
+    "clip": CLIPConfig(**SIDE),
+    "siglip": SiglipConfig(**SIDE),
+    "siglip2": Siglip2VisionConfig(**SIZES, patch_size=14, num_patches=4),
+    "dinov2": Dinov2Config(**{key: value for key, value in SIZES.items() if "inter" not in key}, image_size=28),
+}
+LANGUAGE_MODELS = {
+    "qwen2": Qwen2Config(**TEXT),
+    "qwen3": Qwen3Config(**TEXT, tie_word_embeddings=True),
+    "llama": LlamaConfig(**TEXT),
+    "gemma3": Gemma3TextConfig(**TEXT, bos_token_id=480),
+}
+LLAMA_3 = (
+    "{{ '<|begin_of_text|>' }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + message.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+GEMMA = (
+    "{{ '<bos>' }}{% if messages[0].role == 'system' %}{% set first = messages[0].content + '\n\n' %}"
+    "{% set loop_messages = messages[1:] %}{% else %}{% set first = '' %}{% set loop_messages = messages %}{% endif %}"
+    "{% for message in loop_messages %}{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + "
+    "'\n' + (first if loop.first else '') + message.content + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+VICUNA = "{% for m in messages %}{{ m.role.upper() + ': ' + m.content + ' ' }}{% endfor %}ASSISTANT:"
+TEMPLATES = {
+    "llama3": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
+    "gemma": (GEMMA, ["<bos>", "<start_of_turn>", "<end_of_turn>"], "<end_of_turn>"),
+    "vicuna": (VICUNA, [], "<|im_end|>"),
+    "none": (None, [], "<|im_end|>"),
+}
+CHAT = [
+    {"role": "user", "content": "What is it?"},
+    {"role": "assistant", "content": "是一只猫。"},
+    {"role": "user", "content": "Точно?"},
+    {"role": "assistant", "content": "\nHayır."},
+]
+
+
+def save_tower(name: str, folder: Path) -> str:
+    torch.manual_seed(0)
+    AutoModel.from_config(TOWERS[name]).save_pretrained(folder / name)
+    LlavaImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder / name)
+    return str(folder / name)
+
+
+def save_language_model(
+    config: PreTrainedConfig, folder: Path, template: str | None = "", tokens: list[str] | None = None
+) -> str:
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(PARITY / "parrot-tiny", config=Qwen2Config())
+    if template != "":
+        tokenizer.chat_template = template
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens or []}, replace_extra_special_tokens=False)
+    tokenizer.save_pretrained(folder / "lm")
+    model = AutoModelForCausalLM.from_config(config)
+    model.generation_config.eos_token_id = 480
+    model.save_pretrained(folder / "lm")
+    return str(folder / "lm")
+
+
+def composed(tower: str, language_model: str, output: Path, **kwargs: int) -> tuple:
+    arguments = ComposeArguments(tower, language_model, str(output), **kwargs)
+    model, processor = compose(arguments)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    return (
+        ParrotForConditionalGeneration.from_pretrained(output).eval(),
+        ParrotProcessor.from_pretrained(output),
+    )
+
+
+@pytest.mark.parametrize(("tower", "language_model"), zip(TOWERS, LANGUAGE_MODELS, strict=True))
+def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_model: str, tmp_path: Path) -> None:
+    tower_folder = save_tower(tower, tmp_path)
+    lm_folder = save_language_model(LANGUAGE_MODELS[language_model], tmp_path)
+    model, processor = composed(tower_folder, lm_folder, tmp_path / "parrot")
+
+    has_cls = tower in ("clip", "dinov2")
+    assert model.config.image_seq_length == 4 + has_cls
+    assert model.config.image_query == ("cls" if has_cls else "mean")
+    original = AutoModelForCausalLM.from_pretrained(lm_folder).eval()
+    ids = torch.arange(3, 30)[None]
+    torch.testing.assert_close(model(ids).logits, original(ids).logits, rtol=0, atol=0)
+    own_tower, _ = load_vision_tower(tower_folder, None)
+    for name, value in own_tower.state_dict().items():
+        assert torch.equal(value, model.model.vision_tower.state_dict()[name]), name
+    assert model.model.moe.experts.down_proj.abs().sum() == 0
+
+    content = [{"type": "image", "image": Image.new("RGB", (40, 30), "red")}, {"type": "text", "text": "Что это?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert (inputs["input_ids"] == model.config.image_token_id).sum() == model.config.image_seq_length
+    assert model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
+    words = model.get_input_embeddings()(torch.arange(400))
+    features = model.get_image_features(inputs["pixel_values"].float(), return_dict=True).pooler_output[0]
+    assert 0.2 < features.std() / words.std() < 5
+
+
+@pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
+@pytest.mark.parametrize("image_size", [14, 56])
+def test_another_image_size_has_interpolated_positions(tower: str, image_size: int, tmp_path: Path) -> None:
+    folder = save_tower(tower, tmp_path)
+    own, _ = load_vision_tower(folder, None)
+    resized, size = load_vision_tower(folder, image_size)
+    assert size == image_size
+    pixels = torch.randn(1, 3, image_size, image_size)
+    extra = {} if tower == "dinov2" else {"interpolate_pos_encoding": True}
+    torch.testing.assert_close(resized(pixels).last_hidden_state, own(pixels, **extra).last_hidden_state)
+
+
+def test_siglip2_sees_the_patches_that_its_own_processor_would_cut(tmp_path: Path) -> None:
+    model, _ = composed(
+        save_tower("siglip2", tmp_path), save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path), tmp_path / "parrot"
+    )
+    pixels = torch.randn(2, 3, 28, 42)
+    patches = torch.stack([torch.tensor(convert_image_to_patches(p.numpy(), 14)) for p in pixels])
+    expected = model.model.vision_tower(
+        patches, torch.ones(2, 6, dtype=torch.long), torch.tensor([[2, 3]] * 2), output_hidden_states=True
+    ).hidden_states[-2]
+    actual = torch.stack(model.get_image_features(pixels, return_dict=True).pooler_output)
+    torch.testing.assert_close(actual, model.model.multi_modal_projector(expected))
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path) -> None:
+    template, tokens, end = TEMPLATES[kind]
+    lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path, template, tokens)
+    model, processor = composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
+    own = AutoTokenizer.from_pretrained(lm_folder)
+    if kind in ("llama3", "gemma"):
+        chat = CHAT[:3]
+        for messages in (chat, [{"role": "system", "content": "Be brief."}, *chat]):
+            expected = own.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            assert processor.apply_chat_template(messages, add_generation_prompt=True) == expected
+    assert processor.tokenizer.eos_token == end
+    assert model.generation_config.eos_token_id == [processor.tokenizer.eos_token_id, 480]
+
+    inputs = processor.apply_chat_template(
+        CHAT, tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids, answers = inputs["input_ids"], inputs["assistant_masks"].bool()
+    labelled = processor.tokenizer.decode(ids[answers], skip_special_tokens=True).replace("\n", "")
+    assert labelled == "是一只猫。Hayır."
+    guides = model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))
+    assert not (guides & answers).any()
+    guiding = processor.tokenizer.decode(ids[guides])
+    assert "What is it?" in guiding
+    assert "Точно?" in guiding
+
+
+def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
+    tower = save_tower("clip", tmp_path)
+    with pytest.raises(ValueError, match=r"image_size=30 is no multiple of .*patch size 14"):
+        load_vision_tower(tower, 30)
+    capped = save_language_model(Gemma2Config(**TEXT, final_logit_softcapping=0.1), tmp_path)
+    with pytest.raises(ValueError, match="does more to its logits than a linear head"):
+        compose(ComposeArguments(tower, capped, str(tmp_path / "parrot")))

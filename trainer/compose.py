@@ -1,0 +1,271 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+Composes a Parrot from a vision tower and a language model, ready for stage 1 of training:
+
+    python -m trainer.compose --vision_tower openai/clip-vit-large-patch14-336 \
+        --language_model Qwen/Qwen2-7B-Instruct --output parrot-base
+
+The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows;
+each is a Hub id or a folder. Their weights are copied, `<image>` is added to the vocabulary, the chat template is
+rebuilt from the language model's own (ChatML where it has none), and projector and experts are new: the experts add
+nothing until they are trained. It runs on a CPU, in the memory of its parts.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jinja2 import TemplateError
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    HfArgumentParser,
+    LlavaImageProcessorPil,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
+from modeling_parrot.chat_format import ChatFormat
+
+
+@dataclass
+class ComposeArguments:
+    """Arguments of `python -m trainer.compose`."""
+
+    vision_tower: str = field(metadata={"help": "Hub id or folder of a CLIP, SigLIP, SigLIP 2 or DINOv2."})
+    language_model: str = field(metadata={"help": "Hub id or folder of a decoder language model."})
+    output: str = field(metadata={"help": "Folder to write the composed Parrot to."})
+    image_size: int | None = field(
+        default=None,
+        metadata={"help": "Side of the square image in pixels, if not the tower's own; positions are interpolated."},
+    )
+    vision_feature_layer: int = field(default=-2, metadata={"help": "Hidden state of the tower that is projected."})
+    num_experts: int = field(default=6, metadata={"help": "Number of experts."})
+    moe_intermediate_size: int | None = field(
+        default=None, metadata={"help": "Inner size of an expert; the language model's hidden size if not given."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
+
+
+def load_vision_tower(name: str, image_size: int | None) -> tuple[PreTrainedModel, int]:
+    """
+    A tower, without its text side, for square images.
+
+    Args:
+        name: Hub id or folder.
+        image_size: side in pixels; the tower's own if None. Tables of positions that the tower does not interpolate
+            itself are interpolated here, once.
+
+    Returns:
+        the tower and the image size.
+
+    Raises:
+        `ValueError`: if the size is no whole number of patches.
+    """
+    model = AutoModel.from_pretrained(name, dtype=torch.float32)
+    tower = getattr(model, "vision_model", model)
+    config = tower.config
+    # SigLIP 2 for any resolution has no image size, but positions for a square number of patches.
+    own_size = getattr(config, "image_size", None) or int(config.num_patches**0.5) * config.patch_size
+    image_size = image_size or own_size
+    if image_size % config.patch_size:
+        raise ValueError(f"image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}.")
+    positions = getattr(tower.embeddings, "position_embedding", None)
+    if image_size != own_size and hasattr(config, "image_size") and isinstance(positions, torch.nn.Embedding):
+        prefix = positions.num_embeddings - (own_size // config.patch_size) ** 2
+        shape = (1, prefix + (image_size // config.patch_size) ** 2, config.hidden_size)
+        resized = tower.embeddings.interpolate_pos_encoding(torch.empty(shape), image_size, image_size)
+        state = tower.state_dict() | {"embeddings.position_embedding.weight": resized[0].detach()}
+        config.image_size = image_size
+        tower = AutoModel.from_config(config)
+        tower.load_state_dict(state)
+    return tower, image_size
+
+
+def assistant_header_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> list[int]:
+    """
+    The ids of the assistant header.
+
+    Raises:
+        `ValueError`: if they cannot tell where an answer begins and ends: the first is ordinary text, or the last
+            merges with an answer.
+    """
+    header = tokenizer.encode(chat_format.assistant_header, add_special_tokens=False)
+    if header[0] not in tokenizer.added_tokens_decoder:
+        raise ValueError(f"the assistant header {chat_format.assistant_header!r} does not begin with a special token")
+    before = tokenizer.encode(chat_format.user_after, add_special_tokens=False)
+    for answer in ("A", "yes", "1", "是", "نعم", "да", "şu"):
+        text = chat_format.user_after + chat_format.assistant_header + answer
+        if tokenizer.encode(text, add_special_tokens=False)[: len(before + header)] != before + header:
+            raise ValueError(
+                f"the assistant header {chat_format.assistant_header!r} merges with the answer {answer!r}"
+            )
+    return header
+
+
+def prepare_tokenizer(name: str) -> tuple[PreTrainedTokenizerBase, ChatFormat, list[int]]:
+    """
+    The language model's tokenizer with `<image>`, an end-of-turn token as eos, a pad token and left padding.
+
+    Returns:
+        the tokenizer, the format of its chats and the ids of the assistant header.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    chat_format = None
+    if tokenizer.chat_template:
+        try:
+            chat_format = ChatFormat.of_tokenizer(tokenizer)
+            header = assistant_header_ids(tokenizer, chat_format)
+        except (ValueError, TemplateError) as error:
+            chat_format = None
+            print(f"The chat template of {name} cannot be used ({error}).")
+    tokens = ["<image>"] if chat_format else ["<image>", "<|im_start|>", "<|im_end|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
+    if chat_format is None:
+        print("Chats are written in ChatML.")
+        added = tokenizer.encode("")  # a <bos> that the tokenizer puts before text it must find in the template
+        bos = tokenizer.bos_token if tokenizer.bos_token_id in added else ""
+        default = ChatFormat()
+        chat_format = ChatFormat(
+            system_before=bos + default.system_before, default_opening=bos + default.default_opening
+        )
+        header = assistant_header_ids(tokenizer, chat_format)
+    if chat_format.assistant_end in tokenizer.get_added_vocab():
+        tokenizer.eos_token = chat_format.assistant_end
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, chat_format, header
+
+
+def assemble(
+    config: ParrotConfig, tower: PreTrainedModel, language_model: PreTrainedModel
+) -> ParrotForConditionalGeneration:
+    """
+    A Parrot of these very modules, with a new projector and new experts, in the language model's dtype.
+
+    Raises:
+        `ValueError`: if the language model is not a decoder with a plain linear head.
+    """
+    with torch.device("meta"):
+        model = ParrotForConditionalGeneration(config)
+    decoder, head = language_model.base_model, language_model.get_output_embeddings()
+    if type(decoder) is not type(model.model.language_model) or head is None or head.bias is not None:
+        raise ValueError(
+            f"{type(language_model).__name__} is not a decoder with a linear head without bias, which Parrot needs: "
+            "name a text-only language model."
+        )
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        expected = language_model(ids).logits
+    model.model.vision_tower = tower.to(language_model.dtype)
+    model.model.language_model = decoder
+    model.lm_head = head
+    for name in ("multi_modal_projector", "moe"):
+        module = type(getattr(model.model, name))(config)
+        module.apply(model._init_weights)
+        setattr(model.model, name, module.to(language_model.dtype))
+    model.eval()
+    with torch.no_grad():
+        difference = (model(ids).logits - expected).abs().max().item()
+    if difference > 0:  # logits that are scaled or capped after the head
+        raise ValueError(
+            f"{type(language_model).__name__} does more to its logits than a linear head does: in Parrot they differ "
+            f"by up to {difference:.2g}. Name another language model."
+        )
+    return model
+
+
+@torch.no_grad()
+def fit_projector(model: ParrotForConditionalGeneration, image_size: int) -> None:
+    """
+    Looks at the tokens of a picture of noise: sets the number of image tokens, whether a [CLS] is among them, and the
+    projector's scale such that its tokens begin as large as the words' embeddings, which spares stage 1 many steps.
+    """
+    pixel_values = torch.randn(1, 3, image_size, image_size).to(model.dtype)
+    features = model.get_image_features(pixel_values, return_dict=True).pooler_output[0]  # (K, C)
+    patches = (image_size // model.config.vision_config.patch_size) ** 2
+    model.config.image_seq_length = len(features)
+    model.config.image_query = "cls" if len(features) > patches else "mean"
+    words = model.get_input_embeddings()(torch.arange(min(1000, model.config.text_config.vocab_size)))
+    model.model.multi_modal_projector.linear_2.weight *= words.float().std() / features.float().std()
+
+
+def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, ParrotProcessor]:
+    """
+    Composes the model and its processor; `main` saves them.
+
+    Raises:
+        `ValueError`: if the parts cannot be a Parrot.
+    """
+    set_seed(args.seed)
+    tower, image_size = load_vision_tower(args.vision_tower, args.image_size)
+    tokenizer, chat_format, header = prepare_tokenizer(args.language_model)
+    language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
+    config = ParrotConfig(
+        vision_config=tower.config,
+        text_config=language_model.config,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=args.vision_feature_layer,
+        num_experts=args.num_experts,
+        moe_intermediate_size=args.moe_intermediate_size or language_model.config.hidden_size,
+        assistant_header_ids=header,
+        dtype=language_model.dtype,
+    )
+    model = assemble(config, tower, language_model)
+    if len(tokenizer) > config.text_config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer))
+    fit_projector(model, image_size)
+    model.generation_config = language_model.generation_config
+    own_eos = model.generation_config.eos_token_id
+    own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)
+    model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *own_eos]))
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+    preprocessing, _ = LlavaImageProcessorPil.get_image_processor_dict(args.vision_tower)
+    image_processor = LlavaImageProcessorPil(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        do_pad=True,
+        **{key: preprocessing[key] for key in ("image_mean", "image_std", "resample") if key in preprocessing},
+    )
+    processor = ParrotProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=tower.config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=config.image_seq_length - (image_size // tower.config.patch_size) ** 2,
+        chat_template=chat_format.template(),
+    )
+    return model, processor
+
+
+def main() -> None:
+    """The command line."""
+    parser = HfArgumentParser(ComposeArguments, description=__doc__)
+    (args,) = parser.parse_args_into_dataclasses()
+    model, processor = compose(args)
+    model.save_pretrained(args.output)
+    processor.save_pretrained(args.output)
+    config = model.config
+    print(
+        f"{args.output}: {model.num_parameters():,} parameters, {config.image_seq_length} tokens an image, "
+        f"image query {config.image_query!r}, {config.num_experts} experts, {len(processor.tokenizer):,} words."
+    )
+
+
+if __name__ == "__main__":
+    main()
