@@ -100,6 +100,8 @@ class ParrotConfig(LlavaConfig):
         without the paths that the parts came from.
         """
         output = super().to_dict() | {"auto_map": dict(AUTO_MAP)}
+        if self.architectures == ["ParrotModel"]:  # saved without its head: AutoModel must not invent one
+            output["auto_map"]["AutoModel"] = "modeling_parrot.ParrotModel"
         for part in ("vision_config", "text_config"):
             output[part].pop("_name_or_path", None)
         return output

@@ -291,6 +291,7 @@ def convert(checkpoint: Path, vision_tower: Path, output: Path) -> None:
     generation_file = checkpoint / "generation_config.json"
     generation = json.loads(generation_file.read_text()) if generation_file.exists() else {}
     generation.pop("model_type", None)  # a stray key of the reference's
+    generation["suppress_tokens"] = [config.image_token_id]
     GenerationConfig(**generation).save_pretrained(output)
 
 

@@ -244,6 +244,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         input_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
+        past_length: int = 0,
     ) -> ParrotImageOutput:
         """
         Passes projected image features through the language experts, guided by the text around them (eq. 2 to 5).
@@ -254,6 +255,8 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             input_ids (`torch.LongTensor` of shape (B, L), *optional*): the whole prompt, or None.
             inputs_embeds (`torch.Tensor` of shape (B, L, C)): its word embeddings.
             attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 at padding.
+            past_length (`int`, *optional*, defaults to 0): how much of the prompt is in the cache. The images are
+                those after it; its words guide.
 
         Raises:
             `ValueError`: if the placeholders of a sample are no whole number of images, or all of them are not as many
@@ -266,13 +269,15 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             return ParrotImageOutput(pooler_output=list(features))
         features = torch.stack(tuple(features)).to(inputs_embeds.device, inputs_embeds.dtype)  # (N, K, C)
         num_images, num_tokens, _ = features.shape
-        placeholders = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds).sum(dim=1)  # (B,)
+        placeholders = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds)
+        placeholders = placeholders[:, past_length:].sum(dim=1)  # (B,)
         torch_compilable_check(
             (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
             lambda: (
                 f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were "
-                f"given, and the samples hold {placeholders.tolist()} image tokens. Pass as many images as the text "
-                "has marks, in the order of the marks, and do not truncate within an image."
+                f"given, and the samples hold {placeholders.tolist()} image tokens after the {past_length} cached "
+                "tokens. Pass as many images as the text has marks, in the order of the marks and without those that "
+                "are in the cache, and do not truncate within an image."
             ),
         )
         image_index = torch.arange(num_images, device=features.device)
@@ -398,8 +403,13 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         if image_outputs is not None:
             input_ids = inputs_tensor if model_input_name == "input_ids" else None
             embeds = inputs_tensor if input_ids is None else self.get_input_embeddings()(input_ids)
+            cache = model_kwargs.get("past_key_values")
             conditioned = self.model.condition_image_features(
-                image_outputs, input_ids, embeds, model_kwargs.get("attention_mask")
+                image_outputs,
+                input_ids,
+                embeds,
+                model_kwargs.get("attention_mask"),
+                past_length=0 if cache is None else cache.get_seq_length(),
             )
             model_kwargs["mm_encoder_outputs"] = model_kwargs["mm_encoder_outputs"] | {"image": conditioned}
         return model_kwargs

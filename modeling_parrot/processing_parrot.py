@@ -43,6 +43,16 @@ class ParrotProcessor(LlavaProcessor):
                 self._check_counts(images, [text] if isinstance(text, str) else text)
         return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
 
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> list[str]:
+        """
+        As `LlavaProcessor.save_pretrained`, without what the last call set: the tokenizer would save the truncation
+        and padding of a training run as defaults, and the loaded processor cut every prompt in silence.
+        """
+        if self.tokenizer.is_fast:
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
+        return super().save_pretrained(save_directory, **kwargs)
+
     def _check_counts(self, images: Any, text: list[str]) -> None:
         marks = [sample.count(self.image_token) if isinstance(sample, str) else 0 for sample in text]
         if not isinstance(images, (list, tuple)):

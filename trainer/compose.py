@@ -234,6 +234,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)
     model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *own_eos]))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.suppress_tokens = [config.image_token_id]  # nor may prompt look-up propose it
 
     preprocessing, _ = LlavaImageProcessorPil.get_image_processor_dict(args.vision_tower)
     image_processor = LlavaImageProcessorPil(

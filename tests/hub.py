@@ -1,0 +1,349 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+A Hub on 127.0.0.1 for tests: as much of the Hugging Face Hub's HTTP API as the real client needs to push and to load.
+
+    with LoopbackHub() as hub:
+        run_python("...; model.push_to_hub('org/name')", hub.environment(home), tmp_path)
+        assert "config.json" in hub.files("org/name")
+        assert "GET /org/name/resolve/main/config.json" in hub.requests
+
+Model and dataset repositories live in memory, each commit as all of its files. There are no branches but `main`, no
+pull requests and no Xet; what is not here is answered with 501 and the request's name.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOKEN = "hf_test"
+USER = "tester"
+LFS_SUFFIXES = (".arrow", ".bin", ".jpg", ".parquet", ".png", ".safetensors")
+# The Hub, too, begins each repository with this file.
+GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
+
+API = r"/api/(?P<repo_type>model|dataset)s/(?P<repo_id>[^/]+/[^/]+)"
+WEB = r"/(?:(?P<repo_type>dataset)s/)?(?P<repo_id>[^/]+/[^/]+)"
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Response:
+    content: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class RefusalError(Exception):
+    """An answer with an error status; `code` is what the client chooses its exception by."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, commit: str | None = None) -> None:
+        super().__init__(message)
+        headers = {"X-Error-Message": message, "X-Error-Code": code, "X-Repo-Commit": commit}
+        self.response = Response(
+            json.dumps({"error": message}).encode(), status, {key: value for key, value in headers.items() if value}
+        )
+
+
+class Repository:
+    """The commits of one repository on `main`, oldest first."""
+
+    def __init__(self) -> None:
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.commit({".gitattributes": GIT_ATTRIBUTES})
+
+    @property
+    def head(self) -> str:
+        return next(reversed(self.commits), "")
+
+    def commit(self, files: dict[str, bytes]) -> str:
+        tree = [f"{path} {object_id(path, content)}" for path, content in sorted(files.items())]
+        sha = hashlib.sha1("\n".join([self.head, *tree]).encode()).hexdigest()
+        self.commits[sha] = files
+        return sha
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]]:
+        """The sha that a revision names, and its files."""
+        sha = self.head if revision == "main" else revision
+        if sha not in self.commits:
+            raise RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return sha, self.commits[sha]
+
+
+class LoopbackHub(ThreadingHTTPServer):
+    """The server, running inside its `with` block. `requests` are `"METHOD /path"`, in the order of arrival."""
+
+    request_queue_size = 64  # the client uploads and downloads from many threads
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.server_port}"
+        self.requests: list[str] = []
+        self._repositories: dict[tuple[str, str], Repository] = {}
+        self._objects: dict[str, bytes] = {}  # LFS files by their SHA-256
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._routes: list[tuple[str, str, Callable[..., Response]]] = [
+            ("GET", r"/api/whoami-v2", self._whoami),
+            ("POST", r"/api/validate-yaml", self._validate_yaml),
+            ("POST", r"/api/repos/create", self._create),
+            ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", self._info),
+            ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", self._tree),
+            ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", self._paths_info),
+            ("POST", rf"{API}/preupload/(?P<revision>[^/]+)", self._preupload),
+            ("POST", rf"{API}/commit/(?P<revision>[^/]+)", self._commit),
+            ("POST", rf"{WEB}\.git/info/lfs/objects/batch", self._lfs_batch),
+            ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", self._lfs_upload),
+            ("GET", rf"{WEB}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", self._resolve),
+        ]
+
+    def __enter__(self) -> "LoopbackHub":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What a process needs in its environment to take this server for the Hub; `home` holds its caches."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_OFFLINE": "0",
+            "TRANSFORMERS_OFFLINE": "0",
+        }
+
+    def files(self, repo_id: str, revision: str = "main", repo_type: str = "model") -> dict[str, bytes]:
+        """All files of a repository at `main` or a commit's sha."""
+        return dict(self._repository(repo_type, repo_id).at(revision)[1])
+
+    def respond(self, request: Request) -> Response:
+        with self._lock:
+            self.requests.append(f"{request.method} {unquote(request.path)}")
+            try:
+                return self._route(request)
+            except RefusalError as refusal:
+                return refusal.response
+
+    def _route(self, request: Request) -> Response:
+        authorized = request.headers.get("authorization") == f"Bearer {TOKEN}"
+        if not authorized and (request.method == "POST" or request.path == "/api/whoami-v2"):
+            raise RefusalError(401, "Invalid credentials in Authorization header")
+        for method, pattern, answer in self._routes:
+            match = re.fullmatch(pattern, request.path)
+            if match and method == request.method.replace("HEAD", "GET"):
+                return answer(request, **{key: unquote(value) for key, value in match.groupdict().items() if value})
+        raise RefusalError(501, f"The loopback Hub does not know {request.method} {request.path}")
+
+    def _repository(self, repo_type: str, repo_id: str) -> Repository:
+        if (repo_type, repo_id) not in self._repositories:
+            raise RefusalError(404, f"Repository not found: {repo_type} {repo_id}", "RepoNotFound")
+        return self._repositories[repo_type, repo_id]
+
+    def _whoami(self, request: Request) -> Response:
+        token = {"displayName": "test", "role": "write"}
+        return json_response({"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": token}})
+
+    def _validate_yaml(self, request: Request) -> Response:
+        return json_response({"errors": [], "warnings": []})
+
+    def _create(self, request: Request) -> Response:
+        asked = request.json()
+        repo_type, repo_id = asked.get("type", "model"), f"{asked.get('organization') or USER}/{asked['name']}"
+        url = f"{self.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
+        if (repo_type, repo_id) in self._repositories:
+            return json_response({"error": f"You already created this {repo_type} repo", "url": url}, status=409)
+        self._repositories[repo_type, repo_id] = Repository()
+        return json_response({"name": repo_id, "url": url})
+
+    def _info(self, request: Request, repo_type: str, repo_id: str, revision: str = "main") -> Response:
+        sha, files = self._repository(repo_type, repo_id).at(revision)
+        siblings = [entry(path, files) for path in sorted(files)]
+        siblings = [{"rfilename": file.pop("path"), "blobId": file.pop("oid"), **file} for file in siblings]
+        return json_response({"id": repo_id, "sha": sha, "private": False, "tags": [], "siblings": siblings})
+
+    def _tree(self, request: Request, repo_type: str, repo_id: str, revision: str, folder: str = "") -> Response:
+        sha, files = self._repository(repo_type, repo_id).at(revision)
+        prefix = f"{folder}/" if folder else ""
+        paths = {path for path in [*files, *folders(files)] if path.startswith(prefix)}
+        if folder and not paths:
+            raise RefusalError(404, f"{folder} does not exist on {revision}", "EntryNotFound", sha)
+        if request.query.get("recursive") != ["true"]:
+            paths = {path for path in paths if "/" not in path[len(prefix) :]}
+        return json_response([entry(path, files) for path in sorted(paths)])
+
+    def _paths_info(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
+        files = self._repository(repo_type, repo_id).at(revision)[1]
+        asked = parse_qs(request.body.decode())["paths"]
+        return json_response([entry(path, files) for path in asked if path in files or path in folders(files)])
+
+    def _preupload(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
+        files = self._repository(repo_type, repo_id).at(revision)[1]
+        answers = []
+        for path in (file["path"] for file in request.json()["files"]):
+            oid = object_id(path, files[path]) if path in files else None  # the client leaves out what has not changed
+            mode = "lfs" if path.endswith(LFS_SUFFIXES) else "regular"
+            answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        return json_response({"files": answers})
+
+    def _commit(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
+        repository = self._repository(repo_type, repo_id)
+        if revision != "main" or request.query:
+            raise RefusalError(501, f"The loopback Hub commits to main only, not to {revision} {request.query}")
+        files = dict(repository.commits[repository.head])
+        for line in request.body.splitlines():
+            operation = json.loads(line)
+            key, value = operation["key"], operation["value"]
+            if key == "header":
+                if not repository.head.startswith(value.get("parentCommit", "")):
+                    raise RefusalError(412, "A commit has happened since. Please refresh and try again.")
+            elif key == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif key == "lfsFile":
+                files[value["path"]] = self._objects[value["oid"]]
+            else:  # deletedFile, deletedFolder
+                gone = value["path"].rstrip("/")
+                files = {path: files[path] for path in files if path != gone and not path.startswith(f"{gone}/")}
+        sha = repository.commit(files)
+        return json_response({"commitOid": sha, "commitUrl": f"{self.endpoint}/{repo_id}/commit/{sha}"})
+
+    def _lfs_batch(self, request: Request, repo_id: str, repo_type: str = "model") -> Response:
+        self._repository(repo_type, repo_id)
+        objects = request.json()["objects"]
+        for asked in objects:
+            if asked["oid"] not in self._objects:  # without actions the client takes a file for uploaded
+                asked["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{asked['oid']}"}}
+        return json_response({"transfer": "basic", "objects": objects})
+
+    def _lfs_upload(self, request: Request, oid: str) -> Response:
+        if hashlib.sha256(request.body).hexdigest() != oid:
+            raise RefusalError(400, f"The content is not that of {oid}")
+        self._objects[oid] = request.body
+        return Response(b"")
+
+    def _resolve(self, request: Request, repo_id: str, revision: str, path: str, repo_type: str = "model") -> Response:
+        sha, files = self._repository(repo_type, repo_id).at(revision)
+        if path not in files:
+            raise RefusalError(404, f"{path} does not exist on {revision}", "EntryNotFound", sha)
+        content, etag = files[path], f'"{object_id(path, files[path])}"'
+        response = Response(content, headers={"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"})
+        if path.endswith(LFS_SUFFIXES):
+            response.headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(content))}
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
+            start, stop = int(asked[1]), min(int(asked[2] or len(content)) + 1, len(content))
+            response.status, response.content = 206, content[start:stop]
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+        return response
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads a request, writes the hub's answer."""
+
+    server: LoopbackHub
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes: the second would wait 40 ms
+
+    def answer(self) -> None:
+        url = urlsplit(self.path)
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        response = self.server.respond(Request(self.command, url.path, parse_qs(url.query), headers, body))
+        self.send_response(response.status)
+        for key, value in {"Content-Length": str(len(response.content)), **response.headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.content)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 (http.server's names)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing: `LoopbackHub.requests` has it."""
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
+
+
+def object_id(path: str, content: bytes) -> str:
+    """By which the client sees that a file has not changed: the SHA-256 of an LFS file, git's own of another."""
+    if path.endswith(LFS_SUFFIXES):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def folders(files: dict[str, bytes]) -> set[str]:
+    return {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
+
+
+def entry(path: str, files: dict[str, bytes]) -> dict[str, Any]:
+    """A file or a folder as listings show it."""
+    if path not in files:
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+    size, oid = len(files[path]), object_id(path, files[path])
+    lfs = {"lfs": {"oid": oid, "sha256": oid, "size": size, "pointerSize": 134}} if path.endswith(LFS_SUFFIXES) else {}
+    return {"type": "file", "path": path, "oid": oid, "size": size, **lfs}
+
+
+def run_python(code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False) -> str:
+    """
+    Runs code in a fresh process and returns what it prints. This repository's packages can be imported there
+    `with_repository` only, not even if they are installed.
+
+    Raises:
+        `RuntimeError`: if the process fails, with all that it printed.
+    """
+    if cwd.resolve().is_relative_to(REPOSITORY):
+        raise ValueError(f"{cwd} is in the repository, whose packages would be found there: use tmp_path.")
+    # The caches, offline switches and proxies of whoever runs the tests must not reach the process.
+    foreign = re.compile("HF_.*|HUGGING_?FACE_.*|TRANSFORMERS_.*|PYTHONPATH|.*_proxy", re.IGNORECASE)
+    inherited = {key: value for key, value in os.environ.items() if not foreign.fullmatch(key)}
+    if with_repository:
+        environment = environment | {"PYTHONPATH": str(REPOSITORY)}
+    else:
+        code = f"import sys\nsys.modules.update(modeling_parrot=None, trainer=None)\n{code}"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=inherited | environment, cwd=cwd, capture_output=True, text=True, timeout=600)
+    if done.returncode != 0:
+        raise RuntimeError(f"The process exited with {done.returncode}.\n{code}\n{done.stdout}\n{done.stderr}")
+    return done.stdout

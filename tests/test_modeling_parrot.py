@@ -1,0 +1,555 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The model: the method's equations, which words guide, and that it behaves like transformers' own models."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from datasets import Dataset
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
+from modeling_parrot.modeling_parrot import ParrotMoE
+from tests.tiny import HEADER, IMAGE_TOKEN, NUM_IMAGE_TOKENS, tiny_config, tiny_model, tiny_processor
+
+
+USER, END, PAD = [481, 84, 82, 285, 198], [482, 198], 480
+IMAGE = [IMAGE_TOKEN] * NUM_IMAGE_TOKENS
+PROMPT = [*USER, *IMAGE, 198, 60, 61, 62, *END, *HEADER]
+OTHER = [*USER, 50, *IMAGE, 51, *IMAGE, 52, 53, 54, 55, *END, *HEADER]
+ANSWER = [70, 71, 72, *END]
+GREEDY = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
+
+
+def pixels(number: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(number, 3, 28, 28, generator=torch.Generator().manual_seed(seed))
+
+
+def padded(*rows: list[int], side: str = "left") -> dict[str, torch.Tensor]:
+    length = max(map(len, rows))
+    fill = [[PAD] * (length - len(row)) for row in rows]
+    ids = [f + row if side == "left" else row + f for row, f in zip(rows, fill, strict=True)]
+    ids = torch.tensor(ids)
+    return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
+
+
+def router_logits(
+    model: ParrotForConditionalGeneration, *rows: list[int], side: str = "left", **kwargs: Any
+) -> torch.Tensor:
+    return model(**padded(*rows, side=side), output_router_logits=True, **kwargs).router_logits
+
+
+@contextmanager
+def recorded_router_logits(model: ParrotForConditionalGeneration) -> Iterator[list[torch.Tensor]]:
+    record = []
+    handle = model.model.moe.register_forward_hook(lambda _module, _inputs, output: record.append(output[1].detach()))
+    yield record
+    handle.remove()
+
+
+@pytest.fixture(scope="module")
+def model() -> ParrotForConditionalGeneration:
+    return tiny_model()
+
+
+# The method
+
+
+def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForConditionalGeneration) -> None:
+    inputs, images = padded(PROMPT, OTHER, side="right"), pixels(3)
+    outputs = model(**inputs, pixel_values=images, output_router_logits=True)
+
+    moe, embed = model.model.moe, model.get_input_embeddings()
+    hidden = model.model.vision_tower(images, output_hidden_states=True).hidden_states[-2]
+    projected = model.model.multi_modal_projector(hidden)  # eq. 1
+    expected = []
+    for image, sample in enumerate((PROMPT, OTHER, OTHER)):
+        words = embed(torch.tensor([token for token in sample if token != IMAGE_TOKEN]))
+        attention = (projected[image, 0] @ words.T / 32**0.5).softmax(-1)
+        logits = moe.router.weight @ (attention @ words)  # eq. 2
+        torch.testing.assert_close(outputs.router_logits[image], logits)
+        tokens = projected[image]
+        for expert, weight in enumerate(logits.softmax(-1)):  # eq. 3, 4
+            gate, up = (projected[image] @ moe.experts.gate_up_proj[expert].T).chunk(2, dim=-1)
+            swiglu = (torch.nn.functional.silu(gate) * up) @ moe.experts.down_proj[expert].T
+            tokens = tokens + weight * swiglu  # eq. 5
+        expected.append(tokens)
+    torch.testing.assert_close(outputs.image_hidden_states, torch.cat(expected))
+    assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
+
+
+def test_the_two_scales_weigh_residual_and_experts() -> None:
+    model = tiny_model()
+    inputs = padded(PROMPT) | {"pixel_values": pixels(1)}
+    both = model(**inputs).image_hidden_states
+    model.config.moe_scale = 0
+    residual = model(**inputs).image_hidden_states
+    model.config.residual_scale, model.config.moe_scale = 0.1, 2.0
+    torch.testing.assert_close(model(**inputs).image_hidden_states, 0.1 * residual + 2.0 * (both - residual))
+
+
+def test_a_tower_without_cls_is_queried_by_its_mean() -> None:
+    model = tiny_model(tiny_config(image_query="mean"))
+    block: ParrotMoE = model.model.moe
+    features, words = torch.randn(1, 5, 32), torch.randn(1, 7, 32)
+    _, logits = block(features, words, torch.ones(1, 7, dtype=torch.bool))
+    attention = (features[0].mean(0) @ words[0].T / 32**0.5).softmax(-1)
+    torch.testing.assert_close(logits[0], block.router.weight @ (attention @ words[0]))
+
+
+def test_fresh_experts_change_nothing_bit_for_bit() -> None:
+    model = tiny_model(trained=False)
+    inputs = padded(PROMPT, OTHER) | {"pixel_values": pixels(3)}
+    with_experts = model(**inputs, output_router_logits=True)
+    model.config.use_experts = False
+    without = model(**inputs, output_router_logits=True)
+    assert torch.equal(with_experts.logits, without.logits)
+    assert with_experts.router_logits.shape == (3, 4)
+    assert without.router_logits is None
+
+
+def test_only_the_selected_experts_run_with_renormalised_weights() -> None:
+    model = tiny_model()
+    features, words, mask = torch.randn(6, 5, 32), torch.randn(6, 7, 32), torch.ones(6, 7, dtype=torch.bool)
+    block = model.model.moe
+    flops = {}
+    for number in (4, 2, 1):
+        model.config.num_experts_per_tok = number
+        with FlopCounterMode(display=False) as counter:
+            output, logits = block(features, words, mask)
+        flops[number] = counter.get_total_flops()
+        top = logits.softmax(-1).topk(number)
+        weights = top.values / top.values.sum(-1, keepdim=True)
+        for image in range(6):
+            experts = [block.experts.expert(int(index), features[image]) for index in top.indices[image]]
+            expected = features[image] + sum(w * e for w, e in zip(weights[image], experts, strict=True))
+            torch.testing.assert_close(output[image], expected)
+    per_expert = (flops[4] - flops[2]) / 2
+    assert flops[2] - flops[1] == per_expert
+    assert per_expert == 6 * 5 * 2 * (32 * 32 + 16 * 32)  # images, tokens, multiply-add, gate and up and down
+
+
+def test_selected_experts_get_gradients_and_the_others_none() -> None:
+    model = tiny_model(tiny_config(num_experts_per_tok=1))
+    outputs = model(**padded(PROMPT), pixel_values=pixels(1), output_router_logits=True)
+    outputs.logits.sum().backward()
+    chosen = outputs.router_logits.argmax().item()
+    norms = model.model.moe.experts.down_proj.grad.flatten(1).norm(dim=1)
+    assert [index for index in range(4) if norms[index] > 0] == [chosen]
+
+
+def test_router_logits_have_one_row_per_image_and_only_when_asked(model: ParrotForConditionalGeneration) -> None:
+    assert router_logits(model, PROMPT, OTHER, USER, pixel_values=pixels(3)).shape == (3, 4)
+    assert router_logits(model, USER) is None
+    outputs = model(**padded(PROMPT), pixel_values=pixels(1))
+    assert outputs.router_logits is None
+    assert "router_logits" not in outputs
+    base = model.model(**padded(PROMPT), pixel_values=pixels(1), output_router_logits=True, return_dict=False)
+    assert base[-1].shape == (1, 4)
+    assert not hasattr(model.config.get_text_config(), "output_router_logits")  # TRL would ask for an auxiliary loss
+
+
+# Which words guide
+
+
+def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGeneration) -> None:
+    alone = router_logits(model, PROMPT, pixel_values=pixels(1))
+    for answer in (ANSWER, [90], [91] * 20, [*ANSWER, *IMAGE[:0]]):
+        with_answer = router_logits(model, PROMPT + answer, pixel_values=pixels(1))
+        torch.testing.assert_close(with_answer, alone)
+    model_without_header = tiny_model(tiny_config(assistant_header_ids=None))
+    before, after = (router_logits(model_without_header, PROMPT + a, pixel_values=pixels(1)) for a in ([], ANSWER))
+    assert (before - after).abs().max() > 0.01  # so the comparison above can see an answer
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_routing_is_the_same_padded_batched_and_alone(side: str, model: ParrotForConditionalGeneration) -> None:
+    images = pixels(3)
+    alone = torch.cat(
+        [router_logits(model, PROMPT, pixel_values=images[:1]), router_logits(model, OTHER, pixel_values=images[1:])]
+    )
+    rows = (PROMPT + ANSWER, USER, OTHER) if side == "right" else (PROMPT, USER, OTHER)
+    batch = router_logits(model, *rows, side=side, pixel_values=images)
+    torch.testing.assert_close(batch, alone)
+
+
+def test_every_turn_but_the_answers_guides(model: ParrotForConditionalGeneration) -> None:
+    again = [*USER, 80, 81, *END, *HEADER]
+    chat = [*PROMPT, *ANSWER, *again, 90, 91, *END]
+    ids = torch.tensor([chat])
+    mask = model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))[0].tolist()
+    image = len(USER)
+    expected = [True] * len(chat)
+    expected[image : image + len(IMAGE)] = [False] * len(IMAGE)
+    expected[len(PROMPT) : len(PROMPT + ANSWER)] = [False] * len(ANSWER)
+    expected[-4:] = [False] * 4
+    assert mask == expected
+    other_role = [*HEADER[:-1], 99, 98]  # begins like the header and is none
+    ids = torch.tensor([[*PROMPT, *ANSWER, *other_role]])
+    assert model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))[0, -6:].all()
+
+
+def test_guidance_is_the_reference_label_mask_of_the_chat_template(model: ParrotForConditionalGeneration) -> None:
+    processor = tiny_processor()
+    image = Image.new("RGB", (30, 30), "green")
+    chat = []
+    for question, answer in (("Что это?", "Кот."), ("¿Seguro?", "\nSim."), ("真的吗?", "是的。")):
+        chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    chat[2]["content"] = [{"type": "image", "image": image}, {"type": "text", "text": "¿Seguro?"}]
+    inputs = processor.apply_chat_template(
+        chat, tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    ids = inputs["input_ids"]
+    guides = model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids), inputs["attention_mask"])
+    expected = (inputs["assistant_masks"] == 0) & (ids != IMAGE_TOKEN)
+    expected[:, -1] = False  # the newline after the last answer, which the reference does not write
+    assert torch.equal(guides, expected)
+
+
+def test_no_gradient_flows_from_an_answer_to_the_router(model: ParrotForConditionalGeneration) -> None:
+    embeds = model.get_input_embeddings()(torch.tensor([PROMPT + ANSWER])).detach().requires_grad_()
+    image_outputs = model.get_image_features(pixels(1), return_dict=True)
+    conditioned = model.model.condition_image_features(image_outputs, torch.tensor([PROMPT + ANSWER]), embeds)
+    conditioned.router_logits.square().sum().backward()
+    gradient = embeds.grad[0].abs().sum(-1)
+    assert (gradient[len(PROMPT) :] == 0).all()
+    assert (gradient[: len(USER)] > 0).all()
+
+
+def test_a_sample_without_visible_text_routes_uniformly(model: ParrotForConditionalGeneration) -> None:
+    ids = torch.tensor([[PAD, PAD, *IMAGE], [60, 61, *IMAGE]])
+    mask = torch.tensor([[0, 0, *[1] * 5], [1] * 7])
+    outputs = model(input_ids=ids, attention_mask=mask, pixel_values=pixels(2), output_router_logits=True)
+    assert outputs.router_logits[0].tolist() == [0.0] * 4
+    assert torch.isfinite(outputs.logits).all()
+    outputs.logits.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    model.zero_grad()
+
+
+def test_sft_trainer_routes_as_inference_does(tmp_path: Path) -> None:
+    model, processor = tiny_model(), tiny_processor()
+    images = [Image.new("RGB", (30, 20), color) for color in ("red", "blue", "green")]
+    chats = [("Que animal?", "um gato"), ("Bu ne?", "kedi, beyaz bir kedi"), ("这是什么？", "猫")]
+    rows = [
+        {
+            "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+            "images": [image],
+        }
+        for image, (question, answer) in zip(images, chats, strict=True)
+    ]
+    arguments = SFTConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=3,
+        max_steps=1,
+        max_length=None,
+        assistant_only_loss=True,
+        learning_rate=0.0,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        data_seed=0,
+        seed=0,
+    )
+    trainer = SFTTrainer(
+        model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor
+    )
+    with recorded_router_logits(model) as record:
+        trainer.train()
+    trained = torch.cat(record)
+
+    model.eval()
+    expected = []
+    for image, (question, _) in zip(images, chats, strict=True):
+        content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        with recorded_router_logits(model) as record:
+            model.generate(**inputs, **GREEDY)
+        assert len(record) == 1  # the experts see the prompt once, not every step
+        expected += record
+    expected = torch.cat(expected)
+    order = torch.cdist(trained, expected).argmin(dim=1)
+    assert sorted(order.tolist()) == [0, 1, 2]
+    torch.testing.assert_close(trained, expected[order], atol=1e-5, rtol=1e-5)
+
+
+# As transformers' own models behave
+
+
+@pytest.fixture(scope="module")
+def batch() -> dict[str, torch.Tensor]:
+    return padded(PROMPT, OTHER, [*USER, 60, *END, *HEADER]) | {"pixel_values": pixels(3)}
+
+
+@pytest.fixture(scope="module")
+def greedy(model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return model.generate(**batch, **GREEDY)
+
+
+def test_left_padded_generation_equals_single(model: ParrotForConditionalGeneration, greedy: torch.Tensor) -> None:
+    for row, (prompt, images) in enumerate(((PROMPT, pixels(3)[:1]), (OTHER, pixels(3)[1:]))):
+        alone = model.generate(input_ids=torch.tensor([prompt]), pixel_values=images, **GREEDY)
+        assert torch.equal(alone[0, len(prompt) :], greedy[row, -5:])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_cache": False},
+        {"cache_implementation": "static"},
+        {"prompt_lookup_num_tokens": 3, "suppress_tokens": [IMAGE_TOKEN]},  # else it proposes the prompt's images
+    ],
+    ids=str,
+)
+def test_generation_options_give_the_same_tokens(
+    options: dict, model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor], greedy: torch.Tensor
+) -> None:
+    if "prompt_lookup_num_tokens" in options:  # takes one sample
+        batch, greedy = {"input_ids": torch.tensor([PROMPT]), "pixel_values": pixels(3)[:1]}, greedy[:1, -5:]
+    generated = model.generate(**batch, **GREEDY, **options)
+    assert torch.equal(generated[:, -5:], greedy[:, -5:])
+
+
+@pytest.mark.skipif(
+    not hasattr(transformers.generation.utils, "_slice_mm_encoder_output"),
+    reason="before this, transformers gave every chunk the first image's tokens, in LLaVA too",
+)
+@pytest.mark.parametrize("chunk", [3, 7, 64])
+def test_chunked_prefill_equals_whole(chunk: int, model: ParrotForConditionalGeneration, greedy: torch.Tensor) -> None:
+    inputs = {"input_ids": torch.tensor([OTHER]), "pixel_values": pixels(3)[1:]}
+    generated = model.generate(**inputs, **GREEDY, prefill_chunk_size=chunk)
+    assert torch.equal(generated[0, -5:], greedy[1, -5:])
+
+
+def test_assisted_decoding_equals_greedy(model: ParrotForConditionalGeneration, greedy: torch.Tensor) -> None:
+    inputs = {"input_ids": torch.tensor([OTHER]), "pixel_values": pixels(3)[1:]}
+    generated = model.generate(**inputs, **GREEDY, assistant_model=tiny_model(seed=1))
+    assert torch.equal(generated[0, -5:], greedy[1, -5:])
+
+
+def test_beams_of_a_batch_equal_beams_alone(model: ParrotForConditionalGeneration) -> None:
+    beams = {"num_beams": 3, "num_return_sequences": 2} | GREEDY
+    rows, images = (OTHER, [*OTHER[:-1], 77]), pixels(4)
+    together = model.generate(**padded(*rows), pixel_values=images, **beams)
+    alone = [
+        model.generate(input_ids=torch.tensor([row]), pixel_values=images[2 * i : 2 * i + 2], **beams)
+        for i, row in enumerate(rows)
+    ]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_samples_repeat_with_the_seed_and_see_their_own_image(model: ParrotForConditionalGeneration) -> None:
+    inputs = padded(PROMPT, PROMPT) | {"pixel_values": pixels(2)}
+    sampling = {"do_sample": True, "num_return_sequences": 3, "max_new_tokens": 4}
+    set_seed(0)
+    first = model.generate(**inputs, **sampling)
+    set_seed(0)
+    assert torch.equal(model.generate(**inputs, **sampling), first)
+    assert first.shape[0] == 6
+
+
+def test_embeddings_instead_of_ids_give_the_same(
+    model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor], greedy: torch.Tensor
+) -> None:
+    embeds = model.get_input_embeddings()(batch["input_ids"])
+    others = {key: value for key, value in batch.items() if key != "input_ids"}
+    by_ids, by_embeds = model(**batch), model(inputs_embeds=embeds, **others)
+    torch.testing.assert_close(by_embeds.logits, by_ids.logits)
+    assert torch.equal(model.generate(inputs_embeds=embeds, **others, **GREEDY), greedy[:, -5:])
+    both = model.generate(input_ids=batch["input_ids"], inputs_embeds=embeds, **others, **GREEDY)
+    assert torch.equal(both[:, -5:], greedy[:, -5:])
+
+
+def test_an_image_encoded_once_serves_several_prompts(model: ParrotForConditionalGeneration) -> None:
+    encoded = model.get_image_features(pixels(2), return_dict=True)
+    for middle in ([60, 61], [62, 63]):
+        row = [*USER, *IMAGE, *middle, *IMAGE, *END, *HEADER]
+        expected = model(**padded(row), pixel_values=pixels(2), output_router_logits=True)
+        outputs = model(**padded(row), mm_encoder_outputs={"image": encoded}, output_router_logits=True)
+        torch.testing.assert_close(outputs.logits, expected.logits)
+        torch.testing.assert_close(outputs.router_logits, expected.router_logits)
+        whole = model.generate(**padded(row), pixel_values=pixels(2), **GREEDY, num_beams=2)
+        again = model.generate(**padded(row), mm_encoder_outputs={"image": encoded}, **GREEDY, num_beams=2)
+        assert torch.equal(whole, again)
+
+
+def test_a_chat_goes_on_from_its_cache(model: ParrotForConditionalGeneration) -> None:
+    first = model.generate(
+        input_ids=torch.tensor([PROMPT]), pixel_values=pixels(2)[:1], return_dict_in_generate=True, **GREEDY
+    )
+    cached_length = first.past_key_values.get_seq_length()
+    chat = [*first.sequences[0].tolist(), *END, *USER, 64, *IMAGE, 65, *END, *HEADER]
+    ids = torch.tensor([chat])
+    with recorded_router_logits(model) as record:
+        cached = model.generate(
+            input_ids=ids, pixel_values=pixels(2)[1:], past_key_values=first.past_key_values, **GREEDY
+        )
+    # The new image is routed by the whole chat, as without a cache; what is in the cache stays as it was.
+    expected = router_logits(model, chat, pixel_values=pixels(2))
+    torch.testing.assert_close(record[0], expected[1:])
+    cache = DynamicCache(config=model.config.text_config)
+    model(input_ids=ids[:, :cached_length], pixel_values=pixels(2)[:1], past_key_values=cache)
+    new = model.model.condition_image_features(
+        model.get_image_features(pixels(2)[1:], return_dict=True),
+        ids,
+        model.get_input_embeddings()(ids),
+        past_length=cached_length,
+    )
+    logits = model(input_ids=ids[:, cached_length:], mm_encoder_outputs={"image": new}, past_key_values=cache).logits
+    assert cached[0, len(chat)] == logits[0, -1].argmax()
+    text_only = torch.cat([cached, torch.tensor([[*END, *USER, 66, *END, *HEADER]])], dim=1)
+    assert model.generate(input_ids=text_only, past_key_values=cache, **GREEDY).shape[1] == text_only.shape[1] + 5
+
+
+def test_text_only_and_logits_to_keep(model: ParrotForConditionalGeneration) -> None:
+    ids = torch.tensor([[*USER, 60, *END, *HEADER]])
+    logits = model(input_ids=ids).logits
+    torch.testing.assert_close(model(input_ids=ids, logits_to_keep=2).logits, logits[:, -2:])
+    torch.testing.assert_close(model(input_ids=ids, logits_to_keep=torch.tensor([0, 3])).logits, logits[:, [0, 3]])
+    assert model.generate(input_ids=ids, **GREEDY).shape[1] == ids.shape[1] + 5
+
+
+def test_sdpa_equals_eager(model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor]) -> None:
+    eager = tiny_model()
+    eager.set_attn_implementation("eager")
+    visible = batch["attention_mask"].bool()
+    torch.testing.assert_close(eager(**batch).logits[visible], model(**batch).logits[visible], atol=1e-4, rtol=1e-4)
+    assert eager(**batch, output_attentions=True).attentions is not None
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(batch: dict[str, torch.Tensor]) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_model().train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(**batch, labels=batch["input_ids"]).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert {"model.moe.router.weight", "model.multi_modal_projector.linear_1.weight"} <= gradients[0].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_runs_and_is_near(dtype: torch.dtype, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
+    config = tiny_config(text_config={"initializer_range": 0.05}, vision_config={"initializer_range": 0.05})
+    model = tiny_model(config)
+    model.save_pretrained(tmp_path)
+    half = ParrotForConditionalGeneration.from_pretrained(tmp_path, dtype=dtype).eval()
+    outputs = half(**batch, output_router_logits=True)
+    assert outputs.logits.dtype == dtype
+    visible = batch["attention_mask"].bool()
+    torch.testing.assert_close(outputs.logits[visible].float(), model(**batch).logits[visible], atol=0.1, rtol=0.1)
+    assert half.generate(**batch, **GREEDY).shape[0] == 3
+
+
+def test_resized_and_tied_embeddings(batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    model = tiny_model(tiny_config(text_config={"tie_word_embeddings": True}))
+    before = model(**batch).logits
+    model.resize_token_embeddings(600, mean_resizing=False)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert model.config.text_config.vocab_size == 600
+    torch.testing.assert_close(model(**batch).logits[..., :512], before)
+    model.save_pretrained(tmp_path)
+    loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
+    assert loaded(**batch, labels=batch["input_ids"]).loss.isfinite()
+
+
+def test_device_map_with_parts_on_disk_gives_the_same(
+    model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    device_map = {"model.vision_tower": "cpu", "model.multi_modal_projector": "disk", "model.moe": "disk"}
+    device_map |= {"model.language_model": "cpu", "lm_head": "disk"}
+    split = ParrotForConditionalGeneration.from_pretrained(
+        tmp_path, device_map=device_map, offload_folder=tmp_path / "offload"
+    ).eval()
+    torch.testing.assert_close(split(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.slow
+def test_the_dense_experts_compile_without_graph_breaks(model: ParrotForConditionalGeneration) -> None:
+    inputs, image_outputs = padded(PROMPT, OTHER), model.get_image_features(pixels(3), return_dict=True)
+    embeds = model.get_input_embeddings()(inputs["input_ids"])
+    arguments = (image_outputs, inputs["input_ids"], embeds, inputs["attention_mask"])
+
+    def condition(*args: Any) -> torch.Tensor:
+        return torch.stack(model.model.condition_image_features(*args).pooler_output)
+
+    compiled = torch.compile(condition, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), condition(*arguments))
+
+
+@pytest.mark.slow
+def test_the_language_model_compiles(batch: dict[str, torch.Tensor]) -> None:
+    model = tiny_model()
+    expected = model(**batch).logits
+    model.model.language_model = torch.compile(model.model.language_model, backend="aot_eager")
+    torch.testing.assert_close(model(**batch).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+# Errors
+
+
+def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForConditionalGeneration) -> None:
+    with pytest.raises(ValueError, match=r"2 images of 5 tokens each were given, and the samples hold \[5, 10\]"):
+        model(**padded(PROMPT, OTHER), pixel_values=pixels(2))
+    cut = padded(PROMPT[: len(USER) + 3], OTHER + IMAGE[:2])
+    with pytest.raises(ValueError, match=r"hold \[3, 12\]"):
+        model(**cut, pixel_values=pixels(3))
+    with pytest.raises(ValueError, match="either pixel_values or mm_encoder_outputs"):
+        model(**padded(PROMPT), pixel_values=pixels(1), mm_encoder_outputs={})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_experts": 0}, "num_experts=0"),
+        ({"num_experts": 4, "num_experts_per_tok": 5}, "num_experts_per_tok=5 must be from 1 to num_experts=4"),
+        ({"image_query": "first"}, "image_query"),
+        ({"image_query": "cls", "vision_feature_select_strategy": "default"}, "image_query='cls' needs"),
+        ({"assistant_header_ids": []}, "assistant_header_ids is empty"),
+        ({"moe_scale": "big"}, "moe_scale"),
+    ],
+)
+def test_a_config_value_that_means_nothing_is_an_error(values: dict, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        ParrotConfig(**values)
+
+
+def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path: Path) -> None:
+    config = ParrotConfig()
+    assert (config.num_experts, config.num_experts_per_tok, config.image_query) == (6, 6, "cls")
+    tiny_config().save_pretrained(tmp_path / "own")
+    config = ParrotConfig.from_pretrained(tmp_path / "own")
+    config.vision_config._name_or_path = str(tmp_path)
+    config.save_pretrained(tmp_path / "again")
+    assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
+    assert ParrotConfig.from_pretrained(tmp_path / "again").to_dict() == config.to_dict()

@@ -1,0 +1,163 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The processor: images of every mode, counts of images and marks, templates, saving."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modeling_parrot import ParrotProcessor
+from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, tiny_processor
+
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
+STD = np.array([0.26862954, 0.26130258, 0.27577711])
+
+
+@pytest.fixture(scope="module")
+def processor() -> ParrotProcessor:
+    return tiny_processor()
+
+
+def seen(processor: ParrotProcessor, image: object) -> np.ndarray:
+    """The picture that reaches the model, as (28, 28, 3) values from 0 to 255."""
+    pixels = processor(images=[image], text="<image>", return_tensors="pt")["pixel_values"][0]
+    return (pixels.permute(1, 2, 0).double().numpy() * STD + MEAN) * 255
+
+
+RED = Image.new("RGB", (28, 28), (200, 30, 40))
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "RGBA", "YCbCr", "HSV"])
+def test_colour_modes_look_the_same(mode: str, processor: ParrotProcessor) -> None:
+    image = RED.quantize() if mode == "P" else RED.convert(mode)
+    np.testing.assert_allclose(seen(processor, image), seen(processor, RED), atol=4)
+
+
+def test_grey_of_8_and_16_bits_look_the_same(processor: ParrotProcessor) -> None:
+    ramp = np.linspace(0, 255, 28 * 28).reshape(28, 28)
+    eight = Image.fromarray(ramp.astype(np.uint8))
+    sixteen = Image.fromarray((ramp * 257).astype(np.uint16))
+    assert sixteen.mode.startswith("I")
+    np.testing.assert_allclose(seen(processor, sixteen), seen(processor, eight), atol=1.5)
+    one_bit = Image.new("1", (28, 28), 1)
+    np.testing.assert_allclose(seen(processor, one_bit), 255, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor) -> None:
+    image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    if mode == "P":
+        image = Image.new("P", (28, 28), 0)
+        image.info["transparency"] = 0
+    elif mode != "RGBA":
+        image = image.convert(mode)
+    np.testing.assert_allclose(seen(processor, image), 255, atol=1)
+
+
+def test_exif_rotation_is_applied(processor: ParrotProcessor, tmp_path: Path) -> None:
+    for mode, suffix in (("RGB", "jpg"), ("RGBA", "png")):
+        upright = Image.new(mode, (28, 28), "black")
+        upright.paste("white", (0, 0, 14, 28))
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+        file = tmp_path / f"rotated.{suffix}"
+        upright.rotate(90).save(file, exif=exif)
+        np.testing.assert_allclose(seen(processor, Image.open(file)), seen(processor, upright), atol=12)
+        np.testing.assert_allclose(seen(processor, str(file)), seen(processor, upright), atol=12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 3)])
+def test_tiny_and_narrow_images_are_padded_in_the_mean_colour(
+    size: tuple[int, int], processor: ParrotProcessor
+) -> None:
+    picture = seen(processor, Image.new("RGB", size, "white"))
+    assert picture.shape == (28, 28, 3)
+    if size[0] != size[1]:
+        np.testing.assert_allclose(picture[0, 0], MEAN * 255, atol=2)
+
+
+def test_arrays_and_tensors_pass(processor: ParrotProcessor) -> None:
+    array = np.asarray(RED)
+    np.testing.assert_allclose(seen(processor, array), seen(processor, RED), atol=1)
+    np.testing.assert_allclose(seen(processor, torch.tensor(array).permute(2, 0, 1)), seen(processor, RED), atol=1)
+
+
+def test_each_mark_becomes_the_tokens_of_an_image(processor: ParrotProcessor) -> None:
+    inputs = processor(
+        images=[[RED, RED], [], [RED]],
+        text=["<image>a<image>", "b", "c<image>"],
+        padding=True,
+        return_tensors="pt",
+    )
+    counts = (inputs["input_ids"] == IMAGE_TOKEN).sum(1).tolist()
+    assert counts == [2 * NUM_IMAGE_TOKENS, 0, NUM_IMAGE_TOKENS]
+    assert inputs["pixel_values"].shape == (3, 3, 28, 28)
+    assert processor(text="b", return_tensors="pt").keys() == {"input_ids", "attention_mask"}
+
+
+def test_counts_that_differ_name_the_sample_and_both(processor: ParrotProcessor) -> None:
+    with pytest.raises(ValueError, match="Sample 1 has 1 <image> marks and 2 images"):
+        processor(images=[[RED, RED], [RED, RED]], text=["<image><image>", "<image>"])
+    with pytest.raises(ValueError, match=r"\[1, 2\] <image> marks, and 2 images"):
+        processor(images=[RED, RED], text=["<image>", "<image><image>"])
+    with pytest.raises(ValueError, match="1 lists of images were given for 2 texts"):
+        processor(images=[[RED]], text=["<image>", "a"])
+    with pytest.raises(ValueError, match="1 <image> tokens in the text but no images"):
+        processor(text=["<image>"])
+
+
+def test_truncation_that_would_cut_an_image_is_an_error(processor: ParrotProcessor) -> None:
+    with pytest.raises(ValueError, match="max_length"):
+        processor(images=[RED], text="<image> and more", truncation=True, max_length=3)
+
+
+def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"images\[1\].*empty, its size is \(0, 3\)"):
+        processor(images=[RED, Image.new("RGB", (0, 3))], text="<image><image>")
+    cut = tmp_path / "cut.png"
+    Image.effect_noise((64, 64), 50).save(cut)
+    cut.write_bytes(cut.read_bytes()[:500])
+    for image in (str(cut), Image.open(cut)):
+        with pytest.raises(ValueError, match=r"images\[0\]\[1\] .*cut.png.* cannot be read"):
+            processor(images=[[RED, image]], text=["<image><image>"])
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"text.png.* cannot be read"):
+        processor(images=[str(tmp_path / "text.png")], text="<image>")
+    with pytest.raises(ValueError, match=r"no_such_file.* cannot be read"):
+        processor(images=["no_such_file.png"], text="<image>")
+
+
+def test_what_the_template_cannot_write_is_an_error(processor: ParrotProcessor) -> None:
+    with pytest.raises(Exception, match="Parrot reads text and images, not video"):
+        processor.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}])
+    with pytest.raises(Exception, match="got assistant"):
+        processor.apply_chat_template([{"role": "assistant", "content": "x"}])
+
+
+def test_saved_and_loaded_it_writes_the_same_whatever_it_was_called_with(
+    processor: ParrotProcessor, tmp_path: Path
+) -> None:
+    processor(text="as a trainer calls it", truncation=True, max_length=3, padding="max_length")
+    processor.save_pretrained(tmp_path)
+    loaded = ParrotProcessor.from_pretrained(tmp_path)
+    content = [{"type": "image", "image": RED}, {"type": "text", "text": "Bu ne?"}]
+    chat = [{"role": "system", "content": "تكلم"}, {"role": "user", "content": content}]
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    before, after = (p.apply_chat_template(chat, **options) for p in (processor, loaded))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
