@@ -103,7 +103,7 @@ class ParrotConfig(LlavaConfig):
         if self.architectures == ["ParrotModel"]:  # saved without its head: AutoModel must not invent one
             output["auto_map"]["AutoModel"] = "modeling_parrot.ParrotModel"
         for part in ("vision_config", "text_config"):
-            output[part].pop("_name_or_path", None)
+            output[part]["_name_or_path"] = ""
         return output
 
 

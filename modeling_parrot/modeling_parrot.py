@@ -30,7 +30,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import Cache, GenerationConfig, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from transformers import (
+    Cache,
+    GenerationConfig,
+    GenerationMixin,
+    LlavaForConditionalGeneration,
+    LlavaModel,
+    LlavaPreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaModelOutputWithPast
@@ -335,7 +342,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         return ParrotModelOutputWithPast(**outputs, router_logits=router_logits)
 
 
-class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalGeneration):
+class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalGeneration, GenerationMixin):
     """Parrot with a language modeling head: it generates."""
 
     def __init__(self, config: ParrotConfig) -> None:

@@ -39,8 +39,8 @@ class ParrotProcessor(LlavaProcessor):
         """
         if images is not None:
             images = _load_images(images, "images")
-            if text is not None:
-                self._check_counts(images, [text] if isinstance(text, str) else text)
+        if text is not None and not kwargs.get("sanitize_control_tokens"):  # whose own marking is counted by super
+            self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
         return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> list[str]:
@@ -52,6 +52,10 @@ class ParrotProcessor(LlavaProcessor):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         return super().save_pretrained(save_directory, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `LlavaProcessor.to_dict`, with the `auto_map` that a loaded processor has lost."""
+        return super().to_dict() | {"auto_map": {"AutoProcessor": "processing_parrot.ParrotProcessor"}}
 
     def _check_counts(self, images: Any, text: list[str]) -> None:
         marks = [sample.count(self.image_token) if isinstance(sample, str) else 0 for sample in text]

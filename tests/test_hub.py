@@ -19,7 +19,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from hub import LoopbackHub, run_python
+
+from tests.hub import LoopbackHub, run_python
 
 
 FINGERPRINT = """

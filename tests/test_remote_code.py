@@ -1,0 +1,153 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a user of the Hub does, in fresh processes that have transformers and none of our packages."""
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub import LoopbackHub, run_python
+
+
+REPOSITORY = Path(__file__).parents[1]
+CODE = ("configuration_parrot.py", "modeling_parrot.py", "processing_parrot.py")
+
+ANSWER = """
+import json
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
+
+CHAT = [{"role": "user", "content": [
+    {"type": "image", "image": Image.new("RGB", (20, 30), (200, 30, 90))}, {"type": "text", "text": "Bu ne?"}
+]}]
+
+def answer(model, processor):
+    inputs = processor.apply_chat_template(
+        CHAT, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        logits = model(**inputs).logits
+        tokens = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    return {"logits": logits.double().sum().item(), "tokens": tokens[0, inputs["input_ids"].shape[1]:].tolist()}
+"""
+
+PUSH = f"""
+{ANSWER}
+from tests.tiny import tiny_model, tiny_processor
+model, processor = tiny_model(), tiny_processor()
+model.push_to_hub("org/parrot")
+processor.push_to_hub("org/parrot")
+model.model.push_to_hub("org/bare")
+print(json.dumps(answer(model, processor)))
+"""
+
+LOAD = f"""
+{ANSWER}
+name, folder = NAMES
+remote = {{"trust_remote_code": True}}
+config = AutoConfig.from_pretrained(name, **remote)
+processor = AutoProcessor.from_pretrained(name, **remote)
+model = AutoModel.from_pretrained(name, **remote)
+twin = AutoModelForImageTextToText.from_pretrained(name, **remote)
+pipe = pipeline("image-text-to-text", model=name, **remote)
+generate_kwargs = {{"max_new_tokens": 4, "do_sample": False}}
+text = pipe(text=CHAT, generate_kwargs=generate_kwargs, return_full_text=False)[0]["generated_text"]
+result = answer(model, processor)
+assert answer(twin, processor) == result
+assert text == processor.decode(result["tokens"], skip_special_tokens=True), text
+assert type(config).__name__ == "ParrotConfig" and "transformers_modules" in type(model).__module__
+model.save_pretrained(folder)
+processor.save_pretrained(folder)
+print(json.dumps(result))
+"""
+
+BARE = """
+import json
+from transformers import AutoModel
+model, info = AutoModel.from_pretrained("org/bare", trust_remote_code=True, output_loading_info=True)
+print(json.dumps([type(model).__name__, sorted(info["missing_keys"])]))
+"""
+
+
+def same(pushed: dict) -> dict:
+    return pushed | {"logits": pytest.approx(pushed["logits"], rel=1e-5)}
+
+
+def load(name: str, folder: Path, environment: dict[str, str], cwd: Path) -> dict:
+    code = LOAD.replace("NAMES", repr((name, str(folder))))
+    return json.loads(run_python(code, environment, cwd).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.mark.slow
+def test_pushed_loaded_saved_and_loaded_again_it_answers_the_same(hub: LoopbackHub, tmp_path: Path) -> None:
+    environment = hub.environment(tmp_path / "home")
+    pushed = json.loads(run_python(PUSH, environment, tmp_path, with_repository=True).splitlines()[-1])
+    assert set(CODE) <= hub.files("org/parrot").keys()
+
+    assert load("org/parrot", tmp_path / "first", environment, tmp_path) == same(pushed)
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    assert load(str(tmp_path / "first"), tmp_path / "second", offline, tmp_path) == same(pushed)
+
+    own = json.loads(hub.files("org/parrot")["config.json"])["auto_map"]
+    assert own.keys() == {"AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"}
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        assert json.loads((folder / "config.json").read_text())["auto_map"] == own
+        assert "--" not in "".join((folder / name).read_text() for name in ("config.json", "processor_config.json"))
+        for name in CODE:
+            assert (folder / name).read_text() == (REPOSITORY / "modeling_parrot" / name).read_text()
+
+    assert json.loads(run_python(BARE, environment, tmp_path).splitlines()[-1]) == ["ParrotModel", []]
+
+
+def test_the_code_on_the_hub_imports_three_packages_and_touches_nothing() -> None:
+    allowed = {"torch", "transformers", "huggingface_hub"} | sys.stdlib_module_names
+    forbidden = {"open", "eval", "exec", "compile", "__import__", "input"}
+    forbidden_modules = {
+        "os",
+        "sys",
+        "subprocess",
+        "socket",
+        "urllib",
+        "http",
+        "shutil",
+        "pathlib",
+        "importlib",
+        "pickle",
+    }
+    for name in CODE:
+        for node in ast.walk(ast.parse((REPOSITORY / "modeling_parrot" / name).read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 1
+                assert f"{node.module}.py" in CODE
+                continue
+            else:
+                assert not (isinstance(node, ast.Name) and node.id in forbidden), (name, node.id)
+                continue
+            roots = {module.split(".")[0] for module in modules}
+            assert roots <= allowed - forbidden_modules, (name, roots)
