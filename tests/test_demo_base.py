@@ -1,0 +1,124 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPVisionModel,
+    Qwen2Tokenizer,
+    TrainerCallback,
+)
+
+from trainer.demo_base import DemoBaseArguments, augment, chat_rows, main, train, train_tokenizer
+from trainer.emoji import LANGUAGES, EmojiArguments, build, select_concepts, text_corpus
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Qwen2Tokenizer:
+    return train_tokenizer(text_corpus(), vocab_size=800)
+
+
+@pytest.mark.parametrize(
+    "text", ["Hi 🦜!\n", "图片：猫。", "coração", "«قطة»؟", "İğüşöç", "Ёжик ест", "".join(map(chr, range(32, 500)))]
+)
+def test_tokenizer_gives_back_every_script(tokenizer: Qwen2Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_tokenizer_writes_chatml(tokenizer: Qwen2Tokenizer) -> None:
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    ) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert len(tokenizer("<|im_start|><|im_end|><|endoftext|>")["input_ids"]) == 3
+
+
+def test_chat_rows_ask_from_each_language_into_each() -> None:
+    rows = chat_rows(select_concepts(10), seed=0)
+    assert len(rows) == 10 * 6 * 6 * 3
+    assert len({messages[0]["content"] for _, messages in rows}) > 1000
+    assert {language for language, _ in rows[: 6 * 3]} == set(LANGUAGES)
+
+
+def test_augmentation_changes_the_pictures_and_keeps_their_shape() -> None:
+    pictures = torch.linspace(-1, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+    changed = augment(pictures)
+    assert changed.shape == pictures.shape and changed.isfinite().all() and not changed.equal(pictures)
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
+    folder = tmp_path_factory.mktemp("demo")
+    build(EmojiArguments(str(folder / "data"), concepts=10, views=1, image_size=32))
+    return DemoBaseArguments(
+        data=str(folder / "data"),
+        output=str(folder / "base"),
+        vocab_size=800,
+        language_model_steps=2,
+        vision_tower_steps=2,
+        save_steps=1,
+    )
+
+
+@pytest.mark.slow
+def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(arguments)
+    folder = Path(arguments.output)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "language_model")
+    model = AutoModelForCausalLM.from_pretrained(folder / "language_model")
+    assert (model.config.vocab_size, model.config.eos_token_id) == (len(tokenizer), tokenizer.eos_token_id)
+    assert isinstance(AutoModel.from_pretrained(folder / "vision_tower"), CLIPVisionModel)
+    processor = AutoImageProcessor.from_pretrained(folder / "vision_tower", backend="pil")
+    assert processor.crop_size == {"height": 32, "width": 32}
+    measures = json.loads((folder / "vision_tower" / "measures.json").read_text())
+    assert set(measures) == {"validation_top1", "validation_four_way", "test_top1", "test_four_way"}
+
+    monkeypatch.setattr("trainer.demo_base.train", lambda trainer: pytest.fail("trained again"))
+    main(arguments)
+    with pytest.raises(ValueError, match="delete it or give another --output"):
+        main(replace(arguments, seed=1))
+
+
+@pytest.mark.slow
+def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
+    arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(arguments)
+    weights = Path(arguments.output) / "vision_tower" / "model.safetensors"
+    expected = load_file(weights)
+    stopped = replace(arguments, output=arguments.output + "-stopped")
+
+    class Stop(TrainerCallback):
+        def on_save(self, *args: Any, **kwargs: Any) -> None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("trainer.demo_base.train", lambda trainer: (trainer.add_callback(Stop), train(trainer)))
+        main(stopped)
+    main(stopped)
+    assert (Path(stopped.output) / "checkpoints" / "language_model" / "checkpoint-2").is_dir()
+    found = load_file(str(weights).replace(arguments.output, stopped.output))
+    assert all(torch.allclose(found[name], tensor, atol=1e-5) for name, tensor in expected.items())

@@ -1,0 +1,373 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Trains the small parts that a demo Parrot is composed from, where no pretrained ones can be downloaded.
+
+    python -m trainer.emoji --output data/emoji
+    python -m trainer.demo_base --data data/emoji --output models/demo-base
+
+OUTPUT/language_model: a byte-level BPE tokenizer and a Qwen2 that has read captions in all languages, and answered
+questions in one language about a caption in another. OUTPUT/vision_tower: the vision side of a CLIP, trained on
+pictures with English captions only: a vision tower's bias towards English is what Parrot is about.
+A run that was stopped goes on from its last checkpoint; a part that is finished is not trained again.
+"""
+
+import json
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict, load_dataset
+from torch.nn import functional as F
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    DataCollatorForSeq2Seq,
+    HfArgumentParser,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from trainer.emoji import (
+    CATEGORIES,
+    LANGUAGES,
+    QUESTIONS,
+    Concept,
+    all_concepts,
+    captions,
+    conversation,
+    english_captions,
+    text_corpus,
+)
+
+
+CHAT_TEMPLATE = (  # Qwen2's
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass
+class DemoBaseArguments:
+    """What to train on, and for how long."""
+
+    data: str = field(metadata={"help": "Folder that `python -m trainer.emoji` wrote."})
+    output: str = field(metadata={"help": "Folder of the parts."})
+    vocab_size: int = field(default=5000, metadata={"help": "Tokens of the language model."})
+    language_model_steps: int = field(default=450, metadata={"help": "Batches of 32 texts."})
+    vision_tower_steps: int = field(default=900, metadata={"help": "Batches of one picture of every concept."})
+    image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
+    patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
+    save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})
+    seed: int = 0
+
+
+def train(trainer: Trainer) -> None:
+    """Trains, from the last checkpoint where there is one."""
+    folder = Path(trainer.args.output_dir)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.is_dir() else None)
+
+
+def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
+    """What the parts' training has in common."""
+    return TrainingArguments(
+        output_dir=str(Path(arguments.output) / "checkpoints" / part),
+        max_steps=steps,
+        warmup_steps=min(30, steps // 10),
+        lr_scheduler_type="cosine",
+        adam_beta2=0.98,
+        save_steps=arguments.save_steps,
+        save_total_limit=1,
+        logging_steps=50,
+        seed=arguments.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        **kwargs,
+    )
+
+
+def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
+    """Every question about a caption of every concept, from each language into each, by the question's language."""
+    sources = [(concept, language) for concept in concepts for language in LANGUAGES]
+    rng = random.Random(seed)
+    rng.shuffle(sources)
+    rows = []
+    shifts = range(len(LANGUAGES))
+    for shift, (index, (concept, source)), kind in product(shifts, enumerate(sources), range(QUESTIONS)):
+        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # any few rows are of all languages
+        question, answer = conversation(concept, target, kind)
+        caption = rng.choice(captions(concept, source))
+        rows.append((target, [{"role": "user", "content": f"{caption}\n{question['content']}"}, answer]))
+    return rows
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer of the texts, with the special tokens and the chat template of Qwen2."""
+    tokenizer = Qwen2Tokenizer(eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
+    tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size, show_progress=False)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _tokenize(tokenizer: Qwen2Tokenizer, messages: list[dict[str, str]]) -> dict[str, list[int]]:
+    """A conversation's ids. Its labels are the answer's only: what it is asked is not the model's to say."""
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], output: Path) -> dict[str, float]:
+    """Trains the tokenizer and the language model; returns the loss of held-out answers by language, nats a token."""
+    chats, corpus = chat_rows(concepts, arguments.seed), text_corpus(concepts=concepts)
+    round_of_languages = len(LANGUAGES) * QUESTIONS
+    number = max(1, len(chats) // round_of_languages // 20) * round_of_languages
+    held_out, chats = chats[:number], chats[number:]
+    written = [turn["content"] for _, messages in chats for turn in messages]
+    frame = ["system\nuser\nassistant\nYou are a helpful assistant."] * len(chats)
+    tokenizer = train_tokenizer([*text_corpus(), *written, *frame], arguments.vocab_size)
+    tokenizer.save_pretrained(output)
+    set_seed(arguments.seed)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+            initializer_range=0.07,  # 1 / sqrt(hidden_size)
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    sentences = [tokenizer(text + tokenizer.pad_token)["input_ids"] for text in corpus]
+    rows = [{"input_ids": ids, "labels": ids} for ids in sentences]
+    rows += [_tokenize(tokenizer, messages) for _, messages in chats]
+    trainer = Trainer(
+        model,
+        training_arguments(
+            arguments,
+            "language_model",
+            arguments.language_model_steps,
+            learning_rate=1e-3,
+            # In random order: in batches of one length, which are batches of one language, it learned far less.
+            per_device_train_batch_size=32,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    train(trainer)
+    model.save_pretrained(output)
+    measures = {}
+    for language in LANGUAGES:
+        rows = [_tokenize(tokenizer, messages) for target, messages in held_out if target == language]
+        measures[f"loss_{language}"] = trainer.evaluate(Dataset.from_list(rows))["eval_loss"]
+    return measures
+
+
+def augment(pictures: torch.Tensor) -> torch.Tensor:
+    """Flips, turns, shears, scales, moves and tints each of the pictures by chance."""
+    number = len(pictures)
+    angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.2
+    scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.2
+    flip = torch.randint(2, (number,)) * 2 - 1
+    affine = torch.zeros(number, 2, 3)
+    affine[:, 0, 0] = angle.cos() * scale * aspect * flip
+    affine[:, 0, 1] = shear - angle.sin() * scale
+    affine[:, 1, 0] = angle.sin() * scale * flip
+    affine[:, 1, 1] = angle.cos() * scale / aspect
+    affine[:, :, 2] = torch.stack(shift, dim=1)
+    grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
+    pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    # Styles differ in colour more than in shape: mixed channels keep a tower from knowing a thing by its colour alone.
+    mixed = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * (torch.rand(number, 1, 1) < 0.7)
+    pictures = torch.einsum("nij,njhw->nihw", mixed / mixed.sum(2, keepdim=True).clamp(min=0.5), pictures)
+    return pictures * (1 + torch.randn(number, 1, 1, 1) * 0.2) + torch.randn(number, 1, 1, 1) * 0.2
+
+
+class PictureCaptions(torch.utils.data.Dataset):
+    """
+    Pictures with their English captions, one picture of every concept after another: a batch with one of each has no
+    picture among the negatives of its own caption.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        tokenizer: Qwen2Tokenizer,
+        image_processor: CLIPImageProcessorPil,
+        batches: int = 1,
+        seed: int = 0,
+    ) -> None:
+        rows = rows.filter(lambda language: language == "en", input_columns="language")
+        self.pixel_values = torch.cat(
+            [image_processor(row["images"][0], return_tensors="pt")["pixel_values"] for row in rows]
+        )
+        self.concepts: list[str] = rows["concept"][:]
+        self.categories: dict[str, str] = dict(zip(rows["concept"], rows["category"], strict=True))
+        self.names = sorted(set(self.concepts))
+        wordings = english_captions()
+        # CLIP reads a text off its end.
+        texts = [text + tokenizer.eos_token for name in self.names for text in wordings[name]]
+        self.texts = tokenizer(texts, padding=True, return_tensors="pt")  # (names * wordings, length)
+        self.wordings = len(texts) // len(self.names)
+        rng = random.Random(seed)
+        pictures = {name: [index for index, other in enumerate(self.concepts) if other == name] for name in self.names}
+        self.order = [rng.choice(pictures[name]) for _ in range(batches) for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        picture, wording = self.order[index], index // len(self.names) % self.wordings
+        text = self.names.index(self.concepts[picture]) * self.wordings + wording
+        return {"pixel_values": self.pixel_values[picture]} | {key: ids[text] for key, ids in self.texts.items()}
+
+
+def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    batch = default_data_collator(pairs)
+    return batch | {"pixel_values": augment(batch["pixel_values"]), "return_loss": True}
+
+
+@torch.no_grad()
+def zero_shot(model: CLIPModel, pairs: PictureCaptions) -> dict[str, float]:
+    """
+    How often the caption of a picture's concept is the nearest of all concepts' (`top1`), and of four from its
+    category (`four_way`, the mean over all choices of the three others; chance 0.25).
+    """
+    model.eval()
+    texts = {key: ids[:: pairs.wordings] for key, ids in pairs.texts.items()}
+    words = F.normalize(model.get_text_features(**texts).pooler_output, dim=-1)
+    images = torch.cat([model.get_image_features(part).pooler_output for part in pairs.pixel_values.split(64)])
+    scores = F.normalize(images, dim=-1) @ words.T
+    own = torch.tensor([pairs.names.index(name) for name in pairs.concepts])
+    better = scores > scores.gather(1, own[:, None])  # (pictures, concepts)
+    category = torch.tensor([CATEGORIES.index(pairs.categories[name]) for name in pairs.names])
+    same = category == category[own][:, None]
+    ahead, others = (better & same).sum(1).tolist(), (same.sum(1) - 1).tolist()
+    four_way = [comb(rest - lost, 3) / comb(rest, 3) for lost, rest in zip(ahead, others, strict=True) if rest >= 3]
+    return {
+        "top1": (~better.any(1)).float().mean().item(),
+        "four_way": sum(four_way) / max(1, len(four_way)),
+    }
+
+
+def train_vision_tower(arguments: DemoBaseArguments, data: DatasetDict, output: Path) -> dict[str, float]:
+    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns zero-shot accuracies."""
+    tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
+    side = arguments.image_size
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    pairs = PictureCaptions(data["train"], tokenizer, image_processor, arguments.vision_tower_steps, arguments.seed)
+    set_seed(arguments.seed)
+    model = CLIPModel(
+        CLIPConfig(
+            projection_dim=128,
+            vision_config={
+                "hidden_size": 192,
+                "intermediate_size": 576,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+                "image_size": side,
+                "patch_size": arguments.patch_size,
+            },
+            text_config={
+                "hidden_size": 128,
+                "intermediate_size": 256,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": pairs.texts["input_ids"].shape[1],
+                "bos_token_id": None,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            },
+        )
+    )
+    trainer = Trainer(
+        model,
+        training_arguments(
+            arguments,
+            "vision_tower",
+            arguments.vision_tower_steps,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            per_device_train_batch_size=len(pairs.names),
+            train_sampling_strategy="sequential",
+        ),
+        train_dataset=pairs,
+        data_collator=_augmented,
+    )
+    train(trainer)
+    image_processor.save_pretrained(output)
+    model.vision_model.save_pretrained(output)
+    measures = {}
+    for split in ("validation", "test"):
+        found = zero_shot(model, PictureCaptions(data[split], tokenizer, image_processor))
+        measures |= {f"{split}_{name}": value for name, value in found.items()}
+    return measures
+
+
+def main(arguments: DemoBaseArguments) -> None:
+    """Trains what is not finished, and says how good it is and where it lies."""
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
+    settings_file = output / "settings.json"
+    if not settings_file.exists():
+        settings_file.write_text(json.dumps(settings, indent=2) + "\n")
+    elif (found := json.loads(settings_file.read_text())) != settings:
+        raise ValueError(
+            f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
+        )
+    data = load_dataset(arguments.data)
+    names = set(data["train"]["concept"])
+    concepts = [concept for concept in all_concepts() if concept.name in names]
+    for part, run in (
+        ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),
+        ("vision_tower", lambda folder: train_vision_tower(arguments, data, folder)),
+    ):
+        folder = output / part
+        finished = folder / "measures.json"
+        start = time.perf_counter()
+        if not finished.exists():
+            measures = run(folder)
+            finished.write_text(json.dumps(measures, indent=2) + "\n")  # last: it marks the part as finished
+        print(f"{folder}: {time.perf_counter() - start:.0f} s, {json.loads(finished.read_text())}")
+
+
+if __name__ == "__main__":
+    main(HfArgumentParser(DemoBaseArguments).parse_args_into_dataclasses()[0])
