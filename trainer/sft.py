@@ -1,0 +1,119 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+Trains a Parrot on conversations about pictures, in the paper's two stages:
+
+    python trainer/sft.py --config trainer/recipes/demo.yaml
+    accelerate launch --num_processes 8 trainer/sft.py --stage align --model_name_or_path parrot-base \
+        --dataset_name org/captions --output_dir parrot-aligned
+
+A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error. Rows have
+`messages` ({role, content} with plain text), `images` (a list, empty for text alone) and, where measured by it,
+`language`. The loss is taken on the answers. `--stage align` (1) trains the projector with the experts bypassed;
+`--stage instruct` (2) trains projector, experts and language model, with the vision tower frozen in both. A run whose
+output folder holds a checkpoint goes on from it. Tried on a laptop's two CPU cores.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from datasets import load_dataset
+from transformers.trainer_utils import get_last_checkpoint
+from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser
+
+
+if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+
+
+TRAINED = {
+    "align": ("model.multi_modal_projector.",),
+    "instruct": ("model.multi_modal_projector.", "model.moe.", "model.language_model.", "lm_head."),
+}
+
+
+@dataclass
+class ParrotScriptArguments(ScriptArguments):
+    """TRL's script arguments and the stage."""
+
+    stage: Literal["align", "instruct"] = field(
+        default="instruct",
+        metadata={"help": "1, align: the projector alone, experts bypassed. 2, instruct: all but the vision tower."},
+    )
+
+
+@dataclass
+class ParrotSFTConfig(SFTConfig):
+    """TRL's training arguments, with the loss on answers alone and no sequence cut, unless asked for."""
+
+    assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers alone."})
+    max_length: int | None = field(
+        default=None, metadata={"help": "Longest sequence in tokens; more is cut. That cuts an image is an error."}
+    )
+
+
+def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
+    """Leaves what a stage trains trainable, switches the experts as it asks, and prints who is trained."""
+    model.config.use_experts = stage != "align"
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(TRAINED[stage]))
+    print(f"Stage {stage}: experts {'run' if model.config.use_experts else 'are bypassed'}.")
+    for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
+        counts = {True: 0, False: 0}
+        for parameter in module.parameters():
+            counts[parameter.requires_grad] += parameter.numel()
+        print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
+
+
+def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ModelConfig) -> None:
+    """Loads, freezes, trains, saves and, if asked, pushes."""
+    if model_args.use_peft or model_args.load_in_4bit or model_args.load_in_8bit:
+        raise ValueError("use_peft and quantized loading are not supported yet: train the language model in full.")
+    model = ParrotForConditionalGeneration.from_pretrained(
+        model_args.model_name_or_path,
+        revision=model_args.model_revision,
+        dtype=model_args.dtype or "auto",
+        attn_implementation=model_args.attn_implementation,
+    )
+    processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    freeze(model, script_args.stage)
+    dataset = load_dataset(
+        script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=dataset[script_args.dataset_train_split],
+        eval_dataset=dataset[script_args.dataset_test_split] if training_args.eval_strategy != "no" else None,
+        processing_class=processor,
+    )
+    checkpoint = training_args.resume_from_checkpoint
+    if checkpoint is None and Path(training_args.output_dir).is_dir():
+        checkpoint = get_last_checkpoint(training_args.output_dir)
+    if checkpoint:
+        print(f"Going on from {checkpoint}.")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model()
+    trainer.save_state()
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+
+
+if __name__ == "__main__":
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig), description=__doc__)
+    main(*parser.parse_args_and_config())
