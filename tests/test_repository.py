@@ -1,0 +1,112 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The repository itself: who imports whom, licence headers, recipes, help, and that the README tells the truth."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from trl import ModelConfig, TrlParser
+
+from trainer.sft import ParrotScriptArguments, ParrotSFTConfig
+
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [path for folder in ("modeling_parrot", "trainer", "tests") for path in sorted((ROOT / folder).glob("*.py"))]
+RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.yaml"))
+COMMANDS = [
+    ["-m", "modeling_parrot.convert_parrot_weights_to_hf"],
+    ["-m", "trainer.compose"],
+    ["-m", "trainer.demo_base"],
+    ["-m", "trainer.emoji"],
+    ["-m", "trainer.name_pictures"],
+    ["trainer/sft.py"],
+]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def imported(path: Path) -> set[str]:
+    roots = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            roots.add(node.module.split(".")[0])
+    return roots
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_go_one_way_and_files_carry_the_licence(path: Path) -> None:
+    forbidden = {"modeling_parrot": {"trainer", "tests"}, "trainer": {"tests"}, "tests": set()}
+    assert not imported(path) & forbidden[path.parent.name]
+    assert path.read_text(encoding="utf-8").startswith("# Copyright 2026 The Parrot authors.")
+
+
+def test_no_module_of_the_trainer_hides_a_library() -> None:
+    libraries = set().union(*map(imported, SOURCES))
+    assert not {path.stem for path in (ROOT / "trainer").glob("*.py")} & libraries
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_path: Path) -> None:
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig))
+    script, training, model = parser.parse_args_and_config(["--config", str(recipe)])
+    given = yaml.safe_load(recipe.read_text())
+    for name, value in given.items():
+        holder = next(arguments for arguments in (script, training, model) if hasattr(arguments, name))
+        assert str(getattr(holder, name)) == str(value), name
+    typo = tmp_path / "typo.yaml"
+    typo.write_text(recipe.read_text() + "\nlerning_rate: 1.0\n")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig)).parse_args_and_config(["--config", str(typo)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[-1])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert command[-1] in run.stdout.replace("\n", " ")  # the description shows the line to run
+    assert "--output" in run.stdout
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    paths = set(re.findall(r"(?:modeling_parrot|trainer|tests|model_cards|\.ci)/[\w./-]*", README))
+    assert len(paths) > 10
+    for path in paths:
+        assert (ROOT / path.rstrip(".")).exists(), path
+    for module in re.findall(r"python -m ([\w.]+)", README):
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^make (\S+)", README, re.MULTILINE)) <= set(targets)
+
+
+def test_the_three_lists_of_versions_agree() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    pinned = re.search(r"ruff==([\d.]+)", project)[1]
+    assert f"rev: v{pinned}" in (ROOT / ".pre-commit-config.yaml").read_text()
+    assert "transformers>=5.18" in project
+    assert "5.18" in README
+
+
+def test_nothing_tracked_names_a_path_of_one_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in tracked:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".yaml", ".toml", ".cff", ""} and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"(?<![\w.])/(?:tmp|work|root|home)/\w", text), name
