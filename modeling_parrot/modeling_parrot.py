@@ -85,6 +85,7 @@ class ParrotExperts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(config.num_experts, hidden_size, intermediate_size))
 
     def expert(self, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
+        """One expert's output, of the shape of `hidden_states` (..., C)."""
         gate, up = F.linear(hidden_states, self.gate_up_proj[index]).chunk(2, dim=-1)
         return F.linear(F.silu(gate) * up, self.down_proj[index])
 
@@ -189,11 +190,10 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         vision_config = self.config.vision_config
         if vision_config.model_type == "siglip2_vision_model":
             size = vision_config.patch_size
-            patches = pixel_values.unflatten(3, (-1, size)).unflatten(
-                2, (-1, size)
-            )  # (N, 3, rows, size, columns, size)
+            # (N, 3, rows, size, columns, size) -> (N, rows * columns, size * size * 3)
+            patches = pixel_values.unflatten(3, (-1, size)).unflatten(2, (-1, size))
             rows, columns = patches.shape[2], patches.shape[4]
-            pixel_values = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (N, patches, size * size * 3)
+            pixel_values = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
             kwargs["pixel_attention_mask"] = torch.ones_like(pixel_values[..., 0], dtype=torch.long)
             shapes = torch.tensor([rows, columns], device=pixel_values.device)
             kwargs["spatial_shapes"] = shapes.expand(len(pixel_values), 2)

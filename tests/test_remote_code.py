@@ -15,11 +15,13 @@
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.hub import LoopbackHub, run_python
 
@@ -119,6 +121,17 @@ def test_pushed_loaded_saved_and_loaded_again_it_answers_the_same(hub: LoopbackH
             assert (folder / name).read_text() == (REPOSITORY / "modeling_parrot" / name).read_text()
 
     assert json.loads(run_python(BARE, environment, tmp_path).splitlines()[-1]) == ["ParrotModel", []]
+
+
+@pytest.mark.slow
+def test_the_snippets_of_the_readme_run(hub: LoopbackHub, tmp_path: Path) -> None:
+    environment = hub.environment(tmp_path / "home")
+    run_python(PUSH, environment, tmp_path, with_repository=True)
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "picture.png")
+    snippets = re.findall(r"```python\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        assert run_python(snippet, environment, tmp_path).strip()
 
 
 def test_the_code_on_the_hub_imports_three_packages_and_touches_nothing() -> None:
