@@ -47,11 +47,9 @@ def test_tokenizer_gives_back_every_script(tokenizer: Qwen2Tokenizer, text: str)
 
 def test_tokenizer_writes_chatml(tokenizer: Qwen2Tokenizer) -> None:
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
-    assert tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
-    ) == (
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+        == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
     assert len(tokenizer("<|im_start|><|im_end|><|endoftext|>")["input_ids"]) == 3
 

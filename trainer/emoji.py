@@ -237,4 +237,4 @@ def build(arguments: EmojiArguments) -> None:
 
 
 if __name__ == "__main__":
-    build(HfArgumentParser(EmojiArguments).parse_args_into_dataclasses()[0])
+    build(HfArgumentParser(EmojiArguments, description=__doc__).parse_args_into_dataclasses()[0])

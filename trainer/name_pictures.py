@@ -128,4 +128,4 @@ def main(args: NamePicturesArguments) -> None:
 
 
 if __name__ == "__main__":
-    main(HfArgumentParser(NamePicturesArguments).parse_args_into_dataclasses()[0])
+    main(HfArgumentParser(NamePicturesArguments, description=__doc__).parse_args_into_dataclasses()[0])
