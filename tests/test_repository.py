@@ -32,6 +32,7 @@ RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.yaml"))
 COMMANDS = [
     ["-m", "modeling_parrot.convert_parrot_weights_to_hf"],
     ["-m", "trainer.compose"],
+    ["-m", "trainer.convert_llava"],
     ["-m", "trainer.demo_base"],
     ["-m", "trainer.emoji"],
     ["-m", "trainer.name_pictures"],

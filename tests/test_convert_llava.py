@@ -1,0 +1,141 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Conversation files as the paper's data are become a data set that TRL trains on."""
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+from trl.data_utils import prepare_multimodal_messages
+
+from tests.tiny import tiny_processor
+from trainer.convert_llava import ConvertArguments, convert_files, main, stream_array
+
+
+def turns(*values: str) -> list[dict[str, str]]:
+    return [{"from": ("human", "gpt")[number % 2], "value": value} for number, value in enumerate(values)]
+
+
+GOOD = [
+    {"id": "1", "image": "a/red.png", "conversations": turns("<image>\nWhat?", "Red.", "Sure?", "Yes.")},
+    {"id": 2, "conversations": turns("2 + 2?", "4")},
+    {"id": "3", "image": "blue.png", "conversations": turns("O que é?\n<image>", "Azul.")},
+    {"id": "4", "image": ["a/red.png", "blue.png"], "conversations": turns("<image><image>\nبيّن", "لونان.")},
+    {"id": "5", "image": "blue.png", "conversations": turns("Merhaba", "Selam", "<image>\nBu?", "Mavi.")},
+]
+BAD = {
+    "it has 1 <image> marks and 0 images": {"conversations": turns("<image>\nWhat?", "Red.")},
+    "it has 0 <image> marks and 1 images": {"image": "blue.png", "conversations": turns("What?", "Red.")},
+    "its image 'none.png' is not in": {"image": "none.png", "conversations": turns("<image>", "Red.")},
+    "turn 1 is .*bird.* not text from assistant": {"conversations": [*turns("a"), {"from": "bird", "value": "b"}]},
+    "turn 0 is .*gpt": {"conversations": turns("a", "b")[1:]},
+    "it does not end with an answer": {"conversations": turns("a", "b", "c")},
+    "turn 1 is an answer that is empty": {"conversations": turns("a", " ")},
+    "it has no list of conversations": {"id": "x"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "images" / "a" / "red.png")
+    Image.new("RGB", (20, 30), "blue").save(tmp_path / "images" / "blue.png")
+    return tmp_path
+
+
+def arguments(folder: Path, *rows: list, **kwargs: object) -> ConvertArguments:
+    files = []
+    for number, content in enumerate(rows):
+        files.append(str(folder / f"{number}.json"))
+        Path(files[-1]).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    return ConvertArguments(files, str(folder / "images"), str(folder / "out"), **kwargs)
+
+
+@pytest.mark.parametrize("copy_images", [False, True])
+def test_every_kind_of_row_arrives_with_its_images(copy_images: bool, folder: Path) -> None:
+    main(arguments(folder, GOOD, GOOD[:2], language=["en", "zh"], copy_images=copy_images))
+    if copy_images:
+        for image in (folder / "images").rglob("*.png"):
+            image.unlink()
+    rows = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]
+    assert rows["id"][:] == ["1", "2", "3", "4", "5", "1", "2"]
+    assert rows["language"][:] == ["en"] * 5 + ["zh"] * 2
+    assert [[image.getpixel((0, 0)) for image in images] for images in rows["images"][:5]] == [
+        [(255, 0, 0)],
+        [],
+        [(0, 0, 255)],
+        [(255, 0, 0), (0, 0, 255)],
+        [(0, 0, 255)],
+    ]
+
+
+def test_the_processor_writes_the_reference_prompt(folder: Path) -> None:
+    main(arguments(folder, GOOD))
+    processor = tiny_processor()
+    opening = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    texts = []
+    for row in load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]:
+        messages = prepare_multimodal_messages(row["messages"], images=row["images"])  # as TRL's collator does
+        texts.append(processor.apply_chat_template(messages).removeprefix(opening))
+    user, answer, end = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"
+    assert texts[0] == f"{user}<image>\nWhat?{answer}Red.{end}{user}Sure?{answer}Yes.{end}"
+    assert texts[2] == f"{user}<image>\nO que é?{answer}Azul.{end}"
+    assert texts[3] == f"{user}<image>\n<image>\nبيّن{answer}لونان.{end}"
+    assert texts[4] == f"{user}Merhaba{answer}Selam{end}{user}<image>\nBu?{answer}Mavi.{end}"
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_a_bad_row_stops_with_its_file_and_index(message: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match=rf"1\.json, row 2: {message}"):
+        list(convert_files(arguments(folder, GOOD, [*GOOD[:2], BAD[message]])))
+
+
+def test_bad_rows_are_set_aside_when_asked(folder: Path) -> None:
+    aside = folder / "bad.jsonl"
+    main(arguments(folder, [*BAD.values(), *GOOD], bad_rows=str(aside)))
+    assert load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"].num_rows == len(GOOD)
+    found = [json.loads(line) for line in aside.read_text(encoding="utf-8").splitlines()]
+    assert [row["row"] for row in found] == list(BAD.values())
+    assert [row["index"] for row in found] == list(range(len(BAD)))
+
+
+@pytest.mark.parametrize("text", ["{}", "[1, 2", '[{"a": 1}, {"b": ]', ""])
+def test_a_file_that_is_no_json_array_is_named(text: str, folder: Path) -> None:
+    (folder / "broken.json").write_text(text)
+    with (folder / "broken.json").open() as file, pytest.raises(ValueError, match=r"broken\.json"):
+        list(stream_array(file))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
+def test_streaming_reads_what_json_reads(chunk: int, folder: Path) -> None:
+    content = [1, -2.5e3, "a,]", [], {"x": [{"y": "]"}]}, None, True, 123456789, "é\u2028"]
+    (folder / "x.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    with (folder / "x.json").open(encoding="utf-8") as file:
+        assert list(stream_array(file, chunk)) == content
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(folder: Path) -> None:
+    filler = "x" * 1000
+    with (folder / "big.json").open("w") as file:
+        file.write("[")
+        file.write(",".join(json.dumps({"conversations": turns(f"{i} {filler}", filler)}) for i in range(100_000)))
+        file.write("]")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows = convert_files(ConvertArguments([str(folder / "big.json")], str(folder), str(folder / "out")))
+    assert sum(1 for _ in rows) == 100_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB, for a file of 200 MB
