@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trl import ModelConfig, TrlParser
+from trl import TrlParser
 
-from trainer.sft import ParrotScriptArguments, ParrotSFTConfig
+from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig
 
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_no_module_of_the_trainer_hides_a_library() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_path: Path) -> None:
-    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig))
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
     script, training, model = parser.parse_args_and_config(["--config", str(recipe)])
     given = yaml.safe_load(recipe.read_text())
     read = vars(model) | vars(training) | vars(script)
@@ -74,7 +74,9 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
     typo = tmp_path / "typo.yaml"
     typo.write_text(recipe.read_text() + "\nlerning_rate: 1.0\n")
     with pytest.raises(ValueError, match="lerning_rate"):
-        TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig)).parse_args_and_config(["--config", str(typo)])
+        TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)).parse_args_and_config(
+            ["--config", str(typo)]
+        )
 
 
 @pytest.mark.slow

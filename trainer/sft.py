@@ -21,8 +21,8 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
 A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error. Rows have
 `messages` ({role, content} with plain text), `images` (a list, empty for text alone) and, where measured by it,
 `language`. The loss is taken on the answers. `--stage align` (1) trains the projector with the experts bypassed;
-`--stage instruct` (2) trains projector, experts and language model, with the vision tower frozen in both. A run whose
-output folder holds a checkpoint goes on from it. Tried on a laptop's two CPU cores.
+`--stage instruct` (2) trains projector, experts and language model, the last by LoRA with `--use_peft`; the vision
+tower stays frozen in both. A run whose output folder holds a checkpoint goes on from it. Tried on two CPU cores.
 """
 
 import sys
@@ -32,7 +32,7 @@ from typing import Literal
 
 from datasets import load_dataset
 from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser
+from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser, get_peft_config
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
@@ -67,12 +67,31 @@ class ParrotSFTConfig(SFTConfig):
     )
 
 
+@dataclass
+class ParrotModelConfig(ModelConfig):
+    """TRL's model arguments. LoRA adapts the language model; projector and experts are trained in full."""
+
+    # Whole paths: names such as q_proj or gate_proj stand in the vision tower and the experts, too.
+    lora_target_modules: list[str] | None = field(
+        default_factory=lambda: [r"model\.language_model\.layers\..*(_proj|fc1|fc2)"],
+        metadata={"help": "Modules that LoRA adapts: names, or one regular expression of whole paths."},
+    )
+    lora_modules_to_save: list[str] | None = field(
+        default_factory=lambda: ["multi_modal_projector", "moe"],
+        metadata={"help": "Modules that are trained in full beside LoRA."},
+    )
+
+
 def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
-    """Leaves what a stage trains trainable, switches the experts as it asks, and prints who is trained."""
+    """Leaves what a stage trains trainable, and switches the experts as it asks."""
     model.config.use_experts = stage != "align"
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(TRAINED[stage]))
-    print(f"Stage {stage}: experts {'run' if model.config.use_experts else 'are bypassed'}.")
+
+
+def print_trained(model: ParrotForConditionalGeneration) -> None:
+    """Prints how many parameters of each part are trained."""
+    print(f"The experts {'run' if model.config.use_experts else 'are bypassed'}.")
     for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
         counts = {True: 0, False: 0}
         for parameter in module.parameters():
@@ -80,10 +99,17 @@ def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
 
-def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ModelConfig) -> None:
-    """Loads, freezes, trains, saves and, if asked, pushes."""
-    if model_args.use_peft or model_args.load_in_4bit or model_args.load_in_8bit:
-        raise ValueError("use_peft and quantized loading are not supported yet: train the language model in full.")
+def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
+    """
+    Loads, freezes, trains, saves and, if asked, pushes.
+
+    Raises:
+        `ValueError`: for arguments that do not go together.
+    """
+    if model_args.use_peft and script_args.stage == "align":
+        raise ValueError("use_peft adapts the language model, which stage 'align' leaves alone: use it in 'instruct'.")
+    if model_args.load_in_4bit or model_args.load_in_8bit:
+        raise ValueError("load_in_4bit and load_in_8bit are not supported yet: leave them out.")
     model = ParrotForConditionalGeneration.from_pretrained(
         model_args.model_name_or_path,
         revision=model_args.model_revision,
@@ -101,7 +127,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         train_dataset=dataset[script_args.dataset_train_split],
         eval_dataset=dataset[script_args.dataset_test_split] if training_args.eval_strategy != "no" else None,
         processing_class=processor,
+        peft_config=get_peft_config(model_args),
     )
+    print_trained(model)
     checkpoint = training_args.resume_from_checkpoint
     if checkpoint is None and Path(training_args.output_dir).is_dir():
         checkpoint = get_last_checkpoint(training_args.output_dir)
@@ -115,5 +143,5 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
 
 
 if __name__ == "__main__":
-    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ModelConfig), description=__doc__)
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig), description=__doc__)
     main(*parser.parse_args_and_config())

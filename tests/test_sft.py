@@ -1,0 +1,157 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training, as `python trainer/sft.py` does it: who is trained in which stage, resuming, LoRA."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset, Features, Image, List, Value
+from peft import PeftModel
+from PIL import Image as PILImage
+from safetensors.torch import load_file
+from trl import TrlParser
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.tiny import tiny_model, tiny_processor
+from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, main
+
+
+COLORS = ("red", "green", "blue", "white")
+ANSWERS = {"en": "{}", "pt": "cor {}", "tr": "renk {}"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model whose experts are fresh, and a data set with rows of text alone among its pictures."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_model(trained=False).save_pretrained(folder / "model")
+    tiny_processor().save_pretrained(folder / "model")
+    rows = []
+    for number, color in enumerate(COLORS * 3):
+        language = list(ANSWERS)[number % 3]
+        shown = [PILImage.new("RGB", (20 + number, 20), color)] if number % 4 else []
+        messages = [
+            {"role": "user", "content": f"? {color if not shown else ''}"},
+            {"role": "assistant", "content": ANSWERS[language].format(color)},
+        ]
+        rows.append({"messages": messages, "images": shown, "language": language})
+    features = Features(
+        {
+            "messages": List({"role": Value("string"), "content": Value("string")}),
+            "images": List(Image()),
+            "language": Value("string"),
+        }
+    )
+    (folder / "data").mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def train(world: Path, output: Path, *arguments: str) -> Path:
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
+    common = {
+        "model_name_or_path": world / "model",
+        "dataset_name": world / "data",
+        "output_dir": output,
+        "per_device_train_batch_size": 4,
+        "max_steps": 4,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "bf16": False,
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+    }
+    line = [text for name, value in common.items() for text in (f"--{name}", str(value))]
+    main(*parser.parse_args_and_config([*line, *arguments]))
+    return output
+
+
+def losses(output: Path) -> list[float]:
+    state = json.loads((output / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_every_tensor_of_the_stage_moves_and_no_other(stage: str, world: Path, tmp_path: Path) -> None:
+    output = train(world, tmp_path, "--stage", stage)
+    before, after = (load_file(folder / "model.safetensors") for folder in (world / "model", output))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if name.startswith(TRAINED[stage])}
+    trained = ParrotForConditionalGeneration.from_pretrained(output)
+    assert trained.config.use_experts == (stage == "instruct")
+
+
+def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path) -> None:
+    train(world, tmp_path / "align", "--stage", "align")
+    aligned = ParrotForConditionalGeneration.from_pretrained(tmp_path / "align").eval()
+    processor = ParrotProcessor.from_pretrained(tmp_path / "align")
+    inputs = processor(images=[PILImage.new("RGB", (9, 9), "red")], text="<image>?", return_tensors="pt")
+    ended = aligned(**inputs).logits
+    aligned.config.use_experts = True
+    assert torch.equal(aligned(**inputs).logits, ended)
+
+
+def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) -> None:
+    whole = train(world, tmp_path / "whole", "--save_steps", "2", "--save_total_limit", "5")
+    shutil.copytree(whole / "checkpoint-2", tmp_path / "killed" / "checkpoint-2")
+    resumed = train(world, tmp_path / "killed", "--save_steps", "2")
+    assert len(losses(whole)) == 4
+    assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
+    before, after = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-6, rtol=1e-6)
+
+
+def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path, tmp_path: Path) -> None:
+    output = train(world, tmp_path / "adapter", "--use_peft", "--lora_r", "4")
+    names = load_file(output / "adapter_model.safetensors").keys()
+    adapted = {name for name in names if ".lora_" in name}
+    assert len(adapted) == 2 * 2 * 7  # A and B, layers, projections
+    assert all(".model.language_model.layers." in name for name in adapted)
+    assert {name.split(".")[3] for name in names - adapted} == {"multi_modal_projector", "moe"}
+
+    base = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
+    inputs = ParrotProcessor.from_pretrained(output)(
+        images=[PILImage.new("RGB", (9, 9), "red")], text="<image>?", return_tensors="pt"
+    )
+    untrained = base(**inputs).logits
+    model = PeftModel.from_pretrained(base, output).eval()
+    adapted_logits = model(**inputs).logits
+    assert (adapted_logits - untrained).abs().max() > 0.01
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(merged(**inputs).logits, adapted_logits, atol=1e-4, rtol=1e-4)
+    merged.save_pretrained(tmp_path / "merged")
+    loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(loaded(**inputs).logits, adapted_logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--use_peft", "--stage", "align"], "stage 'align' leaves alone"),
+        (["--load_in_4bit"], "load_in_4bit"),
+        (["--lerning_rate", "1"], "lerning_rate"),
+    ],
+)
+def test_arguments_that_mean_nothing_together_are_errors(
+    arguments: list[str], message: str, world: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(world, tmp_path, *arguments)
