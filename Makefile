@@ -1,10 +1,11 @@
 # The environment is the checkout's own; `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."` picks others.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-VENV := .venv
+TRANSFORMERS ?= transformers
+VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast test-oldest lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own and lets it name pictures in six languages.
 	$(BIN)/python -m trainer.emoji --output data/emoji --concepts 50
@@ -21,6 +22,9 @@ test: $(VENV)/installed lint  ## All tests, and the style.
 test-fast: $(VENV)/installed  ## The tests that are not marked slow.
 	$(BIN)/python -m pytest -m "not slow"
 
+test-oldest:  ## All tests with the oldest transformers that pyproject.toml allows, in an environment beside the other.
+	$(MAKE) test VENV=.venv-oldest TRANSFORMERS="transformers==5.18.0"
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,9 +32,9 @@ lint: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet $(TORCH) "$(TRANSFORMERS)"
 	$(BIN)/python -m pip install --quiet --editable ".[demo,test,dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) data models
+	rm -rf .venv .venv-oldest data models
