@@ -32,7 +32,8 @@ lint: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH) "$(TRANSFORMERS)"
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet "$(TRANSFORMERS)"
 	$(BIN)/python -m pip install --quiet --editable ".[demo,test,dev]"
 	touch $@
 

@@ -100,8 +100,8 @@ class ChatFormat:
             f"{{%- set state.opened = false -%}}{turn}{{{{ {self.user_after!r} }}}}"
             "{%- elif message.role == 'assistant' and not loop.first and not state.opened -%}"
             f"{{%- set answer -%}}{turn}{{%- endset -%}}{{{{ {self.assistant_header!r} }}}}"
-            # A newline at an answer's start would merge with the header's into one token, and the header go unseen.
-            f"{{%- generation -%}}{{{{ answer.lstrip('\\n') ~ {self.assistant_end!r} }}}}"
+            # White space at an answer's start could merge with the header's into one token, and the header go unseen.
+            f"{{%- generation -%}}{{{{ answer.lstrip() ~ {self.assistant_end!r} }}}}"
             f"{{%- if not loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}{{%- endgeneration -%}}"
             f"{{%- if loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}"
             "{%- else -%}{{ raise_exception('A conversation is an optional system message, then user and assistant "

@@ -37,8 +37,8 @@ class ParrotConfig(LlavaConfig):
         num_experts (`int`, *optional*, defaults to 6):
             Number of experts E, "to correspond with the number of languages" (paper, section 3.3).
         num_experts_per_tok (`int`, *optional*):
-            Experts that run for an image, the most probable ones with their weights renormalised. All of them (the
-            dense sum of eq. 4) where not given.
+            Experts that run for an image, the most probable ones with their weights renormalised. If `None`, all of
+            them: the dense sum of eq. 4.
         moe_intermediate_size (`int`, *optional*, defaults to 4096):
             Inner size I of an expert.
         residual_scale (`float`, *optional*, defaults to 1.0):
@@ -73,8 +73,6 @@ class ParrotConfig(LlavaConfig):
         if self.text_config is None:  # LLaVA's default is Llama; the paper's best Parrot is built on Qwen2
             self.text_config = {"model_type": "qwen2"}
         super().__post_init__(**kwargs)
-        if self.num_experts_per_tok is None:
-            self.num_experts_per_tok = self.num_experts
         if self.image_query is None:
             self.image_query = "cls" if self.vision_feature_select_strategy == "full" else "mean"
         if self.num_experts < 1 or self.moe_intermediate_size < 1:
@@ -82,7 +80,7 @@ class ParrotConfig(LlavaConfig):
                 f"num_experts={self.num_experts} and moe_intermediate_size={self.moe_intermediate_size} must be at "
                 "least 1; set use_experts=False for a model without experts."
             )
-        if not 1 <= self.num_experts_per_tok <= self.num_experts:
+        if self.num_experts_per_tok is not None and not 1 <= self.num_experts_per_tok <= self.num_experts:
             raise ValueError(
                 f"num_experts_per_tok={self.num_experts_per_tok} must be from 1 to num_experts={self.num_experts}."
             )

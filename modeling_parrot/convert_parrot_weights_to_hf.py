@@ -75,7 +75,14 @@ class CheckpointReader:
     """The tensors of a folder by name, mapped from disk one file at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = {name: file for file in _weight_files(folder) for name in _open(file)[0]}
+        self.files: dict[str, Path] = {}
+        for file in _weight_files(folder):
+            for name in _open(file)[0]:
+                if name in self.files:
+                    raise ValueError(
+                        f"{name} is in {self.files[name]} and in {file}: remove the one that is not meant."
+                    )
+                self.files[name] = file
         self.largest = max(file.stat().st_size for file in self.files.values())
 
     def __call__(self, name: str) -> torch.Tensor:
@@ -85,6 +92,8 @@ class CheckpointReader:
 
 def _weight_files(folder: Path) -> list[Path]:
     for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        for index in folder.glob(f"{pattern}.index.json"):
+            return sorted({folder / name for name in json.loads(index.read_text())["weight_map"].values()})
         if files := sorted(folder.glob(pattern)):
             return files
     raise ValueError(f"{folder} has no *.safetensors and no pytorch_model*.bin: give a folder with a checkpoint.")
@@ -137,6 +146,9 @@ def convert_config(
     Raises:
         `ValueError`: for a kind of model that the reference code never released.
     """
+    for key in ("hidden_size", "vocab_size", "num_experts", "moe_intermediate_size"):
+        if reference.get(key) is None:
+            raise ValueError(f"config.json has no {key}: add the number that the checkpoint was trained with.")
     supported = {
         "model_type": "parrot_qwen2",
         "mm_projector_type": "mlp2x_gelu",
@@ -144,11 +156,10 @@ def convert_config(
         "moe_hidden_size": reference["hidden_size"],
     }
     for key, value in supported.items():
-        if reference.get(key, value) != value:
-            raise ValueError(f"config.json: {key} is {reference[key]!r}; only {value!r} can be converted.")
-    for key in ("num_experts", "moe_intermediate_size"):
-        if key not in reference:
-            raise ValueError(f"config.json has no {key}: add the number that the checkpoint was trained with.")
+        if reference.get(key) != value:
+            raise ValueError(f"config.json: {key} is {reference.get(key)!r}; only {value!r} can be converted.")
+    settings = {"use_moe": True, "use_moe_residual": True, "moe_weight": 1.0}  # the reference's own defaults
+    settings |= {key: reference[key] for key in settings if reference.get(key) is not None}
     fields = {field.name for field in dataclasses.fields(Qwen2Config)}
     text_keys = (fields | {"rope_theta", "rope_scaling"}) - {"architectures", "dtype", "transformers_version"}
     text_config = Qwen2Config(**{key: value for key, value in reference.items() if key in text_keys})
@@ -162,8 +173,8 @@ def convert_config(
         vision_feature_layer=reference.get("mm_vision_select_layer", -2),
         num_experts=reference["num_experts"],  # moe_top_k is stored and never read: the reference is dense
         moe_intermediate_size=reference["moe_intermediate_size"],
-        residual_scale=reference.get("moe_weight", 1.0) if reference.get("use_moe_residual") else 0.0,
-        use_experts=bool(reference.get("use_moe")),
+        residual_scale=settings["moe_weight"] if settings["use_moe_residual"] else 0.0,
+        use_experts=settings["use_moe"],
         assistant_header_ids=tokenizer.encode(ChatFormat().assistant_header, add_special_tokens=False),
         dtype=reference.get("torch_dtype"),
     )
@@ -195,14 +206,17 @@ def convert_processor(
     )
 
 
-def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size) -> torch.Tensor:
+def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size, vocab_size: int) -> torch.Tensor:
     """
-    One Parrot tensor of the given shape from its reference pieces. Rows that the vocabulary lacks for `<image>`, which
-    is never read as text, are the mean of the others.
+    One Parrot tensor of the given shape from its reference pieces. Rows beyond the checkpoint's vocabulary, for
+    `<image>`, which is never read as text, are the mean of the others.
 
     Raises:
         `ValueError`: if the pieces do not make the shape.
     """
+    expected = {"gate_up_proj": 2 * shape[0], "down_proj": shape[0]}.get(name.rpartition("moe.experts.")[2], 1)
+    if len(pieces) != expected:
+        raise ValueError(f"{name} is made of {expected} tensors; the checkpoint has {len(pieces)} of them.")
     if name.endswith("experts.gate_up_proj"):  # pieces are gate 0, up 0, gate 1, up 1, ...
         pairs = zip(pieces[0::2], pieces[1::2], strict=True)
         tensor = torch.stack([torch.cat(pair) for pair in pairs])
@@ -210,16 +224,15 @@ def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size) -> torch.
         tensor = torch.stack(pieces)
     else:
         (tensor,) = pieces
-    missing = shape[0] - tensor.shape[0]
-    if missing > 0 and name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
+    if name in ("model.language_model.embed_tokens.weight", "lm_head.weight") and len(tensor) == vocab_size < shape[0]:
         mean = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).to(tensor.dtype)
-        tensor = torch.cat([tensor, mean.expand(missing, -1)])
+        tensor = torch.cat([tensor, mean.expand(shape[0] - vocab_size, -1)])
     if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the config asks for {tuple(shape)}.")
     return tensor.contiguous()
 
 
-def convert_weights(config: ParrotConfig, checkpoint: Path, vision_tower: Path, output: Path) -> None:
+def convert_weights(config: ParrotConfig, vocab_size: int, checkpoint: Path, vision_tower: Path, output: Path) -> None:
     """
     Streams the tensors of both folders into `output`, as shards of at most a quarter of the checkpoint's largest.
 
@@ -257,12 +270,34 @@ def convert_weights(config: ParrotConfig, checkpoint: Path, vision_tower: Path, 
         shard = {}
         for target in targets:
             read, names = sources[target]
-            shard[target] = assemble(target, [read(name) for name in names], expected[target].shape)
+            pieces = [read(name) for name in names]
+            shard[target] = assemble(target, pieces, expected[target].shape, vocab_size)
         save_file(shard, output / file, metadata={"format": "pt"})
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (output / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
     custom_object_save(model, output)
+
+
+def convert_generation_config(
+    checkpoint: Path, config: ParrotConfig, tokenizer: PreTrainedTokenizerBase
+) -> GenerationConfig:
+    """
+    The checkpoint's own, with an end of turn among its ends, and never an `<image>`.
+
+    Raises:
+        `ValueError`: if it contradicts itself.
+    """
+    file = checkpoint / "generation_config.json"
+    values = json.loads(file.read_text()) if file.exists() else {}
+    values.pop("model_type", None)  # a stray key of the reference's
+    ends = values.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends] * (ends is not None)
+    values["eos_token_id"] = list(dict.fromkeys([tokenizer.convert_tokens_to_ids(ChatFormat().assistant_end), *ends]))
+    values["suppress_tokens"] = [config.image_token_id]
+    generation_config = GenerationConfig(**values)
+    generation_config.validate(strict=True)
+    return generation_config
 
 
 def convert(checkpoint: Path, vision_tower: Path, output: Path) -> None:
@@ -283,16 +318,13 @@ def convert(checkpoint: Path, vision_tower: Path, output: Path) -> None:
 
     config = convert_config(reference, vision_config, tokenizer)
     processor = convert_processor(reference, vision_tower, config, tokenizer)
+    generation_config = convert_generation_config(checkpoint, config, tokenizer)
     output.mkdir(parents=True, exist_ok=True)
-    convert_weights(config, checkpoint, vision_tower, output)
+    convert_weights(config, reference["vocab_size"], checkpoint, vision_tower, output)
     config.architectures = ["ParrotForConditionalGeneration"]
     config.save_pretrained(output)
     processor.save_pretrained(output)
-    generation_file = checkpoint / "generation_config.json"
-    generation = json.loads(generation_file.read_text()) if generation_file.exists() else {}
-    generation.pop("model_type", None)  # a stray key of the reference's
-    generation["suppress_tokens"] = [config.image_token_id]
-    GenerationConfig(**generation).save_pretrained(output)
+    generation_config.save_pretrained(output)
 
 
 def main() -> None:

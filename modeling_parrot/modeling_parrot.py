@@ -135,7 +135,7 @@ class ParrotMoE(nn.Module):
             the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
         """
         query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
-        scores = torch.einsum("nc,nlc->nl", query, text_embeds) * query.shape[-1] ** -0.5
+        scores = torch.einsum("nc,nlc->nl", query * query.shape[-1] ** -0.5, text_embeds)  # (N, L)
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
         # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
         attention = scores.softmax(dim=-1) * guidance_mask
@@ -144,8 +144,8 @@ class ParrotMoE(nn.Module):
         router_logits = self.router(context)  # (N, E)
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
         selected = None
-        if self.config.num_experts_per_tok < self.config.num_experts:
-            top = routing_weights.topk(self.config.num_experts_per_tok, dim=-1).indices
+        if (number := self.config.num_experts_per_tok or self.config.num_experts) < self.config.num_experts:
+            top = routing_weights.topk(number, dim=-1).indices
             selected = torch.zeros_like(routing_weights, dtype=torch.bool).scatter(1, top, True)
             routing_weights = routing_weights * selected
             routing_weights = routing_weights / routing_weights.sum(dim=-1, keepdim=True)
@@ -166,6 +166,16 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
             std = getattr(self.config.text_config, "initializer_range", 0.02)
             init.normal_(module.gate_up_proj, mean=0.0, std=std)
             init.zeros_(module.down_proj)  # new experts add nothing: stage 2 begins where stage 1 ended
+
+
+def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
+    cut = [f"sample {index} cuts one" for index, number in enumerate(placeholders) if number % num_tokens]
+    return (
+        f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were given, "
+        f"and the samples hold {placeholders} image tokens after the {past_length} cached tokens"
+        f"{': ' * bool(cut)}{', '.join(cut)}. Pass as many images as the text has marks, in the order of the marks, "
+        "without those that are in the cache, and do not truncate within an image."
+    )
 
 
 class ParrotModel(ParrotPreTrainedModel, LlavaModel):
@@ -271,22 +281,18 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         """
         if isinstance(image_outputs, ParrotImageOutput):
             return image_outputs
-        features = image_outputs.pooler_output
-        if not self.config.use_experts:
-            return ParrotImageOutput(pooler_output=list(features))
-        features = torch.stack(tuple(features)).to(inputs_embeds.device, inputs_embeds.dtype)  # (N, K, C)
+        features = torch.stack(tuple(image_outputs.pooler_output)).to(
+            inputs_embeds.device, inputs_embeds.dtype
+        )  # (N, K, C)
         num_images, num_tokens, _ = features.shape
         placeholders = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds)
         placeholders = placeholders[:, past_length:].sum(dim=1)  # (B,)
         torch_compilable_check(
             (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
-            lambda: (
-                f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were "
-                f"given, and the samples hold {placeholders.tolist()} image tokens after the {past_length} cached "
-                "tokens. Pass as many images as the text has marks, in the order of the marks and without those that "
-                "are in the cache, and do not truncate within an image."
-            ),
+            lambda: _mismatch(placeholders.tolist(), num_images, num_tokens, past_length),
         )
+        if not self.config.use_experts:
+            return ParrotImageOutput(pooler_output=list(features))
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask)
@@ -322,8 +328,13 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         if pixel_values is not None and mm_encoder_outputs is not None:
             raise ValueError("Pass either pixel_values or mm_encoder_outputs, not both.")
         image_outputs = (mm_encoder_outputs or {}).get("image")
+        if "vision_feature_select_strategy" in kwargs:
+            raise ValueError("vision_feature_select_strategy decides the router's query, too: set it in the config.")
+        layer = (
+            {"vision_feature_layer": kwargs.pop("vision_feature_layer")} if "vision_feature_layer" in kwargs else {}
+        )
         if pixel_values is not None:
-            image_outputs = self.get_image_features(pixel_values, return_dict=True)
+            image_outputs = self.get_image_features(pixel_values, return_dict=True, **layer)
         if image_outputs is not None:
             text_embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
             image_outputs = self.condition_image_features(image_outputs, input_ids, text_embeds, attention_mask)
@@ -406,17 +417,19 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
             inputs_tensor, model_kwargs, model_input_name, generation_config
         )
-        image_outputs = model_kwargs["mm_encoder_outputs"].get("image")
+        image_outputs = (model_kwargs.get("mm_encoder_outputs") or {}).get("image")
         if image_outputs is not None:
             input_ids = inputs_tensor if model_input_name == "input_ids" else None
             embeds = inputs_tensor if input_ids is None else self.get_input_embeddings()(input_ids)
-            cache = model_kwargs.get("past_key_values")
+            cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
+            past_length = 0 if cache is None else cache.get_seq_length()
+            # The mask covers the cache. Is it longer than the ids, these are the new ones alone; generate() has noted
+            # the length of a mask that it dropped.
+            length = getattr(generation_config, "_mask_length", None) if mask is None else mask.shape[1]
+            if length is not None and length != inputs_tensor.shape[1]:
+                past_length = 0
             conditioned = self.model.condition_image_features(
-                image_outputs,
-                input_ids,
-                embeds,
-                model_kwargs.get("attention_mask"),
-                past_length=0 if cache is None else cache.get_seq_length(),
+                image_outputs, input_ids, embeds, mask, past_length=past_length
             )
             model_kwargs["mm_encoder_outputs"] = model_kwargs["mm_encoder_outputs"] | {"image": conditioned}
         return model_kwargs

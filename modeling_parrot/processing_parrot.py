@@ -13,19 +13,45 @@
 # limitations under the License.
 """Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
 
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
-from transformers import BatchFeature, LlavaProcessor
-from transformers.image_utils import is_pil_image, load_image
+from transformers import BatchFeature, LlavaImageProcessorPil, LlavaProcessor, image_utils
 
 
 class ParrotProcessor(LlavaProcessor):
     """
     Turns images and text with `<image>` marks into the inputs of [`ParrotForConditionalGeneration`]. Images may be
-    given flat, in the order of the marks, or nested, one list per text. EXIF rotation is applied. Of PIL images,
-    transparency is laid over white and 16-bit grey scaled to 8 bits; paths and URLs are loaded as transformers does,
-    whose conversion drops the alpha channel and clips.
+    given flat, in the order of the marks, or nested, one list per text. EXIF rotation is applied, transparency is laid
+    over white and 16-bit grey scaled to 8 bits; URLs and base64 are loaded as transformers does, which drops the alpha
+    channel and clips.
     """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        patch_size: int | None = None,
+        vision_feature_select_strategy: str | None = None,
+        chat_template: str | None = None,
+        image_token: str = "<image>",
+        num_additional_image_tokens: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        if type(image_processor).__name__ == "LlavaImageProcessor":
+            # Where torchvision is installed, transformers loads its resizing, whose pixels differ by up to 0.015.
+            image_processor = LlavaImageProcessorPil.from_dict(image_processor.to_dict())
+        super().__init__(
+            image_processor=image_processor,
+            tokenizer=tokenizer,
+            patch_size=patch_size,
+            vision_feature_select_strategy=vision_feature_select_strategy,
+            chat_template=chat_template,
+            image_token=image_token,
+            num_additional_image_tokens=num_additional_image_tokens,
+            **kwargs,
+        )
 
     def __call__(
         self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
@@ -41,6 +67,8 @@ class ParrotProcessor(LlavaProcessor):
             images = _load_images(images, "images")
         if text is not None and not kwargs.get("sanitize_control_tokens"):  # whose own marking is counted by super
             self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
+        if isinstance(images, list) and not any(not isinstance(image, list) or image for image in images):
+            images = None  # [] or [[], []]: text alone
         return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> list[str]:
@@ -59,18 +87,18 @@ class ParrotProcessor(LlavaProcessor):
 
     def _check_counts(self, images: Any, text: list[str]) -> None:
         marks = [sample.count(self.image_token) if isinstance(sample, str) else 0 for sample in text]
-        if not isinstance(images, (list, tuple)):
-            images = [images]
-        if any(isinstance(image, (list, tuple)) for image in images):
+        images = images if isinstance(images, list) else [images]
+        if any(isinstance(image, list) for image in images):
             if len(images) != len(text):
                 raise ValueError(f"{len(images)} lists of images were given for {len(text)} texts: give one per text.")
             for index, (number, group) in enumerate(zip(marks, images, strict=True)):
-                given = len(group) if isinstance(group, (list, tuple)) else 1
+                given = len(group) if isinstance(group, list) else 1
                 if number != given:
                     raise ValueError(f"Sample {index} has {number} {self.image_token} marks and {given} images.")
-        elif sum(marks) != len(images):
+        elif all(map(image_utils.is_pil_image, images)) and sum(marks) != len(images):  # an array may hold a batch
             raise ValueError(
-                f"The samples have {marks} {self.image_token} marks, and {len(images)} images were given."
+                f"The samples have {marks} {self.image_token} marks, and {len(images)} images were given: give one "
+                "list of images per text to learn which sample differs."
             )
 
 
@@ -78,11 +106,19 @@ def _load_images(images: Any, place: str) -> Any:
     """Images in RGB, the right way up; `place` names them in errors. Arrays and tensors are left to transformers."""
     if isinstance(images, (list, tuple)):
         return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
-    if not (isinstance(images, str) or is_pil_image(images)):
-        return images
     try:
-        image = images if isinstance(images, str) else _flatten(images)
-        return load_image(image)
+        if isinstance(images, (str, PathLike)):
+            # base64 is no path, and may be too long to ask for one
+            if len(str(images)) > 4096 or not Path(images).is_file():
+                return image_utils.load_image(str(images))
+            images = image_utils.PIL.Image.open(images)
+        if image_utils.is_pil_image(images):
+            return image_utils.load_image(_flatten(images))
+        if not image_utils.is_valid_image(images):
+            raise ValueError(f"it is a {type(images).__name__}, neither a PIL image, an array, a path nor a URL")
+        if 0 in images.shape:
+            raise ValueError(f"it is empty, its shape is {tuple(images.shape)}")
+        return images
     except (OSError, SyntaxError, ValueError) as error:
         name = getattr(images, "filename", "") or repr(images)[:200]
         raise ValueError(f"{place} ({name}) cannot be read: {error}. Repair it or leave its row out.") from error
@@ -93,7 +129,12 @@ def _flatten(image: Any) -> Any:
     if 0 in image.size:
         raise ValueError(f"it is empty, its size is {image.size}")
     if image.mode.startswith("I"):  # PIL clips 16-bit grey at 255 instead of scaling it
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+        image = image.convert("I")
+        if not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 2**16:
+            raise ValueError(f"its values go from {image.getextrema()}, beyond 16 bits")
+        return image.point(lambda value: value * (1 / 257)).convert("L")
+    if image.mode == "F":
+        raise ValueError("its mode 'F' does not say what white is; convert it to 'L' or 'RGB'")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = image.copy()  # keeps the EXIF data

@@ -24,8 +24,10 @@ from transformers import (
     AutoTokenizer,
     CLIPConfig,
     Dinov2Config,
+    Dinov2WithRegistersConfig,
     Gemma2Config,
     Gemma3TextConfig,
+    GPT2Config,
     LlamaConfig,
     LlavaImageProcessorPil,
     PreTrainedConfig,
@@ -48,12 +50,16 @@ TOWERS = {
     "clip": CLIPConfig(**SIDE),
     "siglip": SiglipConfig(**SIDE),
     "siglip2": Siglip2VisionConfig(**SIZES, patch_size=14, num_patches=4),
+    "registers": Dinov2WithRegistersConfig(
+        **{key: value for key, value in SIZES.items() if "inter" not in key}, image_size=28, patch_size=14
+    ),
     "dinov2": Dinov2Config(**{key: value for key, value in SIZES.items() if "inter" not in key}, image_size=28),
 }
 LANGUAGE_MODELS = {
     "qwen2": Qwen2Config(**TEXT),
     "qwen3": Qwen3Config(**TEXT, tie_word_embeddings=True),
     "llama": LlamaConfig(**TEXT),
+    "padded": Qwen2Config(**(TEXT | {"vocab_size": 512}), use_sliding_window=True, sliding_window=8),
     "gemma3": Gemma3TextConfig(**TEXT, bos_token_id=480),
 }
 LLAMA_3 = (
@@ -123,8 +129,9 @@ def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_m
     lm_folder = save_language_model(LANGUAGE_MODELS[language_model], tmp_path)
     model, processor = composed(tower_folder, lm_folder, tmp_path / "parrot")
 
-    has_cls = tower in ("clip", "dinov2")
-    assert model.config.image_seq_length == 4 + has_cls
+    has_cls = tower in ("clip", "dinov2", "registers")
+    assert model.config.image_seq_length == 4 + has_cls + 4 * (tower == "registers")
+    assert model.config.text_config.vocab_size == max(LANGUAGE_MODELS[language_model].vocab_size, 484)
     assert model.config.image_query == ("cls" if has_cls else "mean")
     original = AutoModelForCausalLM.from_pretrained(lm_folder).eval()
     ids = torch.arange(3, 30)[None]
@@ -147,6 +154,14 @@ def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_m
     words = model.get_input_embeddings()(torch.arange(400))
     features = model.get_image_features(inputs["pixel_values"].float(), return_dict=True).pooler_output[0]
     assert 0.2 < features.std() / words.std() < 5
+
+
+def test_parts_in_bfloat16_stay_in_it(tmp_path: Path) -> None:
+    lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
+    AutoModelForCausalLM.from_pretrained(lm_folder, dtype=torch.bfloat16).save_pretrained(lm_folder)
+    composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
+    loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path / "parrot", dtype="auto")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
@@ -205,6 +220,11 @@ def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
     tower = save_tower("clip", tmp_path)
     with pytest.raises(ValueError, match=r"image_size=30 is no multiple of .*patch size 14"):
         load_vision_tower(tower, 30)
+    with pytest.raises(ValueError, match=r"vision_feature_layer=9: .* has 4 hidden states"):
+        load_vision_tower(tower, vision_feature_layer=9)
+    gpt2 = save_language_model(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=490), tmp_path)
+    with pytest.raises(ValueError, match="GPT2LMHeadModel is not a decoder with `embed_tokens`"):
+        compose(ComposeArguments(tower, gpt2, str(tmp_path / "parrot")))
     capped = save_language_model(Gemma2Config(**TEXT, final_logit_softcapping=0.1), tmp_path)
     with pytest.raises(ValueError, match="does more to its logits than a linear head"):
         compose(ComposeArguments(tower, capped, str(tmp_path / "parrot")))

@@ -216,9 +216,69 @@ def test_without_residual_and_without_moe_weight(checkpoint: Path, tmp_path: Pat
     edit_config(checkpoint, use_moe_residual=False)
     convert(checkpoint, TOWER, tmp_path / "none")
     assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "none").config.residual_scale == 0.0
-    edit_config(checkpoint, use_moe_residual=True, moe_weight=None)
+    # What a config lacks, the reference takes to be so (its moe.py: use_moe, use_moe_residual, moe_weight).
+    edit_config(checkpoint, use_moe=None, use_moe_residual=None, moe_weight=None)
     convert(checkpoint, TOWER, tmp_path / "default")
-    assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "default").config.residual_scale == 1.0
+    config = ParrotForConditionalGeneration.from_pretrained(tmp_path / "default").config
+    assert (config.residual_scale, config.use_experts) == (1.0, True)
+
+
+@pytest.mark.parametrize("generation_config", [None, {}, {"eos_token_id": 480, "model_type": "parrot_qwen2"}])
+def test_generation_ends_with_the_turn(generation_config: dict | None, checkpoint: Path, tmp_path: Path) -> None:
+    file = checkpoint / "generation_config.json"
+    file.unlink() if generation_config is None else file.write_text(json.dumps(generation_config))
+    convert(checkpoint, TOWER, tmp_path / "output")
+    model = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output")
+    assert model.generation_config.eos_token_id == [482, 480] if generation_config else [482]
+    with torch.no_grad():
+        model.lm_head.weight.zero_()  # every logit is zero but that of <|im_end|>, next
+        model.model.language_model.norm.weight.fill_(0.0)
+    model.lm_head.forward = lambda hidden: torch.nn.functional.one_hot(torch.full(hidden.shape[:2], 482), 512) * 9.0
+    assert model.generate(input_ids=torch.tensor([[481, 60]]), max_new_tokens=9, do_sample=False).shape[1] == 3
+
+
+def test_batches_equal_the_reference_computed_sample_by_sample(converted: Path) -> None:
+    """
+    Several turns, an image amid the prompt, text alone: each sample as the reference code computes one alone, with the
+    ids that its tokenizer would make, -200 for the image and labels that tell what guides.
+    """
+    model = ParrotForConditionalGeneration.from_pretrained(converted)
+    model.config.residual_scale = 0.1
+    user, end, header = [481, 84, 82, 285, 198], [482, 198], [481, 281, 297, 455, 198]
+    turn = [*user, 60, 61, *end, *header]
+    samples = [  # (ids, positions of the answers)
+        ([*user, 50, 51, -200, 52, *end, *header, 70, 71, *end, *turn, 72, 73, 482], [(16, 20), (34, 37)]),
+        ([*turn, 74, 482], [(14, 16)]),
+        ([*user, -200, 198, 53, *end, *header, 75, 76, 77, 482], [(15, 19)]),
+    ]
+    images = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    features = iter(model.get_image_features(images, return_dict=True).pooler_output)
+    moe, expected = model.model.moe, []
+    for ids, answers in samples:
+        labels = torch.full((len(ids),), -100)
+        for start, stop in answers:
+            labels[start:stop] = torch.tensor(ids[start:stop])
+        ids = torch.tensor(ids)
+        text = model.get_input_embeddings()(ids.clamp(min=0))
+        parts = []
+        for position, token in enumerate(ids.tolist()):
+            if token != -200:
+                parts.append(text[position : position + 1])
+                continue
+            image, words = next(features), text[(labels == -100) & (ids != -200)]
+            context = (image[0] @ words.T / 64**0.5).softmax(-1) @ words
+            weights = (moe.router.weight @ context).softmax(-1)
+            parts.append(0.1 * image + sum(w * moe.experts.expert(e, image) for e, w in enumerate(weights)))
+        hidden = model.model.language_model(inputs_embeds=torch.cat(parts)[None]).last_hidden_state
+        expected.append(model.lm_head(hidden)[0])
+
+    rows = [torch.tensor(ids) for ids, _ in samples]
+    rows = [expand(row[None], row[None], IMAGE_TOKEN)[0] for row in rows]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=480)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    logits = model(input_ids=ids, attention_mask=mask, pixel_values=images).logits
+    for row, alone in zip(logits, expected, strict=True):
+        torch.testing.assert_close(row[: len(alone)], alone, atol=5e-5, rtol=0)
 
 
 def test_tied_head_tower_from_its_folder_and_a_small_vocabulary(checkpoint: Path, tmp_path: Path) -> None:
@@ -247,6 +307,8 @@ def test_tied_head_tower_from_its_folder_and_a_small_vocabulary(checkpoint: Path
         ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'"),
         ({"num_experts": 5}, "router.weight has shape"),
         ({"num_hidden_layers": 3}, "missing .*layers.2"),
+        ({"num_experts": None}, "has no num_experts"),
+        ({"vocab_size": 600}, "embed_tokens.weight has shape"),
     ],
 )
 def test_what_cannot_be_converted_is_named(changes: dict, message: str, checkpoint: Path, tmp_path: Path) -> None:
@@ -264,6 +326,17 @@ def test_an_unknown_tensor_and_an_existing_output_are_errors(
         convert(checkpoint, TOWER, tmp_path / "output")
     with pytest.raises(ValueError, match="already holds weights"):
         convert(CHECKPOINT, TOWER, converted)
+    del tensors["model.moe_model.experts.2.up_proj.weight"]
+    save_file(tensors, checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match=r"gate_up_proj is made of 12 tensors; the checkpoint has 11"):
+        convert(checkpoint, TOWER, tmp_path / "missing")
+    save_file({"lm_head.weight": torch.zeros(512, 64)}, checkpoint / "stray.safetensors")
+    with pytest.raises(ValueError, match=r"lm_head\.weight is in .*model\.safetensors and in .*stray"):
+        convert(checkpoint, TOWER, tmp_path / "stray")
+    save_file(load_file(CHECKPOINT / "model.safetensors"), checkpoint / "model.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "model.safetensors") | {"lm_head.weight": "model.safetensors"}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    convert(checkpoint, TOWER, tmp_path / "indexed")
 
 
 MEMORY_SCRIPT = """

@@ -27,6 +27,7 @@ from transformers import (
     CLIPVisionModel,
     Qwen2Tokenizer,
     TrainerCallback,
+    TrainerState,
 )
 
 from trainer.demo_base import DemoBaseArguments, augment, chat_rows, main, train, train_tokenizer
@@ -105,18 +106,27 @@ def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
     arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main(arguments)
-    weights = Path(arguments.output) / "vision_tower" / "model.safetensors"
-    expected = load_file(weights)
     stopped = replace(arguments, output=arguments.output + "-stopped")
+    steps = []
 
-    class Stop(TrainerCallback):
+    class Watch(TrainerCallback):
+        def on_step_end(self, _args: Any, state: TrainerState, *args: Any, **kwargs: Any) -> None:
+            steps.append(state.global_step)
+
         def on_save(self, *args: Any, **kwargs: Any) -> None:
-            raise KeyboardInterrupt
+            if not (Path(stopped.output) / "stopped").exists():
+                (Path(stopped.output) / "stopped").touch()
+                raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("trainer.demo_base.train", lambda trainer: (trainer.add_callback(Stop), train(trainer)))
+    monkeypatch.setattr("trainer.demo_base.train", lambda trainer: (trainer.add_callback(Watch), train(trainer)))
+    with pytest.raises(KeyboardInterrupt):
         main(stopped)
+    reached = steps[-1]
+    steps.clear()
     main(stopped)
-    assert (Path(stopped.output) / "checkpoints" / "language_model" / "checkpoint-2").is_dir()
-    found = load_file(str(weights).replace(arguments.output, stopped.output))
+    assert steps[0] == reached + 1
+    found, expected = (
+        load_file(Path(folder) / "language_model" / "model.safetensors")
+        for folder in (stopped.output, arguments.output)
+    )
     assert all(torch.allclose(found[name], tensor, atol=1e-5) for name, tensor in expected.items())

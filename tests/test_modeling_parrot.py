@@ -173,7 +173,7 @@ def test_router_logits_have_one_row_per_image_and_only_when_asked(model: ParrotF
 
 def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGeneration) -> None:
     alone = router_logits(model, PROMPT, pixel_values=pixels(1))
-    for answer in (ANSWER, [90], [91] * 20, [*ANSWER, *IMAGE[:0]]):
+    for answer in (ANSWER, [90], [91] * 20):
         with_answer = router_logits(model, PROMPT + answer, pixel_values=pixels(1))
         torch.testing.assert_close(with_answer, alone)
     model_without_header = tiny_model(tiny_config(assistant_header_ids=None))
@@ -212,7 +212,7 @@ def test_guidance_is_the_reference_label_mask_of_the_chat_template(model: Parrot
     processor = tiny_processor()
     image = Image.new("RGB", (30, 30), "green")
     chat = []
-    for question, answer in (("Что это?", "Кот."), ("¿Seguro?", "\nSim."), ("真的吗?", "是的。")):
+    for question, answer in (("Что это?", "Кот."), ("¿Seguro?", " \nSim."), ("真的吗?", "是的。")):
         chat += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     chat[2]["content"] = [{"type": "image", "image": image}, {"type": "text", "text": "¿Seguro?"}]
     inputs = processor.apply_chat_template(
@@ -370,7 +370,12 @@ def test_samples_repeat_with_the_seed_and_see_their_own_image(model: ParrotForCo
     first = model.generate(**inputs, **sampling)
     set_seed(0)
     assert torch.equal(model.generate(**inputs, **sampling), first)
-    assert first.shape[0] == 6
+    options = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": 1}
+    logits = model.generate(**inputs, **(sampling | options)).logits[0]
+    for row in range(2):
+        alone = model(**padded(PROMPT), pixel_values=pixels(2)[row : row + 1]).logits[:, -1]
+        torch.testing.assert_close(logits[3 * row : 3 * row + 3], alone.expand(3, -1), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits[0], logits[3])
 
 
 def test_embeddings_instead_of_ids_give_the_same(
@@ -422,8 +427,24 @@ def test_a_chat_goes_on_from_its_cache(model: ParrotForConditionalGeneration) ->
     )
     logits = model(input_ids=ids[:, cached_length:], mm_encoder_outputs={"image": new}, past_key_values=cache).logits
     assert cached[0, len(chat)] == logits[0, -1].argmax()
-    text_only = torch.cat([cached, torch.tensor([[*END, *USER, 66, *END, *HEADER]])], dim=1)
-    assert model.generate(input_ids=text_only, past_key_values=cache, **GREEDY).shape[1] == text_only.shape[1] + 5
+
+
+def test_a_chat_goes_on_with_its_new_tokens_alone(model: ParrotForConditionalGeneration) -> None:
+    first = model.generate(
+        input_ids=torch.tensor([PROMPT]), pixel_values=pixels(2)[:1], return_dict_in_generate=True, **GREEDY
+    )
+    cached = first.past_key_values.get_seq_length()
+    new = torch.tensor([[*first.sequences[0, cached:].tolist(), *END, *USER, 64, *IMAGE, 65, *END, *HEADER]])
+    mask = torch.ones(1, cached + new.shape[1], dtype=torch.long)
+    with recorded_router_logits(model) as record:
+        model.generate(
+            input_ids=new,
+            attention_mask=mask,
+            pixel_values=pixels(2)[1:],
+            past_key_values=first.past_key_values,
+            **GREEDY,
+        )
+    torch.testing.assert_close(record[0], router_logits(model, new[0].tolist(), pixel_values=pixels(2)[1:]))
 
 
 def test_text_only_and_logits_to_keep(model: ParrotForConditionalGeneration) -> None:
@@ -431,7 +452,20 @@ def test_text_only_and_logits_to_keep(model: ParrotForConditionalGeneration) -> 
     logits = model(input_ids=ids).logits
     torch.testing.assert_close(model(input_ids=ids, logits_to_keep=2).logits, logits[:, -2:])
     torch.testing.assert_close(model(input_ids=ids, logits_to_keep=torch.tensor([0, 3])).logits, logits[:, [0, 3]])
-    assert model.generate(input_ids=ids, **GREEDY).shape[1] == ids.shape[1] + 5
+    greedy = model.generate(input_ids=ids, mm_encoder_outputs=None, **GREEDY)
+    assert greedy[0, ids.shape[1]] == logits[0, -1].argmax()
+
+
+def test_another_feature_layer_is_taken_and_another_strategy_refused(model: ParrotForConditionalGeneration) -> None:
+    inputs = padded(PROMPT) | {"pixel_values": pixels(1)}
+    hidden = model.model.vision_tower(pixels(1), output_hidden_states=True).hidden_states
+    model.config.use_experts = False
+    for layer in (1, -1):
+        tokens = model(**inputs, vision_feature_layer=layer).image_hidden_states
+        torch.testing.assert_close(tokens, model.model.multi_modal_projector(hidden[layer])[0])
+    model.config.use_experts = True
+    with pytest.raises(ValueError, match="vision_feature_select_strategy"):
+        model(**inputs, vision_feature_select_strategy="default")
 
 
 def test_sdpa_equals_eager(model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor]) -> None:
@@ -460,13 +494,22 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch: dict[str, torch.
 def test_half_precision_runs_and_is_near(dtype: torch.dtype, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
     config = tiny_config(text_config={"initializer_range": 0.05}, vision_config={"initializer_range": 0.05})
     model = tiny_model(config)
+    with torch.no_grad():  # so small a model's experts would do nothing that the tolerance can see
+        model.model.multi_modal_projector.linear_2.weight.mul_(10)
+        model.model.moe.experts.gate_up_proj.mul_(20)
     model.save_pretrained(tmp_path)
     half = ParrotForConditionalGeneration.from_pretrained(tmp_path, dtype=dtype).eval()
     outputs = half(**batch, output_router_logits=True)
+    expected = model(**batch, output_router_logits=True)
     assert outputs.logits.dtype == dtype
     visible = batch["attention_mask"].bool()
-    torch.testing.assert_close(outputs.logits[visible].float(), model(**batch).logits[visible], atol=0.1, rtol=0.1)
-    assert half.generate(**batch, **GREEDY).shape[0] == 3
+    torch.testing.assert_close(outputs.logits[visible].float(), expected.logits[visible], atol=0.1, rtol=0.1)
+    torch.testing.assert_close(outputs.router_logits.float(), expected.router_logits, atol=0.02, rtol=0.05)
+    tokens, scale = outputs.image_hidden_states.float(), expected.image_hidden_states.abs().max()
+    torch.testing.assert_close(tokens / scale, expected.image_hidden_states / scale, atol=0.02, rtol=0)
+    model.config.use_experts = False  # the tolerance would see experts that do not run
+    assert (model(**batch).image_hidden_states / scale - tokens / scale).abs().max() > 0.1
+    assert half.generate(**batch, **GREEDY).isfinite().all()
 
 
 def test_resized_and_tied_embeddings(batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -522,8 +565,11 @@ def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForCondit
     with pytest.raises(ValueError, match=r"2 images of 5 tokens each were given, and the samples hold \[5, 10\]"):
         model(**padded(PROMPT, OTHER), pixel_values=pixels(2))
     cut = padded(PROMPT[: len(USER) + 3], OTHER + IMAGE[:2])
-    with pytest.raises(ValueError, match=r"hold \[3, 12\]"):
-        model(**cut, pixel_values=pixels(3))
+    for use_experts in (True, False):  # stage 1 would mix the images of two samples
+        model.config.use_experts = use_experts
+        with pytest.raises(ValueError, match=r"hold \[3, 12\].*: sample 0 cuts one, sample 1 cuts one"):
+            model(**cut, pixel_values=pixels(3))
+    model.config.use_experts = True
     with pytest.raises(ValueError, match="either pixel_values or mm_encoder_outputs"):
         model(**padded(PROMPT), pixel_values=pixels(1), mm_encoder_outputs={})
 
@@ -546,7 +592,7 @@ def test_a_config_value_that_means_nothing_is_an_error(values: dict, message: st
 
 def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path: Path) -> None:
     config = ParrotConfig()
-    assert (config.num_experts, config.num_experts_per_tok, config.image_query) == (6, 6, "cls")
+    assert (config.num_experts, config.num_experts_per_tok, config.image_query) == (6, None, "cls")
     tiny_config().save_pretrained(tmp_path / "own")
     config = ParrotConfig.from_pretrained(tmp_path / "own")
     config.vision_config._name_or_path = str(tmp_path)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import LlavaImageProcessorPil
 
 from modeling_parrot import ParrotProcessor
 from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, tiny_processor
@@ -48,25 +49,29 @@ def test_colour_modes_look_the_same(mode: str, processor: ParrotProcessor) -> No
     np.testing.assert_allclose(seen(processor, image), seen(processor, RED), atol=4)
 
 
-def test_grey_of_8_and_16_bits_look_the_same(processor: ParrotProcessor) -> None:
+def test_grey_of_8_and_16_bits_look_the_same(processor: ParrotProcessor, tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 28 * 28).reshape(28, 28)
     eight = Image.fromarray(ramp.astype(np.uint8))
     sixteen = Image.fromarray((ramp * 257).astype(np.uint16))
     assert sixteen.mode.startswith("I")
-    np.testing.assert_allclose(seen(processor, sixteen), seen(processor, eight), atol=1.5)
+    sixteen.save(tmp_path / "grey.png")
+    for image in (sixteen, str(tmp_path / "grey.png"), tmp_path / "grey.png"):
+        np.testing.assert_allclose(seen(processor, image), seen(processor, eight), atol=1.5)
     one_bit = Image.new("1", (28, 28), 1)
     np.testing.assert_allclose(seen(processor, one_bit), 255, atol=1)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor) -> None:
+def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor, tmp_path: Path) -> None:
     image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     if mode == "P":
         image = Image.new("P", (28, 28), 0)
         image.info["transparency"] = 0
     elif mode != "RGBA":
         image = image.convert(mode)
-    np.testing.assert_allclose(seen(processor, image), 255, atol=1)
+    image.save(tmp_path / "clear.png")
+    for given in (image, str(tmp_path / "clear.png")):
+        np.testing.assert_allclose(seen(processor, given), 255, atol=1)
 
 
 def test_exif_rotation_is_applied(processor: ParrotProcessor, tmp_path: Path) -> None:
@@ -107,7 +112,10 @@ def test_each_mark_becomes_the_tokens_of_an_image(processor: ParrotProcessor) ->
     counts = (inputs["input_ids"] == IMAGE_TOKEN).sum(1).tolist()
     assert counts == [2 * NUM_IMAGE_TOKENS, 0, NUM_IMAGE_TOKENS]
     assert inputs["pixel_values"].shape == (3, 3, 28, 28)
-    assert processor(text="b", return_tensors="pt").keys() == {"input_ids", "attention_mask"}
+    for images in (None, [], [[]]):
+        assert processor(images=images, text="b", return_tensors="pt").keys() == {"input_ids", "attention_mask"}
+    batch = processor(images=torch.zeros(2, 3, 28, 28), text=["<image>", "<image>"], return_tensors="pt")
+    assert batch["pixel_values"].shape == (2, 3, 28, 28)
 
 
 def test_counts_that_differ_name_the_sample_and_both(processor: ParrotProcessor) -> None:
@@ -129,6 +137,16 @@ def test_truncation_that_would_cut_an_image_is_an_error(processor: ParrotProcess
 def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"images\[1\].*empty, its size is \(0, 3\)"):
         processor(images=[RED, Image.new("RGB", (0, 3))], text="<image><image>")
+    unreadable = {
+        "empty, its shape": np.zeros((0, 3, 3), np.uint8),
+        "mode 'F'": Image.new("F", (9, 9), 0.5),
+        "beyond 16 bits": Image.new("I", (9, 9), 2**17),
+        "it is a NoneType": None,
+        "it is a dict": {"bytes": b""},
+    }
+    for message, image in unreadable.items():
+        with pytest.raises(ValueError, match=rf"images\[0\] .*{message}"):
+            processor(images=[image], text="<image>")
     cut = tmp_path / "cut.png"
     Image.effect_noise((64, 64), 50).save(cut)
     cut.write_bytes(cut.read_bytes()[:500])
@@ -138,8 +156,17 @@ def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_pa
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"text.png.* cannot be read"):
         processor(images=[str(tmp_path / "text.png")], text="<image>")
-    with pytest.raises(ValueError, match=r"no_such_file.* cannot be read"):
-        processor(images=["no_such_file.png"], text="<image>")
+    for name in ("no_such_file.png", Path("no_such_file.png"), "x" * 5000):
+        with pytest.raises(ValueError, match=r" cannot be read"):
+            processor(images=[name], text="<image>")
+
+
+def test_the_pixels_do_not_depend_on_torchvision(processor: ParrotProcessor) -> None:
+    other = type("LlavaImageProcessor", (LlavaImageProcessorPil,), {})(**processor.image_processor.to_dict())
+    made = ParrotProcessor(other, processor.tokenizer, patch_size=14, chat_template=processor.chat_template)
+    assert type(made.image_processor) is LlavaImageProcessorPil
+    before, after = (p.to_dict() | {"image_processor_type": ""} for p in (other, made.image_processor))
+    assert after == before
 
 
 def test_what_the_template_cannot_write_is_an_error(processor: ParrotProcessor) -> None:

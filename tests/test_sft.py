@@ -88,19 +88,22 @@ def losses(output: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("stage", TRAINED)
-def test_every_tensor_of_the_stage_moves_and_no_other(stage: str, world: Path, tmp_path: Path) -> None:
+def test_every_tensor_of_the_stage_moves_and_no_other(
+    stage: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     output = train(world, tmp_path, "--stage", stage)
+    assert ("The experts are bypassed." in capsys.readouterr().out) == (stage == "align")
     before, after = (load_file(folder / "model.safetensors") for folder in (world / "model", output))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if name.startswith(TRAINED[stage])}
-    trained = ParrotForConditionalGeneration.from_pretrained(output)
-    assert trained.config.use_experts == (stage == "instruct")
+    assert ParrotForConditionalGeneration.from_pretrained(output).config.use_experts
 
 
 def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path) -> None:
     train(world, tmp_path / "align", "--stage", "align")
     aligned = ParrotForConditionalGeneration.from_pretrained(tmp_path / "align").eval()
+    aligned.config.use_experts = False
     processor = ParrotProcessor.from_pretrained(tmp_path / "align")
     inputs = processor(images=[PILImage.new("RGB", (9, 9), "red")], text="<image>?", return_tensors="pt")
     ended = aligned(**inputs).logits
@@ -117,6 +120,14 @@ def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) 
     before, after = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=1e-6)
+
+
+def test_an_adapter_on_a_base_without_experts_is_refused(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "model", tmp_path / "off")
+    config = json.loads((tmp_path / "off" / "config.json").read_text()) | {"use_experts": False}
+    (tmp_path / "off" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="set use_experts to true"):
+        train(world, tmp_path / "out", "--use_peft", "--model_name_or_path", str(tmp_path / "off"))
 
 
 def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path, tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ Composes a Parrot from a vision tower and a language model, ready for stage 1 of
     python -m trainer.compose --vision_tower openai/clip-vit-large-patch14-336 \
         --language_model Qwen/Qwen2-7B-Instruct --output parrot-base
 
-The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows;
-each is a Hub id or a folder. Their weights are copied, `<image>` is added to the vocabulary, the chat template is
-rebuilt from the language model's own (ChatML where it has none), and projector and experts are new: the experts add
-nothing until they are trained. It runs on a CPU, in the memory of its parts.
+The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows
+and that has `embed_tokens` and a linear head; each is a Hub id or a folder. Their weights are copied, `<image>` is
+added to the vocabulary, the chat template is rebuilt from the language model's own (ChatML where that is not of plain
+turns, which is said), and projector and experts are new: the experts add nothing until they are trained. It runs on a
+CPU, in the memory of its parts.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from jinja2 import TemplateError
@@ -61,7 +63,9 @@ class ComposeArguments:
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
 
 
-def load_vision_tower(name: str, image_size: int | None) -> tuple[PreTrainedModel, int]:
+def load_vision_tower(
+    name: str, image_size: int | None = None, vision_feature_layer: int = -2
+) -> tuple[PreTrainedModel, int]:
     """
     A tower, without its text side, for square images.
 
@@ -69,12 +73,13 @@ def load_vision_tower(name: str, image_size: int | None) -> tuple[PreTrainedMode
         name: Hub id or folder.
         image_size: side in pixels; the tower's own if None. Tables of positions that the tower does not interpolate
             itself are interpolated here, once.
+        vision_feature_layer: the hidden state that is wanted of it.
 
     Returns:
         the tower and the image size.
 
     Raises:
-        `ValueError`: if the size is no whole number of patches.
+        `ValueError`: if the size is no whole number of patches, or there is no such hidden state.
     """
     model = AutoModel.from_pretrained(name, dtype=torch.float32)
     tower = getattr(model, "vision_model", model)
@@ -82,6 +87,10 @@ def load_vision_tower(name: str, image_size: int | None) -> tuple[PreTrainedMode
     # SigLIP 2 for any resolution has no image size, but positions for a square number of patches.
     own_size = getattr(config, "image_size", None) or int(config.num_patches**0.5) * config.patch_size
     image_size = image_size or own_size
+    if not -config.num_hidden_layers - 1 <= vision_feature_layer <= config.num_hidden_layers:
+        raise ValueError(
+            f"vision_feature_layer={vision_feature_layer}: {name} has {config.num_hidden_layers + 1} hidden states."
+        )
     if image_size % config.patch_size:
         raise ValueError(f"image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}.")
     positions = getattr(tower.embeddings, "position_embedding", None)
@@ -144,6 +153,8 @@ def prepare_tokenizer(name: str) -> tuple[PreTrainedTokenizerBase, ChatFormat, l
             system_before=bos + default.system_before, default_opening=bos + default.default_opening
         )
         header = assistant_header_ids(tokenizer, chat_format)
+    if "strftime_now" in (tokenizer.chat_template or ""):
+        print(f"The chat template of {name} writes the day's date; Parrot's keeps today's.")
     if chat_format.assistant_end in tokenizer.get_added_vocab():
         tokenizer.eos_token = chat_format.assistant_end
     if tokenizer.pad_token is None:
@@ -160,14 +171,14 @@ def assemble(
     Raises:
         `ValueError`: if the language model is not a decoder with a plain linear head.
     """
+    decoder, head = language_model.base_model, language_model.get_output_embeddings()
+    if not hasattr(decoder, "embed_tokens") or head is None or head.bias is not None:
+        raise ValueError(
+            f"{type(language_model).__name__} is not a decoder with `embed_tokens` and a linear head without bias, "
+            "which Parrot needs: name a text-only language model such as a Qwen, Llama or Gemma."
+        )
     with torch.device("meta"):
         model = ParrotForConditionalGeneration(config)
-    decoder, head = language_model.base_model, language_model.get_output_embeddings()
-    if type(decoder) is not type(model.model.language_model) or head is None or head.bias is not None:
-        raise ValueError(
-            f"{type(language_model).__name__} is not a decoder with a linear head without bias, which Parrot needs: "
-            "name a text-only language model."
-        )
     ids = torch.arange(8)[None]
     with torch.no_grad():
         expected = language_model(ids).logits
@@ -212,7 +223,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         `ValueError`: if the parts cannot be a Parrot.
     """
     set_seed(args.seed)
-    tower, image_size = load_vision_tower(args.vision_tower, args.image_size)
+    tower, image_size = load_vision_tower(args.vision_tower, args.image_size, args.vision_feature_layer)
     tokenizer, chat_format, header = prepare_tokenizer(args.language_model)
     language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
     config = ParrotConfig(
@@ -258,6 +269,8 @@ def main() -> None:
     """The command line."""
     parser = HfArgumentParser(ComposeArguments, description=__doc__)
     (args,) = parser.parse_args_into_dataclasses()
+    if any(Path(args.output).glob("*.safetensors")):
+        raise ValueError(f"{args.output} already holds weights: give a new folder.")
     model, processor = compose(args)
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)

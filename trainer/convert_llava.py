@@ -131,7 +131,7 @@ def convert_row(row: Any, image_dir: Path, language: str, copy_images: bool) -> 
     images = []
     for name in names:
         path = (image_dir / name).resolve()
-        if not path.is_file():
+        if not (path.is_relative_to(image_dir.resolve()) and path.is_file()):
             raise ValueError(f"its image {name!r} is not in {image_dir}")
         images.append(
             {"bytes": path.read_bytes(), "path": name} if copy_images else {"bytes": None, "path": str(path)}

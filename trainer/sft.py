@@ -113,10 +113,16 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     model = ParrotForConditionalGeneration.from_pretrained(
         model_args.model_name_or_path,
         revision=model_args.model_revision,
-        dtype=model_args.dtype or "auto",
+        dtype=model_args.dtype,
         attn_implementation=model_args.attn_implementation,
     )
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    if model_args.use_peft and not model.config.use_experts:
+        raise ValueError(
+            f"{model_args.model_name_or_path} has its experts switched off, and an adapter cannot switch them on: set "
+            "use_experts to true in its config.json."
+        )
+    own_use_experts = model.config.use_experts
     freeze(model, script_args.stage)
     dataset = load_dataset(
         script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
@@ -136,6 +142,8 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if checkpoint:
         print(f"Going on from {checkpoint}.")
     trainer.train(resume_from_checkpoint=checkpoint)
+    if script_args.stage == "align":  # they were bypassed for this stage; new experts add nothing
+        model.config.use_experts = own_use_experts
     trainer.save_model()
     trainer.save_state()
     if training_args.push_to_hub:
