@@ -92,6 +92,10 @@ def test_every_path_in_the_readme_exists() -> None:
     assert len(paths) > 8
     for path in paths:
         assert (ROOT / path.rstrip(".")).exists(), path
+    tree = README[README.index("modeling_parrot/      ") :]
+    for folder, files in re.findall(r"^(\w+)/ .*\n((?:  .+\n)*)", tree[: tree.index("```")], re.MULTILINE):
+        for name in re.findall(r"^  ([\w.]+)", files, re.MULTILINE):
+            assert (ROOT / folder / name).exists(), f"{folder}/{name}"
     for module in re.findall(r"python -m ([\w.]+)", README):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -19,46 +19,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset, Features, Image, List, Value
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from trl import TrlParser
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from tests.tiny import tiny_model, tiny_processor
 from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, main
-
-
-COLORS = ("red", "green", "blue", "white")
-ANSWERS = {"en": "{}", "pt": "cor {}", "tr": "renk {}"}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model whose experts are fresh, and a data set with rows of text alone among its pictures."""
-    folder = tmp_path_factory.mktemp("world")
-    tiny_model(trained=False).save_pretrained(folder / "model")
-    tiny_processor().save_pretrained(folder / "model")
-    rows = []
-    for number, color in enumerate(COLORS * 3):
-        language = list(ANSWERS)[number % 3]
-        shown = [PILImage.new("RGB", (20 + number, 20), color)] if number % 4 else []
-        messages = [
-            {"role": "user", "content": f"? {color if not shown else ''}"},
-            {"role": "assistant", "content": ANSWERS[language].format(color)},
-        ]
-        rows.append({"messages": messages, "images": shown, "language": language})
-    features = Features(
-        {
-            "messages": List({"role": Value("string"), "content": Value("string")}),
-            "images": List(Image()),
-            "language": Value("string"),
-        }
-    )
-    (folder / "data").mkdir()
-    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
-    return folder
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:

@@ -26,6 +26,7 @@ import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, load_dataset
 from PIL import Image
@@ -50,16 +51,26 @@ class NamePicturesArguments:
 
 
 def choose(rows: Dataset, pictures: int) -> Dataset:
-    """The rows of the first pictures of every concept in turn, in all languages; a picture's rows stand together."""
-    languages = len(set(rows["language"]))
-    concepts = Counter()
-    rounds = []
-    for start in range(0, len(rows), languages):
-        concept = rows[start]["concept"]
-        rounds.append((concepts[concept], start))
-        concepts[concept] += 1
-    starts = [start for _, start in sorted(rounds)[:pictures]]
-    return rows.select([start + offset for start in starts for offset in range(languages)])
+    """
+    The rows of the first pictures of every concept in turn, in all languages.
+
+    Raises:
+        `ValueError`: if a picture's rows do not stand together, one of each language.
+    """
+    languages = list(dict.fromkeys(rows["language"]))
+    if rows["language"][:] != languages * (len(rows) // len(languages)):
+        raise ValueError(f"The rows are not picture by picture in {languages}: sort them so, as trainer.emoji does.")
+    seen, turns = Counter(), []
+    for start, concept in enumerate(rows["concept"][:: len(languages)]):
+        turns.append((seen[concept], start * len(languages)))
+        seen[concept] += 1
+    starts = [start for _, start in sorted(turns)[:pictures]]
+    return rows.select([start + offset for start in starts for offset in range(len(languages))])
+
+
+def is_right(row: dict[str, Any], given: str) -> bool:
+    """Whether an answer is the data set's, word for word."""
+    return given.strip() == row["messages"][1]["content"].strip()
 
 
 def answer(pipe: Pipeline, rows: Dataset, batch_size: int) -> list[str]:
@@ -72,7 +83,7 @@ def answer(pipe: Pipeline, rows: Dataset, batch_size: int) -> list[str]:
             chats.append([{"role": "user", "content": [{"type": "image", "image": row["images"][0]}, question]}])
         generate_kwargs = {"max_new_tokens": 32, "do_sample": False}
         outputs = pipe(text=chats, batch_size=len(chats), return_full_text=False, generate_kwargs=generate_kwargs)
-        answers += [output[0]["generated_text"].strip() for output in outputs]
+        answers += [output[0]["generated_text"] for output in outputs]
     return answers
 
 
@@ -102,7 +113,7 @@ def main(args: NamePicturesArguments) -> None:
     for split in args.splits:
         rows = choose(data[split], args.pictures)
         answers = answer(pipe, rows, args.batch_size)
-        right = [given == row["messages"][1]["content"] for given, row in zip(answers, rows, strict=True)]
+        right = [is_right(row, given) for given, row in zip(answers, rows, strict=True)]
         languages = list(dict.fromkeys(rows["language"]))
         asked, hits = Counter(rows["language"]), Counter()
         for row, hit in zip(rows, right, strict=True):

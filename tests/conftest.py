@@ -1,0 +1,53 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What several tests train on."""
+
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
+
+from tests.tiny import tiny_model, tiny_processor
+
+
+COLORS = ("red", "green", "blue", "white")
+ANSWERS = {"en": "{}", "pt": "cor {}", "tr": "renk {}"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model whose experts are fresh, and a data set with rows of text alone among its pictures."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_model(trained=False).save_pretrained(folder / "model")
+    tiny_processor().save_pretrained(folder / "model")
+    rows = []
+    for number, color in enumerate(COLORS * 3):
+        language = list(ANSWERS)[number % 3]
+        shown = [PILImage.new("RGB", (20 + number, 20), color)] if number % 4 else []
+        messages = [
+            {"role": "user", "content": f"? {color if not shown else ''}"},
+            {"role": "assistant", "content": ANSWERS[language].format(color)},
+        ]
+        rows.append({"messages": messages, "images": shown, "language": language})
+    features = Features(
+        {
+            "messages": List({"role": Value("string"), "content": Value("string")}),
+            "images": List(Image()),
+            "language": Value("string"),
+        }
+    )
+    (folder / "data").mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
