@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a training run saved is loaded with its own code and asked what pictures show; its right answers are counted."""
+"""What a training run saved is loaded with its own code and names pictures; its right answers are counted."""
 
 import re
 import subprocess
