@@ -66,7 +66,7 @@ def test_no_module_of_the_trainer_hides_a_library() -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_path: Path) -> None:
     parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
-    script, training, model = parser.parse_args_and_config(["--config", str(recipe)])
+    script, training, model = parser.parse_args_and_config(["--config", str(recipe), "--use_cpu", "true"])
     given = yaml.safe_load(recipe.read_text())
     read = vars(model) | vars(training) | vars(script)
     for name in ("model_name_or_path", "dataset_name", "stage", "output_dir", "learning_rate"):
