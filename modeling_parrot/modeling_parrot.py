@@ -37,6 +37,7 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaModel,
     LlavaPreTrainedModel,
+    PreTrainedModel,
 )
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -166,6 +167,17 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
             std = getattr(self.config.text_config, "initializer_range", 0.02)
             init.normal_(module.gate_up_proj, mean=0.0, std=std)
             init.zeros_(module.down_proj)  # new experts add nothing: stage 2 begins where stage 1 ended
+
+    def initialize_weights(self) -> None:
+        """
+        As `PreTrainedModel.initialize_weights`; tower and language model first and by their own rules. As parts of a
+        class from outside transformers they would pass for custom code, and weights that a checkpoint lacks get
+        another scale.
+        """
+        for child in self.children():
+            if isinstance(child, PreTrainedModel):
+                child.initialize_weights()
+        super().initialize_weights()
 
 
 def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:

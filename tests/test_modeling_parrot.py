@@ -23,8 +23,9 @@ import torch
 import transformers
 from datasets import Dataset
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DynamicCache, set_seed
+from transformers import AutoModel, DynamicCache, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
@@ -523,6 +524,18 @@ def test_resized_and_tied_embeddings(batch: dict[str, torch.Tensor], tmp_path: P
     loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits)
     assert loaded(**batch, labels=batch["input_ids"]).loss.isfinite()
+
+
+def test_tower_weights_that_a_checkpoint_lacks_begin_as_the_tower_would(tmp_path: Path) -> None:
+    model = tiny_model(tiny_config(vision_config={"hidden_size": 64}))
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = "vision_tower.encoder.layers.0.self_attn.q_proj.weight"
+    save_file({key: value for key, value in tensors.items() if name not in key}, tmp_path / "model.safetensors")
+    loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path)
+    own = AutoModel.from_config(model.config.vision_config)
+    expected = own.get_parameter(name.removeprefix("vision_tower.")).std()
+    torch.testing.assert_close(loaded.model.get_parameter(name).std(), expected, rtol=0.1, atol=0)
 
 
 def test_device_map_with_parts_on_disk_gives_the_same(

@@ -75,7 +75,7 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
     typo.write_text(recipe.read_text() + "\nlerning_rate: 1.0\n")
     with pytest.raises(ValueError, match="lerning_rate"):
         TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)).parse_args_and_config(
-            ["--config", str(typo)]
+            ["--config", str(typo), "--use_cpu", "true"]
         )
 
 
