@@ -13,18 +13,22 @@
 # limitations under the License.
 """Training, as `python trainer/sft.py` does it: who is trained in which stage, resuming, LoRA."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from trl import TrlParser
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.conftest import ANSWERS
 from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, main
 
 
@@ -87,6 +91,32 @@ def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) 
     before, after = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=1e-6)
+
+
+def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path) -> None:
+    output = train(
+        world, tmp_path, "--max_steps", "3", "--learning_rate", "0", "--train_sampling_strategy", "sequential"
+    )
+    logs = [log for log in json.loads((output / "trainer_state.json").read_text())["log_history"] if "loss" in log]
+    rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
+    model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
+    collate = DataCollatorForVisionLanguageModeling(
+        ParrotProcessor.from_pretrained(world / "model"), assistant_only_loss=True
+    )
+    for step, log in enumerate(logs):
+        batch = [rows[index] for index in range(4 * step, 4 * step + 4)]
+        for language in ANSWERS:
+            own = [row for row in batch if row["language"] == language]
+            assert (f"loss_{language}" in log) == bool(own)
+            if own:
+                outputs = model(**collate(copy.deepcopy(own)), output_router_logits=True)
+                assert log[f"loss_{language}"] == pytest.approx(outputs.loss.item(), rel=1e-4)
+            if own and outputs.router_logits is not None:
+                weights = [log[f"router_{language}_{expert}"] for expert in range(4)]
+                assert weights == pytest.approx(outputs.router_logits.softmax(-1).mean(0).tolist(), rel=1e-4)
+    for name in ("loss.png", "router.png"):
+        with PILImage.open(output / name) as picture:
+            assert min(picture.size) > 100
 
 
 def test_an_adapter_on_a_base_without_experts_is_refused(world: Path, tmp_path: Path) -> None:

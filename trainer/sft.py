@@ -32,13 +32,14 @@ from typing import Literal
 
 from datasets import load_dataset
 from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser, get_peft_config
+from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_peft_config
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from trainer.parrot_trainer import ParrotTrainer, draw
 
 
 TRAINED = {
@@ -127,7 +128,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     dataset = load_dataset(
         script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
     )
-    trainer = SFTTrainer(
+    trainer = ParrotTrainer(
         model=model,
         args=training_args,
         train_dataset=dataset[script_args.dataset_train_split],
@@ -146,6 +147,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         model.config.use_experts = own_use_experts
     trainer.save_model()
     trainer.save_state()
+    if trainer.is_world_process_zero():
+        for picture in draw(trainer.state.log_history, Path(training_args.output_dir)):
+            print(f"Drawn: {picture}")
     if training_args.push_to_hub:
         trainer.push_to_hub(dataset_name=script_args.dataset_name)
 

@@ -1,0 +1,129 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""TRL's SFTTrainer, and what a multilingual model is watched by: each language's loss, and which experts serve it."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from matplotlib import pyplot
+from torch import nn
+from trl import SFTTrainer
+from trl.trainer.utils import FusedCausalLMOutput
+
+
+class ParrotTrainer(SFTTrainer):
+    """
+    Logs beside TRL's metrics, for rows that have a `language`: `loss_<language>`, in nats a token, and
+    `router_<language>_<expert>`, the mean of the router's probabilities (eq. 3) for the language's images.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seen: dict[str, torch.Tensor] = {}
+        collate = self.data_collator
+        self.data_collator = lambda rows: _languages(rows) | collate(rows)  # before: the collator changes its rows
+        model = self.accelerator.unwrap_model(self.model)
+        parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
+        parrot.register_forward_hook(self._see_losses)
+        parrot.model.moe.register_forward_hook(self._see_router)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language"]))
+
+    def _see_losses(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        if isinstance(output, FusedCausalLMOutput):
+            self._seen["losses"] = -output.log_probs.detach().sum(dim=1)  # (B,)
+            self._seen["tokens"] = output.label_mask.sum(dim=1)
+
+    def _see_router(self, _module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        self._seen["router"] = output[1].detach().softmax(dim=-1)  # (N, E)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As in `SFTTrainer`; keeps what the batch says of its languages."""
+        of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
+        self._seen.clear()
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        seen = {key: value.float().tolist() for key, value in self._seen.items()}
+        losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples else []
+        routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for language, total, tokens in gather_object(losses):
+            sums[language][0] += total
+            sums[language][1] += tokens
+        for language, (total, tokens) in sums.items():
+            metrics[f"loss_{language}"].append(total / max(tokens, 1))
+        for language, weights in gather_object(routed):
+            for expert, weight in enumerate(weights):
+                metrics[f"router_{language}_{expert}"].append(weight)
+        return loss
+
+
+def _languages(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    if "language" not in rows[0]:
+        return {}
+    return {
+        "language_of_samples": [row["language"] for row in rows],
+        "language_of_images": [row["language"] for row in rows for _ in row.get("images") or []],
+    }
+
+
+def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
+    """
+    Draws a run: the loss and each language's (`loss.png`), and at the end of training which expert serves which
+    language (`router.png`).
+
+    Args:
+        log_history: of a trainer's state.
+        folder: where the pictures go.
+
+    Returns:
+        the pictures' paths; none if nothing was logged.
+    """
+    logs = [log for log in log_history if "loss" in log]
+    if not logs:
+        return []
+    languages = list(dict.fromkeys(key[5:] for log in logs for key in log if key.startswith("loss_")))
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for language in languages:
+        points = [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
+        axes.plot(*zip(*points, strict=True), label=language, linewidth=1)
+    axes.plot([log["step"] for log in logs], [log["loss"] for log in logs], "k", label="all", linewidth=2)
+    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
+    axes.legend()
+    pictures = [folder / "loss.png"]
+    figure.savefig(pictures[0], dpi=120)
+    pyplot.close(figure)
+
+    experts = 1 + max((int(key.rpartition("_")[2]) for key in logs[-1] if key.startswith("router_")), default=-1)
+    routed = [language for language in languages if f"router_{language}_0" in logs[-1]]
+    if routed:
+        table = [[logs[-1][f"router_{language}_{expert}"] for expert in range(experts)] for language in routed]
+        figure, axes = pyplot.subplots(figsize=(1 + experts, 1 + 0.6 * len(routed)), layout="constrained")
+        axes.imshow(table, cmap="Blues", vmin=0, aspect="auto")
+        axes.set_xticks(range(experts), [f"expert {expert}" for expert in range(experts)])
+        axes.set_yticks(range(len(routed)), routed)
+        for row, weights in enumerate(table):
+            for column, weight in enumerate(weights):
+                color = "white" if weight > 0.6 * max(map(max, table)) else "black"
+                axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
+        axes.set_title("Mean router probability")
+        pictures.append(folder / "router.png")
+        figure.savefig(pictures[1], dpi=120)
+        pyplot.close(figure)
+    return pictures
