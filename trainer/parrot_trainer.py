@@ -98,7 +98,7 @@ def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     logs = [log for log in log_history if "loss" in log]
     if not logs:
         return []
-    languages = list(dict.fromkeys(key[5:] for log in logs for key in log if key.startswith("loss_")))
+    languages = sorted({key.removeprefix("loss_") for log in logs for key in log if key.startswith("loss_")})
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for language in languages:
         points = [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
