@@ -13,7 +13,6 @@
 # limitations under the License.
 """Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
 
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ def _load_images(images: Any, place: str) -> Any:
     if isinstance(images, (list, tuple)):
         return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
     try:
-        if isinstance(images, (str, PathLike)):
+        if isinstance(images, (str, Path)):
             # base64 is no path, and may be too long to ask for one
             if len(str(images)) > 4096 or not Path(images).is_file():
                 return image_utils.load_image(str(images))
