@@ -107,8 +107,7 @@ def _load_images(images: Any, place: str) -> Any:
         return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
     try:
         if isinstance(images, (str, Path)):
-            # base64 is no path, and may be too long to ask for one
-            if len(str(images)) > 4096 or not Path(images).is_file():
+            if not _is_file(images):
                 return image_utils.load_image(str(images))
             images = image_utils.PIL.Image.open(images)
         if image_utils.is_pil_image(images):
@@ -121,6 +120,13 @@ def _load_images(images: Any, place: str) -> Any:
     except (OSError, SyntaxError, ValueError) as error:
         name = getattr(images, "filename", "") or repr(images)[:200]
         raise ValueError(f"{place} ({name}) cannot be read: {error}. Repair it or leave its row out.") from error
+
+
+def _is_file(name: str | Path) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # base64, too long for a name
+        return False
 
 
 def _flatten(image: Any) -> Any:

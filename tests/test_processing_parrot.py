@@ -13,6 +13,8 @@
 # limitations under the License.
 """The processor: images of every mode, counts of images and marks, templates, saving."""
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,15 @@ def test_tiny_and_narrow_images_are_padded_in_the_mean_colour(
     assert picture.shape == (28, 28, 3)
     if size[0] != size[1]:
         np.testing.assert_allclose(picture[0, 0], MEAN * 255, atol=2)
+
+
+@pytest.mark.parametrize("side", [1, 28, 200])
+def test_base64_is_no_path_however_long(side: int, processor: ParrotProcessor) -> None:
+    png = io.BytesIO()
+    Image.effect_noise((side, side), 50).save(png, "PNG")
+    text = base64.b64encode(png.getvalue()).decode()
+    for given in (text, f"data:image/png;base64,{text}"):
+        np.testing.assert_allclose(seen(processor, given), seen(processor, Image.open(png)), atol=1)
 
 
 def test_arrays_and_tensors_pass(processor: ParrotProcessor) -> None:
