@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own and lets it name pictures in six languages.
 	$(BIN)/python -m trainer.emoji --output data/emoji --concepts 50
 	$(BIN)/python -m trainer.demo_base --data data/emoji --output models/demo-base
-	test -f models/demo-composed/processor_config.json || $(BIN)/python -m trainer.compose --output models/demo-composed \
-		--vision_tower models/demo-base/vision_tower --language_model models/demo-base/language_model \
-		--moe_intermediate_size 128
+	test -f models/demo-composed/processor_config.json || { rm -rf models/demo-composed && \
+		$(BIN)/python -m trainer.compose --output models/demo-composed --moe_intermediate_size 128 \
+		--vision_tower models/demo-base/vision_tower --language_model models/demo-base/language_model; }
 	$(BIN)/python trainer/sft.py --config trainer/recipes/demo.yaml
 	$(BIN)/python -m trainer.name_pictures --model models/demo-parrot --data data/emoji --output models/demo-parrot
 
