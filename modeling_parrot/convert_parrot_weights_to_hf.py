@@ -153,7 +153,6 @@ def convert_config(
         "model_type": "parrot_qwen2",
         "mm_projector_type": "mlp2x_gelu",
         "mm_vision_select_feature": "cls_patch",
-        "moe_hidden_size": reference["hidden_size"],
     }
     for key, value in supported.items():
         if reference.get(key) != value:

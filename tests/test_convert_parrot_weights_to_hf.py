@@ -229,7 +229,7 @@ def test_generation_ends_with_the_turn(generation_config: dict | None, checkpoin
     file.unlink() if generation_config is None else file.write_text(json.dumps(generation_config))
     convert(checkpoint, TOWER, tmp_path / "output")
     model = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output")
-    assert model.generation_config.eos_token_id == [482, 480] if generation_config else [482]
+    assert model.generation_config.eos_token_id == ([482, 480] if generation_config else [482])
     with torch.no_grad():
         model.lm_head.weight.zero_()  # every logit is zero but that of <|im_end|>, next
         model.model.language_model.norm.weight.fill_(0.0)

@@ -128,7 +128,7 @@ def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[s
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer of the texts, with the special tokens and the chat template of Qwen2."""
+    """A byte-level BPE tokenizer of the texts, with the special tokens of Qwen2 and its ChatML."""
     tokenizer = Qwen2Tokenizer(eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
     tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size, show_progress=False)
     tokenizer.chat_template = CHAT_TEMPLATE

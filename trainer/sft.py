@@ -19,10 +19,11 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
         --dataset_name org/captions --output_dir parrot-aligned
 
 A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error. Rows have
-`messages` ({role, content} with plain text), `images` (a list, empty for text alone) and, where measured by it,
-`language`. The loss is taken on the answers. `--stage align` (1) trains the projector with the experts bypassed;
-`--stage instruct` (2) trains projector, experts and language model, the last by LoRA with `--use_peft`; the vision
-tower stays frozen in both. A run whose output folder holds a checkpoint goes on from it. Tried on two CPU cores.
+`messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and, to see each
+language's loss and experts, `language`. The loss is taken on the answers. `--stage align` (1) trains the projector
+with the experts bypassed; `--stage instruct` (2) trains projector, experts and language model, the last by LoRA with
+`--use_peft`; the vision tower stays frozen in both. A run whose output folder holds a checkpoint goes on from it.
+Tried on two CPU cores.
 """
 
 import sys
