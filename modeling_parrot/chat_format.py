@@ -57,7 +57,8 @@ class ChatFormat:
                 pieces.append(piece)
             return [*pieces, text]
 
-        opening, _, answer_after_and_user, _, tail = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
+        written = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
+        opening, _, tail_and_user, _, tail = written
         user_after = split(render("u"), "@u0@")[1]
         header = split(render("u", add_generation_prompt=True), "@u0@")[1].removeprefix(user_after)
         system_before, system_after, _ = split(render("su"), "@s0@", "@u1@")
@@ -66,26 +67,25 @@ class ChatFormat:
             system_before=system_before,
             system_after=system_after,
             default_opening=opening,
-            user_before=answer_after_and_user.removeprefix(tail),
+            user_before=tail_and_user.removeprefix(tail),
             user_after=user_after,
             assistant_header=header,
             assistant_end=assistant_end,
             assistant_after=tail[len(assistant_end) :],
         )
-        written = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
         expected = [opening, user_after + header, tail + chat_format.user_before, user_after + header, tail]
         if written != expected or not header or not assistant_end:
             raise ValueError(f"The tokenizer's chat template writes {written}, which are not turns like {expected}.")
         return chat_format
 
-    def template(self, image_token: str = "<image>") -> str:
+    def template(self) -> str:
         """
         A Jinja template of these turns: text, images (each followed by a newline, as in the reference code), and
         `{% generation %}` marks around what an answer's loss is taken on, which is the reference code's label mask.
         """
         turn = (
             "{%- if message.content is string -%}{{ message.content }}{%- else -%}{%- for part in message.content -%}"
-            f"{{%- if part.type == 'image' -%}}{{{{ {image_token + chr(10)!r} }}}}"
+            "{%- if part.type == 'image' -%}{{ '<image>\\n' }}"
             "{%- elif part.type == 'text' -%}{{ part.text }}"
             "{%- else -%}{{ raise_exception('Parrot reads text and images, not ' ~ part.type) }}{%- endif -%}"
             "{%- endfor -%}{%- endif -%}"

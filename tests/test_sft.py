@@ -15,6 +15,7 @@
 
 import copy
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS
+from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, main
 
 
@@ -95,7 +97,16 @@ def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) 
 
 def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path) -> None:
     output = train(
-        world, tmp_path, "--max_steps", "3", "--learning_rate", "0", "--train_sampling_strategy", "sequential"
+        world,
+        tmp_path,
+        "--dataloader_num_workers",
+        "1",
+        "--max_steps",
+        "3",
+        "--learning_rate",
+        "0",
+        "--train_sampling_strategy",
+        "sequential",
     )
     logs = [log for log in json.loads((output / "trainer_state.json").read_text())["log_history"] if "loss" in log]
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
@@ -117,6 +128,18 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
     for name in ("loss.png", "router.png"):
         with PILImage.open(output / name) as picture:
             assert min(picture.size) > 100
+
+
+def test_the_collator_can_be_sent_to_workers(world: Path, tmp_path: Path) -> None:
+    trainer = ParrotTrainer(
+        model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
+        train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
+        processing_class=ParrotProcessor.from_pretrained(world / "model"),
+    )
+    rows = [{"messages": [{"role": "user", "content": "?"}], "images": [], "language": "tr"}]
+    sent = pickle.loads(pickle.dumps(trainer.data_collator))
+    assert sent(rows)["language_of_samples"] == ["tr"]
 
 
 def test_an_adapter_on_a_base_without_experts_is_refused(world: Path, tmp_path: Path) -> None:

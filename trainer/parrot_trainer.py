@@ -14,6 +14,7 @@
 """TRL's SFTTrainer, and what a multilingual model is watched by: each language's loss, and which experts serve it."""
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from accelerate.utils import gather_object
 from matplotlib import pyplot
 from torch import nn
+from transformers import DataCollator
 from trl import SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
@@ -34,8 +36,7 @@ class ParrotTrainer(SFTTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seen: dict[str, torch.Tensor] = {}
-        collate = self.data_collator
-        self.data_collator = lambda rows: _languages(rows) | collate(rows)  # before: the collator changes its rows
+        self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
         parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
         parrot.register_forward_hook(self._see_losses)
@@ -74,13 +75,12 @@ class ParrotTrainer(SFTTrainer):
         return loss
 
 
-def _languages(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    if "language" not in rows[0]:
-        return {}
-    return {
-        "language_of_samples": [row["language"] for row in rows],
-        "language_of_images": [row["language"] for row in rows for _ in row.get("images") or []],
-    }
+def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    languages = {}  # read first: the collator changes its rows
+    if "language" in rows[0]:
+        languages["language_of_samples"] = [row["language"] for row in rows]
+        languages["language_of_images"] = [row["language"] for row in rows for _ in row.get("images") or []]
+    return languages | collator(rows)
 
 
 def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
