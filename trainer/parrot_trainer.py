@@ -30,11 +30,24 @@ from trl.trainer.utils import FusedCausalLMOutput
 class ParrotTrainer(SFTTrainer):
     """
     Logs beside TRL's metrics, for rows that have a `language`: `loss_<language>`, in nats a token, and
-    `router_<language>_<expert>`, the mean of the router's probabilities (eq. 3) for the language's images.
+    `router_<language>_<expert>`, the mean of the router's probabilities (eq. 3) for the language's images. Of a model
+    in half precision what is trained is kept in float32, where AdamW's small updates are not rounded away.
+
+    Raises:
+        `ValueError`: if a model in half precision is to be trained without autocast.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.model.dtype != torch.float32 and not (self.args.bf16 or self.args.fp16):
+            raise ValueError(
+                f"The model is in {self.model.dtype} and what is trained of it in float32, which runs together only "
+                "under autocast: set bf16 to true, or load the model with dtype float32."
+            )
+        if not self.is_deepspeed_enabled:  # which keeps float32 weights of its own
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
         self._seen: dict[str, torch.Tensor] = {}
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)

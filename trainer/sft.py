@@ -22,8 +22,9 @@ A run is a YAML recipe, the command line overrides it, and an argument that noth
 `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and, to see each
 language's loss and experts, `language`. The loss is taken on the answers. `--stage align` (1) trains the projector
 with the experts bypassed; `--stage instruct` (2) trains projector, experts and language model, the last by LoRA with
-`--use_peft`; the vision tower stays frozen in both. A run whose output folder holds a checkpoint goes on from it.
-Tried on two CPU cores.
+`--use_peft`; the vision tower stays frozen in both. With `--dtype bfloat16` and `--bf16 true` what is frozen takes
+half the memory, and what is trained stays in float32 until the end. A run whose output folder holds a checkpoint goes
+on from it. Tried on two CPU cores.
 """
 
 import sys
@@ -101,10 +102,8 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
 
-def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
+def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
     """
-    Loads, freezes, trains, saves and, if asked, pushes.
-
     Raises:
         `ValueError`: for arguments that do not go together.
     """
@@ -118,13 +117,19 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         dtype=model_args.dtype,
         attn_implementation=model_args.attn_implementation,
     )
-    processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     if model_args.use_peft and not model.config.use_experts:
         raise ValueError(
             f"{model_args.model_name_or_path} has its experts switched off, and an adapter cannot switch them on: set "
             "use_experts to true in its config.json."
         )
-    own_use_experts = model.config.use_experts
+    return model
+
+
+def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
+    """Loads, freezes, trains, saves and, if asked, pushes."""
+    model = load_model(script_args, model_args)
+    processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    own_use_experts, own_dtype = model.config.use_experts, model.dtype
     freeze(model, script_args.stage)
     dataset = load_dataset(
         script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
@@ -146,6 +151,8 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     trainer.train(resume_from_checkpoint=checkpoint)
     if script_args.stage == "align":  # they were bypassed for this stage; new experts add nothing
         model.config.use_experts = own_use_experts
+    if not model_args.use_peft:  # checkpoints have in float32 what is trained
+        model.to(own_dtype)
     trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
