@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
@@ -171,6 +171,22 @@ def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path
     merged.save_pretrained(tmp_path / "merged")
     loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path / "merged").eval()
     torch.testing.assert_close(loaded(**inputs).logits, adapted_logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
+    workers: str, world: Path, tmp_path: Path
+) -> None:
+    arguments = ["--train_sampling_strategy", "sequential", "--dataloader_num_workers", workers, "--max_length", "45"]
+    train(world, tmp_path / "text", *arguments)  # whose longest row has 49 tokens
+    rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].to_list()
+    for index in (4, 6):  # without and with an image
+        rows[index]["messages"].insert(0, {"role": "system", "content": "Kind. " * 20})
+    (tmp_path / "data").mkdir()
+    features = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].features
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match=r"Row 2 of a batch of 4, with max_length=45: .*The row, to search for.*Kind"):
+        train(world, tmp_path / "image", *arguments, "--dataset_name", str(tmp_path / "data"))
 
 
 @pytest.mark.parametrize("arguments", [["--stage", "align"], ["--stage", "instruct"], ["--use_peft"]], ids=" ".join)

@@ -93,7 +93,18 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     if "language" in rows[0]:
         languages["language_of_samples"] = [row["language"] for row in rows]
         languages["language_of_images"] = [row["language"] for row in rows for _ in row.get("images") or []]
-    return languages | collator(rows)
+    try:
+        return languages | collator([dict(row) for row in rows])
+    except ValueError as error:
+        for position, row in enumerate(rows):  # whose index in the data does not reach a collator
+            try:
+                collator([dict(row)])
+            except ValueError as of_row:
+                raise ValueError(
+                    f"Row {position} of a batch of {len(rows)}, with max_length={collator.max_length}: {of_row} "
+                    f"The row, to search for: {str(row.get('messages'))[:300]}"
+                ) from error
+        raise
 
 
 def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:

@@ -66,7 +66,11 @@ class ParrotSFTConfig(SFTConfig):
 
     assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers alone."})
     max_length: int | None = field(
-        default=None, metadata={"help": "Longest sequence in tokens; more is cut. That cuts an image is an error."}
+        default=None,
+        metadata={
+            "help": "Longest sequence in tokens. Text beyond it is cut off, as always in TRL; to cut an image is an error "
+            "that names the row."
+        },
     )
 
 
