@@ -31,7 +31,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS
 from trainer.parrot_trainer import ParrotTrainer
-from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, main
+from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_model, main
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:
@@ -225,9 +225,8 @@ def test_half_precision_without_autocast_is_refused(world: Path, tmp_path: Path)
         train(world, tmp_path, "--dtype", "bfloat16")
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
-def test_resumed_equals_uninterrupted_with_lora(half: bool, world: Path, tmp_path: Path) -> None:
-    arguments = ["--use_peft", "--save_steps", "2", *(["--dtype", "bfloat16", "--bf16", "true"] if half else [])]
+def test_resumed_equals_uninterrupted_with_lora_in_half_precision(world: Path, tmp_path: Path) -> None:
+    arguments = ["--use_peft", "--save_steps", "2", "--dtype", "bfloat16", "--bf16", "true"]
     whole = train(world, tmp_path / "whole", *arguments)
     shutil.copytree(whole / "checkpoint-2", tmp_path / "killed" / "checkpoint-2")
     resumed = train(world, tmp_path / "killed", *arguments)
@@ -238,11 +237,40 @@ def test_resumed_equals_uninterrupted_with_lora(half: bool, world: Path, tmp_pat
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole_model(
+    world: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="pip install parrot-vlm[qlora]")
+    half = ["--dtype", "bfloat16", "--bf16", "true"]
+    output = train(world, tmp_path / "qlora", "--use_peft", "--load_in_4bit", *half)
+    assert load_file(output / "adapter_model.safetensors")["base_model.model.model.moe.router.weight"].any()
+    unquantized = train(world, tmp_path / "lora", "--use_peft", *half)
+    assert losses(output) == pytest.approx(losses(unquantized), rel=0.1)
+    assert losses(output) != losses(unquantized)
+
+    arguments = ParrotModelConfig(str(world / "model"), use_peft=True, load_in_4bit=True, dtype="bfloat16")
+    model = load_model(ParrotScriptArguments(), arguments)
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    quantized = {name for name, module in linears.items() if module.weight.dtype == torch.uint8}
+    assert quantized == {name for name in linears if name.startswith("model.language_model.")}
+
+    base = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
+    merged = PeftModel.from_pretrained(base, output).merge_and_unload()
+    inputs = ParrotProcessor.from_pretrained(output)(
+        images=[PILImage.new("RGB", (9, 9), "red")], text="<image>?", return_tensors="pt"
+    )
+    assert merged(**inputs).logits.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--use_peft", "--stage", "align"], "stage 'align' leaves alone"),
-        (["--load_in_4bit"], "load_in_4bit"),
+        (["--use_peft", "--load_in_4bit", "--stage", "align"], "stage 'align' leaves alone"),
+        (["--load_in_4bit"], "with use_peft"),
+        (["--load_in_8bit"], "with use_peft"),
+        (["--load_in_4bit", "--use_peft", "--dtype", "auto"], "bfloat16 instead of 'auto'"),
         (["--lerning_rate", "1"], "lerning_rate"),
     ],
 )

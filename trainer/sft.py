@@ -34,7 +34,7 @@ from typing import Literal
 
 from datasets import load_dataset
 from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_peft_config
+from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_peft_config, get_quantization_config
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
@@ -48,6 +48,7 @@ TRAINED = {
     "align": ("model.multi_modal_projector.",),
     "instruct": ("model.multi_modal_projector.", "model.moe.", "model.language_model.", "lm_head."),
 }
+NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "model.moe", "lm_head"]
 
 
 @dataclass
@@ -68,8 +69,8 @@ class ParrotSFTConfig(SFTConfig):
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Longest sequence in tokens. Text beyond it is cut off, as always in TRL; to cut an image is an error "
-            "that names the row."
+            "help": "Longest sequence in tokens. Text beyond it is cut off, as always in TRL; to cut an image is an "
+            "error that names the row."
         },
     )
 
@@ -102,7 +103,8 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
     for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
         counts = {True: 0, False: 0}
         for parameter in module.parameters():
-            counts[parameter.requires_grad] += parameter.numel()
+            packed = getattr(parameter, "quant_state", None)  # of bitsandbytes: two weights in a byte
+            counts[parameter.requires_grad] += packed.shape.numel() if packed else parameter.numel()
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
 
@@ -114,12 +116,18 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
     if model_args.use_peft and script_args.stage == "align":
         raise ValueError("use_peft adapts the language model, which stage 'align' leaves alone: use it in 'instruct'.")
     if model_args.load_in_4bit or model_args.load_in_8bit:
-        raise ValueError("load_in_4bit and load_in_8bit are not supported yet: leave them out.")
+        if not model_args.use_peft:
+            raise ValueError("load_in_4bit and load_in_8bit freeze the language model: train adapters with use_peft.")
+        if model_args.dtype == "auto":
+            raise ValueError("load_in_4bit needs the type to compute in: set dtype to bfloat16 instead of 'auto'.")
+    if quantization_config := get_quantization_config(model_args):
+        quantization_config.llm_int8_skip_modules = NOT_QUANTIZED
     model = ParrotForConditionalGeneration.from_pretrained(
         model_args.model_name_or_path,
         revision=model_args.model_revision,
         dtype=model_args.dtype,
         attn_implementation=model_args.attn_implementation,
+        quantization_config=quantization_config,
     )
     if model_args.use_peft and not model.config.use_experts:
         raise ValueError(
@@ -134,7 +142,8 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     model = load_model(script_args, model_args)
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
-    freeze(model, script_args.stage)
+    if not model_args.use_peft:  # which freezes all that it does not adapt
+        freeze(model, script_args.stage)
     dataset = load_dataset(
         script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
     )
