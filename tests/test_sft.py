@@ -18,10 +18,12 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset, load_dataset
+import yaml
+from datasets import Dataset, Features, Image, List, Value, load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
@@ -30,8 +32,9 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS
+from tests.hub import LoopbackHub, run_python
 from trainer.parrot_trainer import ParrotTrainer
-from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_model, main
+from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data, load_model, main
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:
@@ -55,9 +58,24 @@ def train(world: Path, output: Path, *arguments: str) -> Path:
     return output
 
 
+def history(output: Path) -> list[dict[str, float]]:
+    return json.loads((output / "trainer_state.json").read_text())["log_history"]
+
+
 def losses(output: Path) -> list[float]:
-    state = json.loads((output / "trainer_state.json").read_text())
-    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    return [entry["loss"] for entry in history(output) if "loss" in entry]
+
+
+def write_data(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    features = {
+        "messages": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(Image()),
+        "language": Value("string"),
+    }
+    dataset = Dataset.from_list(rows, features=Features({name: features[name] for name in rows[0]}))
+    folder.mkdir()
+    dataset.to_parquet(folder / "train-00000-of-00001.parquet")
+    return folder
 
 
 @pytest.mark.parametrize("stage", TRAINED)
@@ -108,7 +126,7 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
         "--train_sampling_strategy",
         "sequential",
     )
-    logs = [log for log in json.loads((output / "trainer_state.json").read_text())["log_history"] if "loss" in log]
+    logs = [log for log in history(output) if "loss" in log]
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
     model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
     collate = DataCollatorForVisionLanguageModeling(
@@ -173,6 +191,80 @@ def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path
     torch.testing.assert_close(loaded(**inputs).logits, adapted_logits, atol=1e-4, rtol=1e-4)
 
 
+def test_streamed_data_trains_the_same_and_evaluation_has_each_language_too(world: Path, tmp_path: Path) -> None:
+    # At learning rate 0 an epoch over the training data is the evaluation of it.
+    common = ["--max_steps", "3", "--learning_rate", "0", "--train_sampling_strategy", "sequential"]
+    evaluate = ["--eval_strategy", "steps", "--eval_steps", "3", "--dataset_test_split", "train"]
+    streamed = train(
+        world, tmp_path / "streamed", *common, *evaluate, "--per_device_eval_batch_size", "4", "--dataset_streaming"
+    )
+    assert losses(streamed) == pytest.approx(losses(train(world, tmp_path / "read", *common)), abs=1e-6)
+    logs = history(streamed)
+    evaluated = next(log for log in logs if "eval_loss" in log)
+    for language in ANSWERS:
+        seen = [log[f"loss_{language}"] for log in logs if f"loss_{language}" in log]
+        assert evaluated[f"eval_loss_{language}"] == pytest.approx(sum(seen) / len(seen), rel=1e-4)
+
+
+def test_tensorboard_shows_each_language(world: Path, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    output = train(world, tmp_path, "--report_to", "tensorboard", "--max_steps", "1")
+    events = accumulator.EventAccumulator(str(next(output.glob("runs/*")))).Reload()
+    for key, value in history(output)[0].items():
+        if key.startswith(("loss", "router")):
+            assert events.Scalars(f"train/{key}")[0].value == pytest.approx(value), key
+
+
+def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": role, "content": role[0]} for role in ("user", "assistant")]} for _ in range(8)]
+    text = write_data(tmp_path / "text", rows)  # has neither images nor languages
+    recipe = tmp_path / "mixture.yaml"
+
+    def read(*parts: dict[str, Any], **kwargs: Any) -> ParrotScriptArguments:
+        recipe.write_text(yaml.safe_dump({"datasets": list(parts), "output_dir": str(tmp_path), **kwargs}))
+        parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
+        return parser.parse_args_and_config(["--config", str(recipe), "--use_cpu", "true"])[0]
+
+    def count(*parts: dict[str, Any], **kwargs: Any) -> list[tuple[int, int]]:
+        data = load_data(read(*parts, **kwargs), "train", *(["test"] if kwargs else []))
+        return [(sum(row["language"] is not None for row in split), len(split)) for split in data]
+
+    pictures = {"path": str(world / "data")}  # 12 rows
+    assert count({"path": str(text)}, pictures) == [(12, 20)]
+    assert count({"path": str(text), "fraction": 1}, pictures | {"fraction": 3}) == [(12, 16)]
+    assert count({"path": str(text), "fraction": 2}, *[pictures | {"fraction": 3}] * 2) == [(24, 32)]
+    assert [rows for _, rows in count({"path": str(text)}, pictures, test_split_size=0.2)] == [16, 4]
+    with pytest.raises(ValueError, match=r"fraction=-1 of .*text in datasets must be positive"):
+        count({"path": str(text), "fraction": -1}, pictures | {"fraction": 1})
+    with pytest.raises(ValueError, match="fraction"):
+        count({"path": str(text), "fraction": 1}, pictures)
+    with pytest.raises(TypeError, match="fractoin"):
+        count({"path": str(text), "fractoin": 1})
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        count({"path": str(tmp_path / "nowhere")})
+
+    read({"path": str(text)}, pictures)
+    output = train(world, tmp_path / "out", "--config", str(recipe), "--dataset_name", "")
+    keys = {key for log in history(output) for key in log if key.startswith(("loss_", "router_"))}
+    assert {key.split("_")[1] for key in keys} == set(ANSWERS)
+
+
+@pytest.mark.slow
+def test_the_trained_model_is_pushed_with_its_code_and_pictures(world: Path, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from tests.test_sft import train
+train(Path({str(world)!r}), Path("out"), "--push_to_hub", "--hub_model_id", "org/parrot", "--save_steps", "2")
+"""
+    with LoopbackHub() as hub:
+        run_python(code, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+        files = hub.files("org/parrot")
+    for name in ("config.json", "modeling_parrot.py", "processing_parrot.py", "loss.png", "router.png", "README.md"):
+        assert name in files, name
+    assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert str(world) not in files["README.md"].decode()
+
+
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
     workers: str, world: Path, tmp_path: Path
@@ -182,9 +274,7 @@ def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].to_list()
     for index in (4, 6):  # without and with an image
         rows[index]["messages"].insert(0, {"role": "system", "content": "Kind. " * 20})
-    (tmp_path / "data").mkdir()
-    features = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].features
-    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    write_data(tmp_path / "data", rows)
     with pytest.raises(ValueError, match=r"Row 2 of a batch of 4, with max_length=45: .*The row, to search for.*Kind"):
         train(world, tmp_path / "image", *arguments, "--dataset_name", str(tmp_path / "data"))
 
@@ -272,6 +362,9 @@ def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole
         (["--load_in_8bit"], "with use_peft"),
         (["--load_in_4bit", "--use_peft", "--dtype", "auto"], "bfloat16 instead of 'auto'"),
         (["--lerning_rate", "1"], "lerning_rate"),
+        (["--datasets", "data"], "give either dataset_name"),
+        (["--test_split_size", "0.5"], "give either dataset_name"),
+        (["--eval_strategy", "epoch"], r"no split 'test' in .*, only \['train'\]"),
     ],
 )
 def test_arguments_that_mean_nothing_together_are_errors(

@@ -75,6 +75,8 @@ class ParrotTrainer(SFTTrainer):
         seen = {key: value.float().tolist() for key, value in self._seen.items()}
         losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples else []
         routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
+        # In a mixture, rows of a data set without the column have none.
+        losses, routed = ([row for row in rows if row[0] is not None] for rows in (losses, routed))
         metrics = self._metrics["train" if self.model.training else "eval"]
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for language, total, tokens in gather_object(losses):

@@ -18,23 +18,48 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
     accelerate launch --num_processes 8 trainer/sft.py --stage align --model_name_or_path parrot-base \
         --dataset_name org/captions --output_dir parrot-aligned
 
-A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error. Rows have
-`messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and, to see each
-language's loss and experts, `language`. The loss is taken on the answers. `--stage align` (1) trains the projector
-with the experts bypassed; `--stage instruct` (2) trains projector, experts and language model, the last by LoRA with
-`--use_peft`; the vision tower stays frozen in both. With `--dtype bfloat16` and `--bf16 true` what is frozen takes
-half the memory, and what is trained stays in float32 until the end. A run whose output folder holds a checkpoint goes
-on from it. Tried on two CPU cores.
+A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error.
+
+Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
+experts and language model; the vision tower stays frozen in both. With `--use_peft` the language model is adapted by
+LoRA, with `--load_in_4bit` besides by QLoRA, which needs `pip install "parrot-vlm[qlora]"`. With `--dtype bfloat16`
+and `--bf16 true` what is frozen takes half the memory, and what is trained stays in float32 until the final save.
+
+Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
+to see each language's loss and experts, `language`; the loss is taken on the answers. A Hub id or a folder is
+`--dataset_name`. Several are mixed in a recipe; a fraction is a share of the mixture, which is as large as no data set
+need be repeated for, of each its first rows. One that is listed twice counts twice. Without fractions all rows count:
+
+    datasets:
+      - {path: org/llava-multilingual, fraction: 0.8}
+      - {path: data/my-pictures, fraction: 0.2}
+    test_split_size: 0.01
+
+Watching. Each language's loss and the router's weights are logged with the metrics, to `--report_to tensorboard` or
+`trackio` too, and drawn at the end. `--eval_strategy steps` also gives `eval_loss` and `eval_loss_<language>` on the
+test split. A run whose output folder holds a checkpoint goes on from it; `--push_to_hub` publishes what is saved.
+
+Tried on two CPU cores.
 """
 
 import sys
-from dataclasses import dataclass, field
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from datasets import load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser, get_peft_config, get_quantization_config
+from trl import (
+    DatasetMixtureConfig,
+    ModelConfig,
+    ScriptArguments,
+    SFTConfig,
+    TrlParser,
+    get_dataset,
+    get_peft_config,
+    get_quantization_config,
+)
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
@@ -52,8 +77,8 @@ NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "model.moe
 
 
 @dataclass
-class ParrotScriptArguments(ScriptArguments):
-    """TRL's script arguments and the stage."""
+class ParrotScriptArguments(ScriptArguments, DatasetMixtureConfig):
+    """TRL's script arguments, its mixture of data sets, and the stage."""
 
     stage: Literal["align", "instruct"] = field(
         default="instruct",
@@ -88,6 +113,36 @@ class ParrotModelConfig(ModelConfig):
         default_factory=lambda: ["multi_modal_projector", "moe"],
         metadata={"help": "Modules that are trained in full beside LoRA."},
     )
+
+
+def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset | IterableDataset]:
+    """
+    The splits of `dataset_name`, or of the mixture `datasets`.
+
+    Raises:
+        `ValueError`: for arguments that do not go together, or a split that is not there.
+    """
+    name, parts = script_args.dataset_name, script_args.datasets
+    if bool(name) == bool(parts) or (name and script_args.test_split_size):
+        raise ValueError(
+            f"dataset_name={name!r}, datasets={parts} and test_split_size={script_args.test_split_size}: give either "
+            "dataset_name, or datasets and, if it is to be split, test_split_size."
+        )
+    for part in parts:
+        if part.fraction is not None and part.fraction <= 0:
+            raise ValueError(f"fraction={part.fraction} of {part.path} in datasets must be positive, or leave it out.")
+    streaming = script_args.streaming or script_args.dataset_streaming
+    if name:
+        data = load_dataset(name, name=script_args.dataset_config, streaming=streaming)
+    else:
+        data = get_dataset(replace(script_args, streaming=streaming))
+    for split in splits:
+        if split not in data:
+            raise ValueError(
+                f"There is no split {split!r} in {name or parts}, only {list(data)}: set dataset_train_split and "
+                "dataset_test_split to what there is, or eval_strategy to 'no'."
+            )
+    return [data[split] for split in splits]
 
 
 def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
@@ -144,14 +199,15 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
     if not model_args.use_peft:  # which freezes all that it does not adapt
         freeze(model, script_args.stage)
-    dataset = load_dataset(
-        script_args.dataset_name, name=script_args.dataset_config, streaming=script_args.dataset_streaming
-    )
+    splits = [script_args.dataset_train_split]
+    if training_args.eval_strategy != "no":
+        splits.append(script_args.dataset_test_split)
+    train_dataset, *eval_dataset = load_data(script_args, *splits)
     trainer = ParrotTrainer(
         model=model,
         args=training_args,
-        train_dataset=dataset[script_args.dataset_train_split],
-        eval_dataset=dataset[script_args.dataset_test_split] if training_args.eval_strategy != "no" else None,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset[0] if eval_dataset else None,
         processing_class=processor,
         peft_config=get_peft_config(model_args),
     )
@@ -172,9 +228,19 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         for picture in draw(trainer.state.log_history, Path(training_args.output_dir)):
             print(f"Drawn: {picture}")
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset_name=script_args.dataset_name)
+        name = script_args.dataset_name
+        trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is no Hub id
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves the manual's lines as they are, and adds the defaults."""
 
 
 if __name__ == "__main__":
-    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig), description=__doc__)
+    parser = TrlParser(
+        (ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig),
+        description=__doc__,
+        usage="%(prog)s [--config RECIPE] [--ARGUMENT VALUE ...]",
+        formatter_class=HelpFormatter,
+    )
     main(*parser.parse_args_and_config())
