@@ -31,7 +31,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
-    Cache,
     GenerationConfig,
     GenerationMixin,
     LlavaForConditionalGeneration,
@@ -318,14 +317,14 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         output_router_logits: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotModelOutputWithPast:
         """
-        As `LlavaModel.forward`, with the images passed through the experts.
+        As `LlavaModel.forward`, with the images passed through the experts. The cache is among the keywords: what
+        transformers calls `cache` was `past_key_values` before 5.24.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of
@@ -356,7 +355,6 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             **(kwargs | {"return_dict": True}),
@@ -381,7 +379,6 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -397,7 +394,6 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             output_router_logits=output_router_logits,
@@ -408,15 +404,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.lm_head.out_features, **kwargs)
-        return ParrotCausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
-            router_logits=outputs.router_logits,
-        )
+        rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        return ParrotCausalLMOutputWithPast(loss=loss, logits=logits, **rest)
 
     def _maybe_prepare_encoder_kwargs_for_generation(
         self,
@@ -433,7 +422,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         if image_outputs is not None:
             input_ids = inputs_tensor if model_input_name == "input_ids" else None
             embeds = inputs_tensor if input_ids is None else self.get_input_embeddings()(input_ids)
-            cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
+            cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
+            mask = model_kwargs.get("attention_mask")
             past_length = 0 if cache is None else cache.get_seq_length()
             # The mask covers the cache. Is it longer than the ids, these are the new ones alone; generate() has noted
             # the length of a mask that it dropped.

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from modeling_parrot.convert_parrot_weights_to_hf import convert
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration, ParrotMoE
 from modeling_parrot.processing_parrot import ParrotProcessor
-from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, tiny_config
+from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, image_tokens, tiny_config
 
 
 CHECKPOINT = PARITY / "parrot-tiny"
@@ -87,7 +87,7 @@ def test_logits_router_and_loss_equal_the_reference(case: str, converted: Path) 
 
     torch.testing.assert_close(outputs.logits[mask], tensors["logits"][mask], atol=5e-5, rtol=0)
     torch.testing.assert_close(outputs.router_logits.softmax(-1), tensors["router_probs"], atol=2e-6, rtol=0)
-    torch.testing.assert_close(outputs.image_hidden_states, tensors["moe_out"].flatten(0, 1), atol=5e-5, rtol=0)
+    torch.testing.assert_close(image_tokens(outputs), tensors["moe_out"].flatten(0, 1), atol=5e-5, rtol=0)
     if "loss" in tensors:
         torch.testing.assert_close(outputs.loss[None], tensors["loss"], atol=1e-5, rtol=0)
         outputs.loss.backward()
@@ -208,7 +208,7 @@ def test_stage_1_checkpoint_converts_with_its_experts_off(checkpoint: Path, tmp_
     ids = expand(tensors["input_ids"], tensors["input_ids"], IMAGE_TOKEN)
     outputs = model(input_ids=ids, pixel_values=tensors["pixel_values"], output_router_logits=True)
     assert outputs.router_logits is None
-    torch.testing.assert_close(outputs.image_hidden_states, tensors["projected_features"][0], atol=5e-5, rtol=0)
+    torch.testing.assert_close(image_tokens(outputs), tensors["projected_features"][0], atol=5e-5, rtol=0)
     assert model.model.moe.experts.down_proj.abs().sum() > 0
 
 

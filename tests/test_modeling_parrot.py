@@ -30,7 +30,7 @@ from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
 from modeling_parrot.modeling_parrot import ParrotMoE
-from tests.tiny import HEADER, IMAGE_TOKEN, NUM_IMAGE_TOKENS, tiny_config, tiny_model, tiny_processor
+from tests.tiny import HEADER, IMAGE_TOKEN, NUM_IMAGE_TOKENS, image_tokens, tiny_config, tiny_model, tiny_processor
 
 
 USER, END, PAD = [481, 84, 82, 285, 198], [482, 198], 480
@@ -94,18 +94,18 @@ def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForCondition
             swiglu = (torch.nn.functional.silu(gate) * up) @ moe.experts.down_proj[expert].T
             tokens = tokens + weight * swiglu  # eq. 5
         expected.append(tokens)
-    torch.testing.assert_close(outputs.image_hidden_states, torch.cat(expected))
+    torch.testing.assert_close(image_tokens(outputs), torch.cat(expected))
     assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
 
 
 def test_the_two_scales_weigh_residual_and_experts() -> None:
     model = tiny_model()
     inputs = padded(PROMPT) | {"pixel_values": pixels(1)}
-    both = model(**inputs).image_hidden_states
+    both = image_tokens(model(**inputs))
     model.config.moe_scale = 0
-    residual = model(**inputs).image_hidden_states
+    residual = image_tokens(model(**inputs))
     model.config.residual_scale, model.config.moe_scale = 0.1, 2.0
-    torch.testing.assert_close(model(**inputs).image_hidden_states, 0.1 * residual + 2.0 * (both - residual))
+    torch.testing.assert_close(image_tokens(model(**inputs)), 0.1 * residual + 2.0 * (both - residual))
 
 
 def test_a_tower_without_cls_is_queried_by_its_mean() -> None:
@@ -462,7 +462,7 @@ def test_another_feature_layer_is_taken_and_another_strategy_refused(model: Parr
     hidden = model.model.vision_tower(pixels(1), output_hidden_states=True).hidden_states
     model.config.use_experts = False
     for layer in (1, -1):
-        tokens = model(**inputs, vision_feature_layer=layer).image_hidden_states
+        tokens = image_tokens(model(**inputs, vision_feature_layer=layer))
         torch.testing.assert_close(tokens, model.model.multi_modal_projector(hidden[layer])[0])
     model.config.use_experts = True
     with pytest.raises(ValueError, match="vision_feature_select_strategy"):
@@ -506,10 +506,10 @@ def test_half_precision_runs_and_is_near(dtype: torch.dtype, tmp_path: Path, bat
     visible = batch["attention_mask"].bool()
     torch.testing.assert_close(outputs.logits[visible].float(), expected.logits[visible], atol=0.1, rtol=0.1)
     torch.testing.assert_close(outputs.router_logits.float(), expected.router_logits, atol=0.02, rtol=0.05)
-    tokens, scale = outputs.image_hidden_states.float(), expected.image_hidden_states.abs().max()
-    torch.testing.assert_close(tokens / scale, expected.image_hidden_states / scale, atol=0.02, rtol=0)
+    tokens, scale = image_tokens(outputs).float(), image_tokens(expected).abs().max()
+    torch.testing.assert_close(tokens / scale, image_tokens(expected) / scale, atol=0.02, rtol=0)
     model.config.use_experts = False  # the tolerance would see experts that do not run
-    assert (model(**batch).image_hidden_states / scale - tokens / scale).abs().max() > 0.1
+    assert (image_tokens(model(**batch)) / scale - tokens / scale).abs().max() > 0.1
     first = half.generate(**batch, max_new_tokens=1, do_sample=False)[:, -1]
     assert torch.equal(first, outputs.logits[:, -1].argmax(dim=-1))
 

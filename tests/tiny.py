@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, LlavaImageProcessorPil
+from transformers.utils import ModelOutput
 
 from modeling_parrot.chat_format import ChatFormat
 from modeling_parrot.configuration_parrot import ParrotConfig
@@ -98,3 +99,9 @@ def tiny_processor(image_size: int = 28) -> ParrotProcessor:
         num_additional_image_tokens=1,
         chat_template=ChatFormat().template(),
     )
+
+
+def image_tokens(outputs: ModelOutput) -> torch.Tensor:
+    """The tokens of all images, (N * K, C); transformers lists them image by image from 5.24 on."""
+    tokens = outputs.image_hidden_states
+    return tokens if isinstance(tokens, torch.Tensor) else torch.cat(tokens)
