@@ -1,0 +1,245 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import csv
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, load_dataset
+from PIL import Image as PILImage
+
+from trainer.emoji import (
+    LANGUAGES,
+    RECOGNITION,
+    TABLES,
+    TEST_STYLES,
+    TRAIN_STYLES,
+    all_concepts,
+    draw,
+    select_concepts,
+    words,
+)
+from trainer.mini_mmmb import CATEGORIES, SCENES, MiniMMMBArguments, World, build
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> MiniMMMBArguments:
+    folder = tmp_path_factory.mktemp("mini")
+    arguments = MiniMMMBArguments(
+        str(folder), concepts=50, image_size=48, align_views=1, train=120, validation=12, test_per_category=8
+    )
+    build(arguments)
+    return arguments
+
+
+def load(arguments: MiniMMMBArguments, name: str, split: str, cache: Path) -> Dataset:
+    return load_dataset(arguments.output, name=name, split=split, cache_dir=str(cache))
+
+
+def benchmark(arguments: MiniMMMBArguments, language: str, name: str = "mini_mmmb") -> list[dict[str, str]]:
+    with (Path(arguments.output) / f"{name}_{language}.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
+    scripts = {"zh": ("\u4e00", "\u9fff"), "ar": ("\u0600", "\u06ff"), "ru": ("\u0400", "\u04ff")}
+
+    def paths(table: object) -> object:
+        if isinstance(table, dict):
+            return {key: paths(value) for key, value in table.items()}
+        return len(table) if isinstance(table, list) else table.count("{}") if isinstance(table, str) else None
+
+    for language in LANGUAGES:
+        assert paths(TABLES[language]) == paths(TABLES["en"]), language
+        if language in scripts:
+            low, high = scripts[language]
+            names = TABLES[language]["names"].values()
+            foreign = {name for name in names if not any(low <= letter <= high for letter in name)}
+            assert foreign <= {"DNA", "DVD", "CD"}, language
+
+
+def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES["tr"], "colors", {})
+    with pytest.raises(ValueError, match=r"tr\.json has no 'colors\.red'"):
+        words("colors", "red")
+
+
+def test_a_seventh_language_is_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES, "es", TABLES["pt"] | {"names": {code: f"es {code}" for code in TABLES["pt"]["names"]}})
+    for module in ("emoji", "mini_mmmb"):
+        monkeypatch.setattr(f"trainer.{module}.LANGUAGES", (*LANGUAGES, "es"))
+    world = World(select_concepts(50), TRAIN_STYLES, 48, is_test=False)
+    picture = world.picture("animals", random.Random(0), world.by_category["animals"][0])
+    assert picture.questions[0].answer["es"].find(f"es {world.by_category['animals'][0].code}") >= 0
+
+
+def test_conversations_are_about_one_picture_in_one_language(arguments: MiniMMMBArguments, tmp_path: Path) -> None:
+    rows = load(arguments, "instruct", "train", tmp_path)
+    assert Counter(rows["language"]) == dict.fromkeys(LANGUAGES, 20)
+    assert set(rows["category"]) == set(CATEGORIES)
+    assert max(len(row["messages"]) for row in rows) > 2
+    for row in rows:
+        assert row["images"][0].size == (48, 48)
+        assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
+        if row["language"] == "zh":
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in row["messages"][0]["content"])
+
+
+def test_align_shows_every_concept_in_every_style_with_english_captions(
+    arguments: MiniMMMBArguments, tmp_path: Path
+) -> None:
+    rows = load(arguments, "align", "train", tmp_path)
+    assert len(rows) == 50 * len(TRAIN_STYLES)
+    assert len(set(zip(rows["concept"], rows["style"], strict=True))) == len(rows)
+    assert all(row["concept"] in row["messages"][1]["content"] for row in rows)
+
+
+def test_the_benchmark_is_parallel_and_its_letters_are_balanced(arguments: MiniMMMBArguments) -> None:
+    english = benchmark(arguments, "en")
+    assert Counter(row["category"] for row in english) == dict.fromkeys(CATEGORIES, 8)
+    assert Counter(row["answer"] for row in english) == dict.fromkeys("ABCD", len(english) // 4)
+    for language in LANGUAGES:
+        rows = benchmark(arguments, language)
+        for name in ("index", "image", "answer", "category", "l2-category", "split"):
+            assert [row[name] for row in rows] == [row[name] for row in english]
+        assert all(len({row[letter].casefold() for letter in "ABCD"}) == 4 for row in rows)
+    names = {concept.names["en"]: concept.names for concept in all_concepts()}
+    for row, russian in zip(english[:80], benchmark(arguments, "ru"), strict=False):
+        assert [names[row[letter]]["ru"] for letter in "ABCD"] == [russian[letter] for letter in "ABCD"]
+
+
+def test_training_shows_neither_the_styles_nor_the_compositions_of_the_benchmark(
+    arguments: MiniMMMBArguments, tmp_path: Path
+) -> None:
+    for name in ("align", "instruct"):
+        assert set(load(arguments, name, "train", tmp_path)["style"]) == set(TRAIN_STYLES)
+    concepts = select_concepts(50)
+    for category in SCENES:
+        bindings = {}
+        for is_test in (False, True):
+            world = World(concepts, TEST_STYLES[:1] if is_test else TRAIN_STYLES, 16, is_test)
+            pictures = [world.picture(category, random.Random(seed)) for seed in range(60)]
+            questions = [question for picture in pictures for question in picture.questions]
+            bindings[is_test] = {tuple(sorted(question.binding)) for question in questions if question.binding}
+        assert bindings[False] and bindings[True]
+        assert not bindings[False] & bindings[True]
+
+
+@pytest.fixture
+def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PILImage.Image, tuple[float, float]]]:
+    """What the world draws and where, as parts of the picture."""
+    found = []
+    paste = World._paste
+
+    def spy(
+        world: World, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], *rest: float
+    ) -> None:
+        found.append((art, place))
+        paste(world, canvas, art, place, *rest)
+
+    monkeypatch.setattr(World, "_paste", spy)
+    return found
+
+
+def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
+    world = World(select_concepts(50), ["noto"], 48, is_test=False)
+    for seed in range(20):
+        picture = world.picture("counting", random.Random(seed))
+        answers = sorted(int(question.answer["en"]) for question in picture.questions)
+        arts = [id(art) for art, _ in pasted[-sum(answers) :]]  # of the last try: others asked what is held out
+        assert sorted(Counter(arts).values()) == answers
+
+
+def test_things_lie_where_the_answer_says(pasted: list) -> None:
+    concepts = {concept.names["en"]: concept for concept in select_concepts(50)}
+    world = World(list(concepts.values()), ["noto"], 48, is_test=False)
+    seen = Counter()
+    for seed in range(40):
+        picture = world.picture("position", random.Random(seed))
+
+        def place(name: str) -> tuple[float, float]:
+            art = draw(concepts[name].code, "noto", 96)
+            return next(where for drawn, where in reversed(pasted) if drawn is art)
+
+        for question in picture.questions:
+            text, answer = question.text["en"], question.answer["en"]
+            x, y = place(text.split("“")[1].split("”")[0])
+            if text.startswith("Where"):
+                assert answer == ("top", "bottom")[y > 0.5] + " " + ("left", "right")[x > 0.5]
+            else:
+                other_x, other_y = place(answer)
+                direction = next(word for word in ("left", "right", "above", "below") if word in text)
+                is_so = {"left": other_x < x - 0.2, "right": other_x > x + 0.2}
+                is_so |= {"above": other_y < y - 0.2, "below": other_y > y + 0.2}
+                assert is_so[direction]
+            seen[answer if text.startswith("Where") else direction] += 1
+    assert len(seen) == 8
+
+
+def test_a_seed_decides_every_byte(arguments: MiniMMMBArguments, tmp_path: Path) -> None:
+    build(replace(arguments, output=str(tmp_path / "same")))
+    build(replace(arguments, output=str(tmp_path / "other"), seed=1))
+    for file in ("instruct/train-00000-of-00001.parquet", "mini_mmmb_ar.tsv", "mini_mmmb_pixel_neighbors.tsv"):
+        whole = (Path(arguments.output) / file).read_bytes()
+        assert whole == (tmp_path / "same" / file).read_bytes()
+        assert whole != (tmp_path / "other" / file).read_bytes()
+
+
+def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, capsys: pytest.CaptureFixture) -> None:
+    file = Path(arguments.output) / "instruct" / "train-00000-of-00001.parquet"
+    before = file.stat().st_mtime_ns
+    build(arguments)
+    assert file.stat().st_mtime_ns == before
+    assert "reused" in capsys.readouterr().out
+
+
+def test_pixel_neighbors_answer_recognition_alone_and_better_than_chance(arguments: MiniMMMBArguments) -> None:
+    rows = {row["index"]: row for row in benchmark(arguments, "en")}
+    with (Path(arguments.output) / "mini_mmmb_pixel_neighbors.tsv").open(encoding="utf-8") as file:
+        answers = {row["index"]: row["prediction"] for row in csv.DictReader(file, delimiter="\t")}
+    assert answers.keys() == {index for index, row in rows.items() if row["l2-category"] == "recognition"}
+    hits = sum(letter == rows[index]["answer"] for index, letter in answers.items())
+    assert hits / len(answers) > 0.5
+    with PILImage.open(Path(arguments.output) / "sheet.png") as sheet:
+        assert sheet.height > 15 * 48
+
+
+def test_chosen_concepts_are_spread_evenly_and_no_two_are_confusable() -> None:
+    concepts = select_concepts(83)
+    counts = [sum(concept.category == category for concept in concepts) for category in RECOGNITION]
+    assert counts == [9, 9, 9, 8, 8, 8, 8, 8, 8, 8]
+    assert not [(a.emoji, b.emoji) for a in concepts for b in concepts if a is not b and a.is_confusable_with(b)]
+
+
+def test_too_many_concepts_are_refused_with_what_is_possible() -> None:
+    with pytest.raises(ValueError, match=r"concepts=500 asks for 50 of the category 'animals'.*at most \d+"):
+        select_concepts(500)
+
+
+def test_too_few_concepts_for_a_category_are_an_error() -> None:
+    world = World(select_concepts(10), TRAIN_STYLES, 16, is_test=False)
+    with pytest.raises(ValueError, match="10 concepts are too few for the category 'animals'"):
+        world.picture("animals", random.Random(0))
+
+
+def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named() -> None:
+    assert "openmoji" not in TRAIN_STYLES
+    folder = Path(__file__).parents[1] / "trainer" / "emoji_data"
+    notice = (folder / "NOTICE").read_text()
+    for file in folder.glob("*.json*"):
+        assert file.name in notice
+    assert {row["category"] for row in json.loads((folder / "table.json").read_text())} == {*RECOGNITION, "color"}

@@ -1,0 +1,53 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+Asks a Parrot questions about one picture:
+
+    python -m trainer.ask --model models/demo-parrot --image picture.png \
+        --question "What is shown in the picture?" "Что изображено на картинке?"
+
+The model is loaded as its users load it: by the pipeline, with the code in its own folder.
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import HfArgumentParser, pipeline
+
+
+@dataclass
+class AskArguments:
+    """Arguments of `python -m trainer.ask`."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
+    image: str = field(metadata={"help": "File or URL of the picture."})
+    question: list[str] = field(metadata={"help": "Questions; each is asked by itself."})
+    max_new_tokens: int = field(default=64, metadata={"help": "Longest answer, in tokens."})
+
+
+def ask(arguments: AskArguments) -> list[str]:
+    """The answers, printed beside the questions."""
+    pipe = pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
+    image = {"type": "image", "path" if "://" not in arguments.image else "url": arguments.image}
+    answers = []
+    for question in arguments.question:
+        chat = [{"role": "user", "content": [image, {"type": "text", "text": question}]}]
+        generate_kwargs = {"max_new_tokens": arguments.max_new_tokens, "do_sample": False}
+        (output,) = pipe(text=[chat], return_full_text=False, generate_kwargs=generate_kwargs)
+        answers.append(output[0]["generated_text"].strip())
+        print(f"{question}\n    {answers[-1]}")
+    return answers
+
+
+if __name__ == "__main__":
+    ask(HfArgumentParser(AskArguments, description=__doc__).parse_args_into_dataclasses()[0])

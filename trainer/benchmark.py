@@ -1,0 +1,410 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+Measures a Parrot on multiple-choice questions about pictures, in several languages:
+
+    python trainer/benchmark.py run --model models/parrot --output models/parrot/benchmark \
+        --benchmark "data/mini-mmmb/mini_mmmb_{language}.tsv" --languages en zh pt ar tr ru
+
+A benchmark is a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category,
+l2-category. The model chooses the option whose text it finds most likely after the question: by its mean
+log-likelihood a token (`--score_by text`), or by how much more likely the picture makes it (`--score_by pmi`: the
+log-likelihood less that without the picture). Beside it stand chance, the same choice without the picture (blind), and
+what other answers in `--baselines` reach. Writes predictions.jsonl, results.json, results.md and accuracy.png; a run
+that was stopped goes on where it was.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from matplotlib import pyplot
+from PIL import Image
+from tqdm.auto import tqdm
+from transformers import AutoModel, AutoProcessor, HfArgumentParser, PreTrainedModel, ProcessorMixin
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
+
+
+@dataclass
+class RunArguments:
+    """Arguments of `trainer/benchmark.py run`."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
+    benchmark: str = field(metadata={"help": "TSV file, with {language} in the place of the language."})
+    output: str = field(metadata={"help": "Folder of the results."})
+    languages: list[str] = field(
+        default_factory=lambda: ["en", "zh", "pt", "ar", "tr", "ru"], metadata={"help": "Languages to ask in."}
+    )
+    score_by: Literal["text", "pmi"] = field(
+        default="text",
+        metadata={"help": "text: mean log-likelihood a token. pmi: log-likelihood less that without the picture."},
+    )
+    per_category: int | None = field(
+        default=None, metadata={"help": "Ask the first so many questions of each category alone; all if not given."}
+    )
+    baselines: list[str] = field(
+        default_factory=list,
+        metadata={"help": "TSV files with index and prediction (a letter), named by what answered, to set beside it."},
+    )
+    batch_size: int = field(default=16, metadata={"help": "Questions that are scored together."})
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row of a benchmark."""
+
+    index: str
+    language: str
+    image: str  # base64
+    text: str
+    options: tuple[str, ...]
+    answer: str
+    category: str
+    l2_category: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other."""
+        return self.language, self.index
+
+
+def read_benchmark(file: Path, language: str, per_category: int | None = None) -> list[Question]:
+    """
+    The questions of a TSV file.
+
+    Args:
+        file: of MMMB's shape.
+        language: of its questions.
+        per_category: how many of each category, the first ones; all if None.
+
+    Raises:
+        `ValueError`: naming the file, the row and the column that cannot be read.
+    """
+    csv.field_size_limit(2**31 - 1)
+    questions, asked = [], defaultdict(int)
+    with file.open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.DictReader(lines, delimiter="\t"), start=2):
+            missing = [name for name in ("index", "image", "question", "A", "B", "answer") if not row.get(name)]
+            if missing:
+                raise ValueError(f"{file}, line {number}: the column {missing[0]!r} is empty or missing. Repair it.")
+            options = tuple(row[letter] for letter in LETTERS if row.get(letter))
+            if row["answer"] not in LETTERS[: len(options)]:
+                raise ValueError(f"{file}, line {number}: the answer {row['answer']!r} is no letter of its options.")
+            category = row.get("category") or "all"
+            asked[category] += 1
+            if per_category is None or asked[category] <= per_category:
+                given = (row["index"], language, row["image"], row["question"], options, row["answer"], category)
+                questions.append(Question(*given, row.get("l2-category") or ""))
+    return questions
+
+
+class OptionScorer:
+    """
+    Scores the options of questions by their text.
+
+    Args:
+        model: a Parrot in eval mode.
+        processor: its processor.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        self.model, self.processor = model, processor
+
+    @torch.no_grad()
+    def encode(self, image: str) -> torch.Tensor:
+        """A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts."""
+        picture = Image.open(io.BytesIO(base64.b64decode(image)))
+        pixel_values = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+        pixel_values = pixel_values.to(self.model.device, self.model.dtype)
+        return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
+
+    def _prompt(self, question: Question, is_blind: bool) -> str:
+        content = [{"type": "image"}] * (not is_blind) + [{"type": "text", "text": question.text}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        mark = self.processor.image_token
+        return prompt.replace(mark, mark * self.model.config.image_seq_length)
+
+    @torch.no_grad()
+    def score(self, questions: list[Question], features: list[torch.Tensor] | None) -> list[list[list[float]]]:
+        """
+        Log-likelihoods of options, each with the end of its turn.
+
+        Args:
+            questions: B questions.
+            features: of `encode`, one for each; None to ask without pictures.
+
+        Returns:
+            for each question and each of its options the log-likelihoods of its tokens, in nats.
+        """
+        tokenizer, device = self.processor.tokenizer, self.model.device
+        prompts = [self._prompt(question, features is None) for question in questions]
+        inputs = tokenizer(prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+        inputs = inputs.to(device)
+        images = {} if features is None else {"image": BaseModelOutputWithPooling(pooler_output=features)}
+        prompt_mask = inputs["attention_mask"]  # (B, L)
+        prompted = self.model(
+            input_ids=inputs["input_ids"],
+            attention_mask=prompt_mask,
+            position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
+            mm_encoder_outputs=images or None,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        counts = torch.tensor([len(question.options) for question in questions])
+        texts = [option for question in questions for option in question.options]
+        ids = [[*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
+        length = max(map(len, ids))
+        answers = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in ids]).to(
+            device
+        )  # (O, T)
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids]).to(device)
+        rows = torch.arange(len(questions)).repeat_interleave(counts).to(device)  # (O,)
+        cache = prompted.past_key_values
+        cache.batch_select_indices(rows)
+        whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
+        continued = self.model(
+            input_ids=answers,
+            attention_mask=whole_mask,
+            position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
+            past_key_values=cache,
+        )
+        logits = torch.cat([prompted.logits[rows], continued.logits[:, :-1]], dim=1).float()  # (O, T, V)
+        found = logits.gather(2, answers[..., None]).squeeze(2) - logits.logsumexp(2)
+        scores = iter([row[: len(own)] for row, own in zip(found.tolist(), ids, strict=True)])
+        return [[next(scores) for _ in question.options] for question in questions]
+
+
+def choose(seen: list[list[float]], blind: list[list[float]], score_by: str) -> tuple[str, str]:
+    """The letters of the options that are most likely with the picture, by the way asked for, and without it."""
+    mean = [sum(tokens) / len(tokens) for tokens in seen]
+    if score_by == "pmi":
+        mean = [sum(tokens) - sum(without) for tokens, without in zip(seen, blind, strict=True)]
+    without_picture = [sum(tokens) / len(tokens) for tokens in blind]
+    return LETTERS[int(np.argmax(mean))], LETTERS[int(np.argmax(without_picture))]
+
+
+def answer(
+    scorer: OptionScorer, questions: list[Question], batch_size: int, score_by: str
+) -> Iterator[dict[str, Any]]:
+    """One prediction a question. A picture is encoded once for all that is asked about it, in any language."""
+    by_image: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        by_image[question.image].append(question)
+    images = list(by_image)
+    with tqdm(total=len(questions), desc="questions") as progress:
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            group = images[start : start + IMAGES_AT_ONCE]
+            features = {image: scorer.encode(image) for image in group}
+            asked = [question for image in group for question in by_image[image]]
+            asked.sort(key=lambda question: len(question.text))
+            for first in range(0, len(asked), batch_size):
+                batch = asked[first : first + batch_size]
+                seen = scorer.score(batch, [features[question.image] for question in batch])
+                blind = scorer.score(batch, None)
+                for question, with_picture, without in zip(batch, seen, blind, strict=True):
+                    letter, blind_letter = choose(with_picture, without, score_by)
+                    yield {
+                        "index": question.index,
+                        "language": question.language,
+                        "category": question.category,
+                        "letter": letter,
+                        "blind_letter": blind_letter,
+                        "answer": question.answer,
+                        "hit": letter == question.answer,
+                    }
+                progress.update(len(batch))
+
+
+def accuracy(hits: list[bool]) -> dict[str, Any]:
+    """The share of hits with its 95% bootstrap interval, and how many there are."""
+    share = sum(hits) / len(hits)
+    # Resampling ones and zeros is drawing their number from a binomial.
+    resampled = np.random.default_rng(0).binomial(len(hits), share, 10_000) / len(hits)
+    low, high = np.quantile(resampled, [0.025, 0.975]).tolist()
+    return {"accuracy": share, "low": low, "high": high, "count": len(hits)}
+
+
+def read_answers(file: Path) -> dict[str, str]:
+    """The letter that another answerer gave to each index, whatever the language."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        return {row["index"]: row["prediction"] for row in csv.DictReader(lines, delimiter="\t")}
+
+
+def summarize(
+    predictions: list[dict[str, Any]], questions: dict[tuple[str, str], Question], baselines: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    """
+    Accuracies: `results[answerer][language][what]`, where what is `all`, a category or an l2-category, and answerer
+    `model`, `blind`, `chance` or a baseline; a baseline is counted on the questions that it answers.
+    """
+    hits: dict[str, dict[str, dict[str, list[Any]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for row in predictions:
+        question = questions[row["language"], row["index"]]
+        found = {
+            "model": row["hit"],
+            "blind": row["blind_letter"] == question.answer,
+            "chance": 1 / len(question.options),
+        }
+        found |= {
+            name: given[row["index"]] == question.answer for name, given in baselines.items() if row["index"] in given
+        }
+        for answerer, hit in found.items():
+            for what in {"all", question.category, question.l2_category} - {""}:
+                hits[answerer][row["language"]][what].append(hit)
+    results: dict[str, Any] = {}
+    for answerer, of_languages in hits.items():
+        measure = accuracy if answerer != "chance" else lambda shares: {"accuracy": float(np.mean(shares))}
+        results[answerer] = {
+            language: {what: measure(found) for what, found in sorted(of_what.items())}
+            for language, of_what in of_languages.items()
+        }
+    return results
+
+
+def table(results: dict[str, Any], what: str) -> list[str]:
+    """Markdown: an answerer a row, a language a column, in percent."""
+    languages = list(results["model"])
+    lines = [f"| {what} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|"]
+    for answerer, of_languages in results.items():
+        cells = [
+            f"{100 * of_languages[language][what]['accuracy']:.1f}" if what in of_languages.get(language, {}) else "–"
+            for language in languages
+        ]
+        lines.append(f"| {answerer} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def report(results: dict[str, Any], l2_categories: list[str], categories: list[str]) -> str:
+    """The results as Markdown: each kind of question with its baselines, then every category."""
+    languages = list(results["model"])
+    lines = []
+    for what in dict.fromkeys(["all", *l2_categories]):
+        lines += [*table(results, what), ""]
+    lines += ["| category | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|"]
+    for category in categories:
+        cells = [f"{100 * results['model'][language][category]['accuracy']:.1f}" for language in languages]
+        lines.append(f"| {category} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, Any], categories: list[str], file: Path) -> None:
+    """Draws the accuracy of each language with its interval over the baselines, and of each category and language."""
+    languages = list(results["model"])
+    figure, (bars, heat) = pyplot.subplots(
+        1, 2, figsize=(12, max(4, 0.35 * len(categories) + 1)), layout="constrained"
+    )
+    places = np.arange(len(languages))
+    width = 0.8 / len(results)
+    for number, (answerer, of_languages) in enumerate(results.items()):
+        shares = [of_languages[language]["all"] for language in languages if "all" in of_languages.get(language, {})]
+        heights = [share["accuracy"] for share in shares]
+        errors = [
+            [share["accuracy"] - share["low"], share["high"] - share["accuracy"]] for share in shares if "low" in share
+        ]
+        where = places[: len(shares)] + (number - (len(results) - 1) / 2) * width
+        bars.bar(where, heights, width, label=answerer, yerr=np.transpose(errors) if errors else None)
+    bars.set_xticks(places, languages)
+    bars.set(ylim=(0, 1), ylabel="accuracy")
+    bars.legend()
+    shares = [[results["model"][language][name]["accuracy"] for language in languages] for name in categories]
+    heat.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    heat.set_xticks(range(len(languages)), languages)
+    heat.set_yticks(range(len(categories)), categories)
+    for row, found in enumerate(shares):
+        for column, share in enumerate(found):
+            color = "black" if share > 0.6 else "white"
+            heat.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def run(arguments: RunArguments) -> dict[str, Any]:
+    """
+    Asks, counts and writes.
+
+    Raises:
+        `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of other settings.
+    """
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    files = {language: Path(arguments.benchmark.format(language=language)) for language in arguments.languages}
+    settings = asdict(arguments) | {
+        "files": {language: hashlib.sha256(file.read_bytes()).hexdigest() for language, file in files.items()},
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+    }
+    settings_file, predictions_file = output / "settings.json", output / "predictions.jsonl"
+    if settings_file.exists() and json.loads(settings_file.read_text()) != settings:
+        raise ValueError(f"{output} holds answers given with other settings: delete it or give another --output.")
+    settings_file.write_text(json.dumps(settings, indent=2) + "\n")
+
+    found = [
+        question
+        for language, file in files.items()
+        for question in read_benchmark(file, language, arguments.per_category)
+    ]
+    questions = {question.key: question for question in found}
+    predictions = []
+    if predictions_file.exists():
+        whole, _, _ = predictions_file.read_text(encoding="utf-8").rpartition(
+            "\n"
+        )  # a line that was cut is asked again
+        predictions = [json.loads(line) for line in whole.splitlines()]
+        predictions_file.write_text("".join(json.dumps(row) + "\n" for row in predictions), encoding="utf-8")
+    done = {(row["language"], row["index"]) for row in predictions}
+    if open_questions := [question for key, question in questions.items() if key not in done]:
+        model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True).eval()
+        processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
+        scorer = OptionScorer(model, processor)
+        with predictions_file.open("a", encoding="utf-8") as file:
+            for row in answer(scorer, open_questions, arguments.batch_size, arguments.score_by):
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                predictions.append(row)
+
+    baselines = {Path(name).stem: read_answers(Path(name)) for name in arguments.baselines}
+    results = summarize(predictions, questions, baselines)
+    categories = list(dict.fromkeys(question.category for question in found))
+    l2_categories = [name for name in dict.fromkeys(question.l2_category for question in found) if name]
+    (output / "results.json").write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
+    markdown = report(results, l2_categories, categories)
+    (output / "results.md").write_text(markdown)
+    draw(results, categories, output / "accuracy.png")
+    print(markdown)
+    print(f"Results: {output / 'results.json'}, {output / 'results.md'}, {output / 'accuracy.png'}")
+    return results
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] not in (["run"], ["--help"], ["-h"]):
+        raise SystemExit(f"{__doc__}\nGive the verb 'run', and --help after it for its arguments.")
+    verb = HfArgumentParser(RunArguments, description=__doc__, prog="benchmark.py run")
+    run(verb.parse_args_into_dataclasses([word for word in sys.argv[1:] if word != "run"])[0])

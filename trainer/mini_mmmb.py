@@ -1,0 +1,573 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""mini-MMMB: pictures with questions in six languages and 15 categories, to train on and to measure with.
+
+    python -m trainer.mini_mmmb --output data/mini-mmmb
+
+Draws emoji, alone and in scenes, and writes a data set of two configurations that `datasets.load_dataset` reads:
+`align`, pictures with English captions, and `instruct`, conversations about pictures, each in one language. Beside
+them lies the benchmark, TSV files of MMMB's shape, one a language and parallel: `mini_mmmb_<language>.tsv` in the
+Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style, and what raw pixels answer to them.
+Training shows neither of the styles, nor the compositions (pairs of things, shapes with colours) that the benchmark
+asks about; the words are the same in both, so what is measured is a new style and a new composition, not a new word.
+`sheet.png` shows some of it.
+"""
+
+import base64
+import csv
+import io
+import json
+import random
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Features, Image, List, Value, load_dataset
+from PIL import Image as PILImage
+from PIL import ImageOps
+from tqdm.auto import tqdm
+from transformers import HfArgumentParser
+
+from trainer.emoji import (
+    LANGUAGES,
+    POLYGONS,
+    RECOGNITION,
+    SHADES,
+    TABLES,
+    TEST_STYLES,
+    TRAIN_STYLES,
+    Concept,
+    Text,
+    draw,
+    draw_shape,
+    fill,
+    listing,
+    load_style,
+    select_concepts,
+    words,
+)
+
+
+SCENES = {
+    "counting": "scene",
+    "color": "attribute",
+    "position": "spatial",
+    "existence": "scene",
+    "grouping": "reasoning",
+}
+CATEGORIES = dict.fromkeys(RECOGNITION, "recognition") | SCENES  # category: l2-category
+SCENE_CATEGORIES = ("animals", "food_drink", "transport", "objects", "clothing", "leisure")
+SHAPES = ("circle", "square", "heart", *POLYGONS)
+# Groups that a thing of the other could be counted to.
+OVERLAPPING_GROUPS = ({"food", "plant"}, {"food", "animal"})
+BACKGROUNDS = ("#ffffff", "#f8f8f0", "#ebf4fa", "#faeeee", "#eef8ee", "#f5f0fa", "#fcf6e4", "#e8e8ec")
+GRIDS = {
+    2: [(0.27, 0.5), (0.73, 0.5)],
+    3: [(0.25, 0.27), (0.75, 0.27), (0.5, 0.74)],
+    4: [(0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)],
+}
+LETTERS = "ABCD"
+FEATURES = Features(
+    {
+        "messages": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(Image()),
+        "language": Value("string"),
+        "category": Value("string"),
+        "concept": Value("string"),
+        "style": Value("string"),
+    }
+)
+
+
+@dataclass
+class MiniMMMBArguments:
+    """What to build, and where."""
+
+    output: str = field(metadata={"help": "Folder of the data set."})
+    concepts: int | None = field(
+        default=None, metadata={"help": "Things to name, spread evenly over ten categories; all 789 if not given."}
+    )
+    image_size: int = field(default=112, metadata={"help": "Side of the pictures, in pixels."})
+    align_views: int = field(default=2, metadata={"help": "Captioned pictures of each concept in each style."})
+    train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
+    scenes: float = field(default=0.4, metadata={"help": "Share of scenes among them; the rest show one thing."})
+    turns: int = field(default=3, metadata={"help": "Most questions in one conversation."})
+    validation: int = field(default=300, metadata={"help": "Conversations about other pictures of the same kind."})
+    test_per_category: int = field(default=134, metadata={"help": "The benchmark's questions of each category."})
+    seed: int = field(default=0, metadata={"help": "Decides all of it."})
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its answer and wrong options. Is `lists` set, the options stand in the question."""
+
+    text: Text
+    answer: Text
+    others: list[Text]
+    binding: tuple[str, str] | None = None  # the composition that it asks about
+    lists: bool = False
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether its composition is kept for the benchmark."""
+        return self.binding is not None and zlib.crc32(" ".join(sorted(self.binding)).encode()) % 4 == 0
+
+    def options(self, place: int) -> list[Text]:
+        """All options, the answer at its place."""
+        return [*self.others[:place], self.answer, *self.others[place:]]
+
+    def ask(self, place: int) -> Text:
+        """The question as it is put."""
+        return fill(self.text, listing(self.options(place)), quoted=False) if self.lists else self.text
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what can be asked about it."""
+
+    image: PILImage.Image
+    style: str
+    concept: str
+    questions: list[Question]
+
+
+class World:
+    """
+    Draws pictures and asks about them.
+
+    Args:
+        concepts: what can be shown and named.
+        styles: of the art.
+        size: of the pictures, in pixels.
+        is_test: whether to ask as the benchmark does, about what training leaves out.
+    """
+
+    def __init__(self, concepts: Sequence[Concept], styles: Sequence[str], size: int, is_test: bool) -> None:
+        self.concepts, self.styles, self.size, self.is_test = list(concepts), list(styles), size, is_test
+
+    @cached_property
+    def by_category(self) -> dict[str, list[Concept]]:
+        """The concepts of each recognition category."""
+        return {name: [concept for concept in self.concepts if concept.category == name] for name in RECOGNITION}
+
+    @cached_property
+    def scene_concepts(self) -> list[Concept]:
+        """What scenes are made of."""
+        return [concept for category in SCENE_CATEGORIES for concept in self.by_category[category]]
+
+    @cached_property
+    def by_group(self) -> dict[str, list[Concept]]:
+        """The concepts of each group that has enough of them for an odd one out."""
+        groups = defaultdict(list)
+        for concept in self.concepts:
+            if concept.group:
+                groups[concept.group].append(concept)
+        return {name: members for name, members in sorted(groups.items()) if len(members) >= 3}
+
+    def picture(self, category: str, rng: random.Random, concept: Concept | None = None) -> Picture:
+        """
+        A picture of a category, with the questions that its split may ask, the benchmark's own first.
+
+        Raises:
+            `ValueError`: if the concepts are too few for the category.
+        """
+        for _ in range(500):
+            style = rng.choice(
+                [style for style in self.styles if concept is None or concept.code in load_style(style)]
+            )
+            if category in RECOGNITION:
+                made = self._recognition(rng, style, concept or rng.choice(self.by_category[category]))
+            else:
+                made = getattr(self, f"_{category}")(rng, style)
+            if made is None:
+                continue
+            image, name, questions = made
+            allowed = [
+                question for question in questions if not question.binding or question.is_held_out == self.is_test
+            ]
+            if allowed:
+                return Picture(image, style, name, allowed)
+        raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: take more.")
+
+    def _choose(
+        self,
+        rng: random.Random,
+        pool: Sequence[Concept],
+        number: int,
+        style: str | None,
+        apart: Sequence[Concept] = (),
+    ) -> list[Concept] | None:
+        """Concepts of which none is confusable with another, or with those that they must stay apart from."""
+        chosen: list[Concept] = []
+        for concept in rng.sample(pool, len(pool)):
+            drawn = style is None or concept.code in load_style(style)
+            if drawn and not any(map(concept.is_confusable_with, [*chosen, *apart])):
+                chosen.append(concept)
+                if len(chosen) == number:
+                    return chosen
+        return None
+
+    def _paste(
+        self, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], side: float, turn: float
+    ) -> None:
+        """Pastes art with its centre at a place, its longer side `side`; both as parts of the canvas."""
+        scale = side * self.size / max(art.size)
+        art = art.resize([max(1, round(length * scale)) for length in art.size], PILImage.Resampling.BILINEAR)
+        art = art.rotate(turn, expand=True, resample=PILImage.Resampling.BICUBIC)
+        corner = [round(part * self.size - length / 2) for part, length in zip(place, art.size, strict=True)]
+        canvas.paste(art, tuple(corner), art)
+
+    def _scene(
+        self, rng: random.Random, arts: Sequence[PILImage.Image], places: Sequence[tuple[float, float]], side: float
+    ) -> PILImage.Image:
+        canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
+        for art, (x, y) in zip(arts, places, strict=True):
+            place = (x + rng.uniform(-0.025, 0.025), y + rng.uniform(-0.025, 0.025))
+            self._paste(canvas, art, place, side * rng.uniform(0.9, 1.05), rng.uniform(-10, 10))
+        return canvas
+
+    def _arts(self, concepts: Sequence[Concept], style: str) -> list[PILImage.Image]:
+        return [draw(concept.code, style, 2 * self.size) for concept in concepts]
+
+    def single(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
+        """A picture of one thing: its size, place, turn and background are the generator's."""
+        side = rng.uniform(0.65, 0.92)
+        room = (1 - side) / 2 * 0.9
+        place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
+        canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
+        self._paste(canvas, draw(concept.code, style, 2 * self.size), place, side, rng.uniform(-10, 10))
+        return canvas
+
+    def _recognition(
+        self, rng: random.Random, style: str, concept: Concept
+    ) -> tuple[PILImage.Image, str, list[Question]] | None:
+        others = self._choose(rng, self.by_category[concept.category], 3, None, [concept])
+        if others is None or concept.code not in load_style(style):
+            return None
+        text, answer = words("recognition", concept.category), concept.names
+        if not self.is_test and rng.random() < 0.4:
+            kind = rng.randrange(len(TABLES["en"]["generic"]))
+            generic = {language: table["generic"][kind] for language, table in TABLES.items()}
+            text = {language: turn["question"] for language, turn in generic.items()}
+            answer = fill({language: turn["answer"] for language, turn in generic.items()}, answer, quoted=False)
+        questions = [Question(text, answer, [other.names for other in others])]
+        if not self.is_test and concept.group in self.by_group:
+            questions.append(self._group_question(rng, concept))
+        return self.single(rng, concept, style), concept.names["en"], questions
+
+    def _group_question(self, rng: random.Random, concept: Concept) -> Question:
+        wrong = [
+            group
+            for group in TABLES["en"]["groups"]
+            if group != concept.group and {group, concept.group} not in OVERLAPPING_GROUPS
+        ]
+        others = [words("groups", group) for group in rng.sample(wrong, 3)]
+        return Question(words("group_of"), words("groups", concept.group), others)
+
+    def _counting(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+        pair = self._choose(rng, self.scene_concepts, 2, style)
+        if pair is None:
+            return None
+        low = rng.randint(1, 3)
+        numbers = [rng.randint(low, low + 3)]
+        numbers.append(rng.randint(0, min(3, 9 - numbers[0])))
+        cells = [(x, y) for x in (0.19, 0.5, 0.81) for y in (0.19, 0.5, 0.81)]
+        rng.shuffle(cells)
+        things = [concept for concept, number in zip(pair, numbers, strict=True) for _ in range(number)]
+        image = self._scene(rng, self._arts(things, style), cells[: len(things)], 0.27)
+        questions = []
+        for concept, number, start in zip(pair, numbers, (low, 1), strict=True):
+            if number:
+                options = [
+                    dict.fromkeys(LANGUAGES, str(other)) for other in range(start, start + 4) if other != number
+                ]
+                answer = dict.fromkeys(LANGUAGES, str(number))
+                binding = (pair[0].code, pair[1].code)
+                questions.append(Question(fill(words("count"), concept.names), answer, options, binding))
+        return image, pair[0].names["en"], questions
+
+    def _color(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+        shapes, colors = rng.sample(SHAPES, 4), rng.sample(list(SHADES), 4)
+        arts = [draw_shape(shape, color, style, 2 * self.size) for shape, color in zip(shapes, colors, strict=True)]
+        if any(art is None for art in arts):
+            return None
+        image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # neither white nor black is lost on it
+        for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
+            self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
+        questions = []
+        for index, (shape, color) in enumerate(zip(shapes, colors, strict=True)):
+            named, colored = words("shapes", shape), words("colors", color)
+            if rng.random() < 0.5:
+                others = [words("colors", other) for other in colors if other != color]
+                question = Question(fill(words("color_of"), named), colored, others, (shape, color))
+            else:
+                others = [words("shapes", other) for other in shapes if other != shape]
+                question = Question(fill(words("of_color"), colored), named, others, (shape, color))
+            questions.insert(rng.randint(0, index), question)
+        return image, shapes[0], questions
+
+    def _position(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+        in_row = rng.random() < 0.6
+        things = self._choose(rng, self.scene_concepts, 3 if in_row else 4, style)
+        if things is None:
+            return None
+        questions = []
+        if in_row:
+            horizontal = rng.random() < 0.5
+            places = [(part, 0.5) if horizontal else (0.5, part) for part in (0.19, 0.5, 0.81)]
+            absent = self._choose(rng, self.scene_concepts, 2, None, things)
+            if absent is None:
+                return None
+            for end, side in ((0, "left" if horizontal else "above"), (2, "right" if horizontal else "below")):
+                others = [concept.names for concept in (things[2 - end], *absent)]
+                text = fill(words("beside", side), things[1].names)
+                binding = (things[end].code, things[1].code)
+                questions.append(Question(text, things[end].names, others, binding))
+        else:
+            places = GRIDS[4]
+            corners = {corner: words("corners", corner) for corner in TABLES["en"]["corners"]}
+            for index, (corner, thing) in enumerate(zip(corners, things, strict=True)):
+                others = [text for other, text in corners.items() if other != corner]
+                binding = (thing.code, things[(index + 1) % 4].code)
+                questions.append(Question(fill(words("where"), thing.names), corners[corner], others, binding))
+        rng.shuffle(questions)
+        image = self._scene(rng, self._arts(things, style), places, 0.29 if in_row else 0.36)
+        return image, things[0].names["en"], questions
+
+    def _existence(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+        number = rng.randint(2, 4)
+        things = self._choose(rng, self.scene_concepts, number, style)
+        absent = things and self._choose(rng, self.scene_concepts, 3, None, things)
+        if not things or not absent:
+            return None
+        binding = (things[0].code, things[1].code)
+        others = [concept.names for concept in absent]
+        questions = [Question(words("present"), things[0].names, others, binding, lists=True)]
+        if number > 2:
+            shown = [concept.names for concept in things[:3]]
+            questions.append(Question(words("absent"), absent[0].names, shown, binding, lists=True))
+        rng.shuffle(questions)
+        image = self._scene(rng, self._arts(things, style), GRIDS[number], 0.36)
+        return image, things[0].names["en"], questions
+
+    def _grouping(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+        group, other = rng.sample(list(self.by_group), 2)
+        if rng.random() < 0.5:
+            chosen = self._choose(rng, self.by_group[group], 1, style)
+            return chosen and (
+                self.single(rng, chosen[0], style),
+                chosen[0].names["en"],
+                [self._group_question(rng, chosen[0])],
+            )
+        things = self._choose(rng, self.by_group[group], 3, style)
+        odd = things and self._choose(rng, self.by_group[other], 1, style, things)
+        if not odd or {group, other} in OVERLAPPING_GROUPS:
+            return None
+        binding = (things[0].code, odd[0].code)
+        question = Question(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
+        arts = self._arts([*things, *odd], style)
+        return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), odd[0].names["en"], [question]
+
+
+def _jpeg(image: PILImage.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def align_rows(indices: list[int], world: World, seed: int) -> Iterator[dict[str, Any]]:
+    """Captioned pictures; every concept in every style before any again. English alone, as a CLIP has read it."""
+    drawn = [
+        (concept, style) for concept in world.concepts for style in world.styles if concept.code in load_style(style)
+    ]
+    captions = TABLES["en"]["captions"]
+    for index in indices:
+        rng = random.Random(f"{seed} align {index}")
+        concept, style = drawn[index % len(drawn)]
+        image = world.single(rng, concept, style)
+        caption = {"role": "assistant", "content": rng.choice(captions).format(concept.names["en"])}
+        yield {
+            "messages": [{"role": "user", "content": TABLES["en"]["generic"][0]["question"]}, caption],
+            "images": [{"bytes": _jpeg(image), "path": None}],
+            "language": "en",
+            "category": concept.category,
+            "concept": concept.names["en"],
+            "style": style,
+        }
+
+
+def instruct_rows(
+    indices: list[int], world: World, split: str, arguments: MiniMMMBArguments
+) -> Iterator[dict[str, Any]]:
+    """Conversations about pictures, in each language in turn."""
+    for index in indices:
+        rng = random.Random(f"{arguments.seed} {split} {index}")
+        if rng.random() < arguments.scenes:
+            picture = world.picture(category := rng.choice(list(SCENES)), rng)
+        else:
+            concept = rng.choice(world.concepts)
+            picture = world.picture(category := concept.category, rng, concept)
+        language = LANGUAGES[index % len(LANGUAGES)]
+        messages = []
+        for question in picture.questions[: arguments.turns]:
+            place = rng.randrange(len(LETTERS))
+            messages += [
+                {"role": "user", "content": question.ask(place)[language]},
+                {"role": "assistant", "content": question.answer[language]},
+            ]
+        yield {
+            "messages": messages,
+            "images": [{"bytes": _jpeg(picture.image), "path": None}],
+            "language": language,
+            "category": category,
+            "concept": picture.concept,
+            "style": picture.style,
+        }
+
+
+def test_pictures(world: World, per_category: int, seed: int) -> Iterator[tuple[str, Picture]]:
+    """The benchmark's pictures; a recognition category shows all its concepts before any again."""
+    for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
+        for index in range(per_category):
+            rng = random.Random(f"{seed} test {category} {index}")
+            concept = None
+            if category in RECOGNITION:
+                drawn = [one for one in world.by_category[category] if one.code in load_style(world.styles[0])]
+                random.Random(f"{seed} {category}").shuffle(drawn)
+                concept = drawn[index % len(drawn)]
+            yield category, world.picture(category, rng, concept)
+
+
+def write_benchmark(pictures: list[tuple[str, Picture]], output: Path, name: str) -> None:
+    """Writes one TSV a language, of MMMB's columns; the answer's letters are balanced in each category."""
+    images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
+    columns = ["index", "image", "question", *LETTERS, "answer", "category", "l2-category", "split"]
+    for language in LANGUAGES:
+        with (output / f"{name}_{language}.tsv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(columns)
+            for index, (category, picture) in enumerate(pictures):
+                question, place = picture.questions[0], index % len(LETTERS)
+                options = [text[language] for text in question.options(place)]
+                asked = [index, images[index], question.ask(place)[language], *options, LETTERS[place]]
+                writer.writerow([*asked, category, CATEGORIES[category], "test"])
+
+
+def _object(image: PILImage.Image) -> np.ndarray:
+    """What stands before a plain background, at 32 x 32 pixels over white, as a vector."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
+    rows, columns = np.nonzero(np.abs(pixels - pixels[0, 0]).max(axis=2) > 24)  # more than JPEG's noise
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
+    cut = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), PILImage.Resampling.BILINEAR)
+    return np.asarray(ImageOps.pad(cut, (32, 32), color="white"), dtype=np.float32).ravel() / 255
+
+
+def write_pixel_neighbors(pictures: list[tuple[str, Picture]], align: Dataset, file: Path) -> None:
+    """
+    Writes what raw pixels answer to the recognition questions: the option of which a captioned training picture is the
+    nearest. A baseline that a model has to beat; the scenes' questions it leaves open.
+    """
+    shown = defaultdict(list)
+    for row in align:
+        shown[row["concept"]].append(_object(row["images"][0]))
+    known = {name: np.stack(vectors) for name, vectors in shown.items()}
+    with file.open("w", encoding="utf-8") as lines:
+        lines.write("index\tprediction\n")
+        for index, (category, picture) in enumerate(pictures):
+            if category in RECOGNITION:
+                seen, options = _object(picture.image), picture.questions[0].options(index % len(LETTERS))
+                far = [((known[option["en"]] - seen) ** 2).mean(axis=1).min() for option in options]
+                lines.write(f"{index}\t{LETTERS[int(np.argmin(far))]}\n")
+
+
+def draw_sheet(pictures: list[tuple[str, Picture]], columns: int = 12) -> PILImage.Image:
+    """Some pictures of each category, a row each."""
+    by_category = defaultdict(list)
+    for category, picture in pictures:
+        by_category[category].append(picture.image)
+    size = pictures[0][1].image.width
+    sheet = PILImage.new("RGB", (columns * (size + 4), len(by_category) * (size + 4)), "#808080")
+    for row, images in enumerate(by_category.values()):
+        for column, image in enumerate(images[:columns]):
+            sheet.paste(image, (column * (size + 4) + 2, row * (size + 4) + 2))
+    return sheet
+
+
+CARD = """---
+configs:
+- config_name: instruct
+  default: true
+  data_files:
+  - {split: train, path: instruct/train-*.parquet}
+  - {split: validation, path: instruct/validation-*.parquet}
+- config_name: align
+  data_files:
+  - {split: train, path: align/train-*.parquet}
+---
+"""
+
+
+def build(arguments: MiniMMMBArguments) -> None:
+    """Writes the data set and the benchmark, unless the folder holds them already."""
+    output = Path(arguments.output)
+    settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
+    settings["languages"] = {language: zlib.crc32(json.dumps(TABLES[language]).encode()) for language in LANGUAGES}
+    settings_file = output / "settings.json"
+    if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
+        print(f"{output} holds this data set already: reused.")
+        return
+    concepts = select_concepts(arguments.concepts, arguments.seed)
+    for folder in ("align", "instruct"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    settings_file.unlink(missing_ok=True)
+
+    train = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=False)
+    drawn = sum(concept.code in load_style(style) for concept in concepts for style in TRAIN_STYLES)
+    jobs = {
+        "align/train": (align_rows, drawn * arguments.align_views, {"seed": arguments.seed}),
+        "instruct/train": (instruct_rows, arguments.train, {"split": "train", "arguments": arguments}),
+        "instruct/validation": (instruct_rows, arguments.validation, {"split": "validation", "arguments": arguments}),
+    }
+    for name, (rows, number, options) in jobs.items():
+        with TemporaryDirectory() as cache:
+            dataset = Dataset.from_generator(
+                rows,
+                features=FEATURES,
+                cache_dir=cache,
+                gen_kwargs={"indices": list(range(number)), "world": train, **options},
+            )
+            dataset.to_parquet(output / f"{name}-00000-of-00001.parquet")
+        print(f"{output / name}: {len(dataset)} pictures.")
+    align = load_dataset("parquet", data_files=str(output / "align" / "*.parquet"), split="train", streaming=True)
+    for style in TEST_STYLES:
+        world = World(concepts, [style], arguments.image_size, is_test=True)
+        pictures = list(test_pictures(world, arguments.test_per_category, arguments.seed))
+        name = "mini_mmmb" if style == TEST_STYLES[0] else f"mini_mmmb_{style}"
+        write_benchmark(pictures, output, name)
+        print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
+        if style == TEST_STYLES[0]:
+            draw_sheet(pictures).save(output / "sheet.png")
+        write_pixel_neighbors(pictures, align, output / f"{name}_pixel_neighbors.tsv")
+    (output / "README.md").write_text(CARD)
+    settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
+
+
+if __name__ == "__main__":
+    build(HfArgumentParser(MiniMMMBArguments, description=__doc__).parse_args_into_dataclasses()[0])
