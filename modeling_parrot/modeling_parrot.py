@@ -159,6 +159,12 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     config: ParrotConfig
     _no_split_modules = ["ParrotMoE"]
 
+    def post_init(self) -> None:
+        """As `PreTrainedModel.post_init`."""
+        super().post_init()
+        # The tower's class names modules of its text half, too, and accelerate's FSDP stops at one that is not there.
+        self._no_split_modules &= {type(module).__name__ for module in self.modules()}
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

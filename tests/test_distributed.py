@@ -13,6 +13,7 @@
 # limitations under the License.
 """Two processes train as one does with the same global batch, also where one of them has text alone."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -20,59 +21,111 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
+from safetensors.torch import load_file
 
+from modeling_parrot import ParrotForConditionalGeneration
 from tests.tiny import tiny_model, tiny_processor
 
 
 ROOT = Path(__file__).parents[1]
+SCRIPT = str(ROOT / "trainer" / "sft.py")
 STEPS = 5
+LORA = ["--use_peft", "--lora_r", "4", "--lora_dropout", "0"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
+ONE = [sys.executable, SCRIPT, "--use_cpu", "--per_device_train_batch_size", "4"]
+TWO = ["--per_device_train_batch_size", "2"]
+DDP = [*ACCELERATE, "--multi_gpu", SCRIPT, "--use_cpu", *TWO]
+FSDP = [
+    *[*ACCELERATE, "--use_fsdp", "--fsdp_version", "2", "--fsdp_auto_wrap_policy", "TRANSFORMER_BASED_WRAP"],
+    *[str(ROOT / "tests" / "fsdp_on_cpu.py"), SCRIPT, *TWO],
+    *["--use_cpu", "--accelerator_config", '{"use_configured_state": true}'],
+]
+ZERO3 = [
+    *[*ACCELERATE, "--use_deepspeed", "--zero_stage", "3", "--zero3_save_16bit_model", "true"],
+    *[SCRIPT, *TWO, "--ddp_backend", "gloo"],
+]
+without_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="pip install deepspeed")
 
 
-def losses(world: Path, processes: int) -> list[float]:
-    output = world / f"by_{processes}"
-    arguments = {
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and a data set of which every second batch of a second process has no image."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_model().save_pretrained(folder / "model")
+    tiny_processor().save_pretrained(folder / "model")
+    rows = []
+    for number in range(4 * STEPS):
+        color = ("red", "green", "blue")[number % 3]
+        images = [] if number // 2 % 4 == 3 else [PILImage.new("RGB", (20, 20), color)]
+        messages = [{"role": "user", "content": f"? {number}"}, {"role": "assistant", "content": f"{color} {number}"}]
+        rows.append({"messages": messages, "images": images, "language": ("en", "tr")[number % 2]})
+    features = Features(
+        {
+            "messages": List({"role": Value("string"), "content": Value("string")}),
+            "images": List(Image()),
+            "language": Value("string"),
+        }
+    )
+    (folder / "data").mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def train(world: Path, output: Path, launch: list[str], *arguments: str) -> list[dict[str, float]]:
+    """Trains; what is logged of each step."""
+    common = {
         "model_name_or_path": world / "model",
         "dataset_name": world / "data",
         "output_dir": output,
-        "per_device_train_batch_size": 4 // processes,
         "max_steps": STEPS,
         "learning_rate": 1e-2,
         "logging_steps": 1,
         "train_sampling_strategy": "sequential",
         "bf16": False,
-        "use_cpu": True,
         "report_to": "none",
         "disable_tqdm": True,
     }
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    line = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*launch, str(ROOT / "trainer" / "sft.py"), *line]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    line = [text for name, value in common.items() for text in (f"--{name}", str(value))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    run = subprocess.run(
+        [*launch, *line, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     log = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return [entry["loss"] for entry in log if "loss" in entry]
+    watched = ("loss", "grad_norm", "router_")
+    return [{key: entry[key] for key in entry if key.startswith(watched)} for entry in log if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def one(world: Path) -> tuple[Path, list[dict[str, float]]]:
+    return world / "one", train(world, world / "one", ONE)
 
 
 @pytest.mark.slow
-def test_two_processes_follow_the_losses_of_one(tmp_path: Path) -> None:
-    tiny_model().save_pretrained(tmp_path / "model")
-    tiny_processor().save_pretrained(tmp_path / "model")
-    rows = []
-    for number in range(4 * STEPS):
-        color = ("red", "green", "blue")[number % 3]
-        images = [PILImage.new("RGB", (20, 20), color)]
-        if number // 2 % 4 == 3:  # every second batch of the second process
-            images = []
-        messages = [{"role": "user", "content": f"? {number}"}, {"role": "assistant", "content": f"{color} {number}"}]
-        rows.append({"messages": messages, "images": images})
-    features = Features(
-        {"messages": List({"role": Value("string"), "content": Value("string")}), "images": List(Image())}
-    )
-    (tmp_path / "data").mkdir()
-    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
-    one = losses(tmp_path, 1)
-    assert len(one) == STEPS
-    assert losses(tmp_path, 2) == pytest.approx(one, rel=1e-4)
+@pytest.mark.parametrize(
+    "launch", [DDP, FSDP, pytest.param(ZERO3, marks=without_deepspeed)], ids=["ddp", "fsdp", "zero3"]
+)
+def test_two_processes_log_and_save_what_one_does(
+    launch: list[str], world: Path, one: tuple[Path, list[dict[str, float]]], tmp_path: Path
+) -> None:
+    folder, logged = one
+    assert len(logged) == STEPS
+    assert {"loss_en", "loss_tr", "router_tr_3"} <= logged[0].keys()
+    assert train(world, tmp_path, launch) == [pytest.approx(step, rel=1e-4) for step in logged]
+    assert {path.name for path in tmp_path.glob("*.py")} == {path.name for path in folder.glob("*.py")}
+    expected, trained = (ParrotForConditionalGeneration.from_pretrained(path) for path in (folder, tmp_path))
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], value, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_two_processes_with_shards_learn_the_adapter_of_one(world: Path, tmp_path: Path) -> None:
+    logged = train(world, tmp_path / "one", ONE, *LORA)
+    assert train(world, tmp_path / "two", FSDP, *LORA) == [pytest.approx(step, rel=1e-4) for step in logged]
+    expected, trained = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    assert trained.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(trained[name], value, atol=1e-5, rtol=0)

@@ -14,17 +14,22 @@
 """TRL's SFTTrainer, and what a multilingual model is watched by: each language's loss, and which experts serve it."""
 
 from collections import defaultdict
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from matplotlib import pyplot
+from PIL import Image as PILImage
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import DataCollator
 from trl import SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 
 
 class ParrotTrainer(SFTTrainer):
@@ -51,9 +56,12 @@ class ParrotTrainer(SFTTrainer):
         self._seen: dict[str, torch.Tensor] = {}
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
-        parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
-        parrot.register_forward_hook(self._see_losses)
-        parrot.model.moe.register_forward_hook(self._see_router)
+        self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._parrot.register_forward_hook(self._see_losses)
+        self._parrot.model.moe.register_forward_hook(self._see_router)
+        self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        if self._sharded:
+            self._parrot.register_forward_pre_hook(_gather_head)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -67,11 +75,40 @@ class ParrotTrainer(SFTTrainer):
     def _see_router(self, _module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._seen["router"] = output[1].detach().softmax(dim=-1)  # (N, E)
 
+    def _see_a_blank(
+        self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        # Processes that share out weights and gradients wait for each other at every module. So a batch of text alone
+        # runs those of images, too, in the order of ParrotModel.forward, on a blank one that adds nothing.
+        input_ids, embed = kwargs.pop("input_ids"), model.get_input_embeddings()
+        image = self.processing_class.image_processor(PILImage.new("RGB", (1, 1)), return_tensors="pt")
+        outputs = model.get_image_features(**self._prepare_inputs(image), return_dict=True)
+        marks = input_ids.new_full((1, len(outputs.pooler_output[0])), model.config.image_token_id)
+        outputs = model.condition_image_features(outputs, marks, embed(marks))
+        nothing = (0 * outputs.pooler_output[0]).sum()
+        return args, kwargs | {"inputs_embeds": embed(input_ids) + nothing}
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in `SFTTrainer`, and whole where FSDP's checkpoints are in shards: `from_pretrained` is to load it."""
+        if self.is_fsdp_enabled and not _internal_call:
+            self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        super().save_model(output_dir, _internal_call)
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        # FSDP2 gives the model a class of torch's, whose file save_pretrained() would take for the model's code.
+        if isinstance(self.model, ParrotForConditionalGeneration):
+            self.model.__module__ = ParrotForConditionalGeneration.__module__
+        super()._save(*args, **kwargs)
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """As in `SFTTrainer`; keeps what the batch says of its languages."""
         of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
         self._seen.clear()
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        hooks = nullcontext()
+        if self._sharded and "pixel_values" not in inputs:  # registered last, after the hooks of FSDP and DeepSpeed
+            hooks = self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True)
+        with hooks:
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
         seen = {key: value.float().tolist() for key, value in self._seen.items()}
         losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples else []
         routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
@@ -88,6 +125,14 @@ class ParrotTrainer(SFTTrainer):
             for expert, weight in enumerate(weights):
                 metrics[f"router_{language}_{expert}"].append(weight)
         return loss
+
+
+def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) -> None:
+    # TRL (1.16) multiplies by the head's weight outside of the head's forward. Where accelerate (1.15) shards the head
+    # on its own, as in every model whose last norm lies deeper, it gathers the weight by full_tensor(), through which
+    # each process learns from its own batch alone.
+    if isinstance(model.lm_head, FSDPModule):
+        model.lm_head.unshard()
 
 
 def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:

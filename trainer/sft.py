@@ -48,6 +48,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
 from transformers.trainer_utils import get_last_checkpoint
 from trl import (
@@ -153,13 +154,16 @@ def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
 
 
 def print_trained(model: ParrotForConditionalGeneration) -> None:
-    """Prints how many parameters of each part are trained."""
+    """Prints how many parameters of each part are trained; once, of however many processes."""
+    if not PartialState().is_main_process:
+        return
     print(f"The experts {'run' if model.config.use_experts else 'are bypassed'}.")
     for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
         counts = {True: 0, False: 0}
         for parameter in module.parameters():
             packed = getattr(parameter, "quant_state", None)  # of bitsandbytes: two weights in a byte
-            counts[parameter.requires_grad] += packed.shape.numel() if packed else parameter.numel()
+            shape = packed.shape if packed else getattr(parameter, "ds_shape", parameter.shape)  # of ZeRO-3: the whole
+            counts[parameter.requires_grad] += shape.numel()
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
 
