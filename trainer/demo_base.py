@@ -263,7 +263,7 @@ def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
 
 
 def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
-    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its last loss."""
+    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its mean loss."""
     tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
     side = arguments.image_size
     image_processor = CLIPImageProcessorPil(
@@ -315,7 +315,7 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
     train(trainer)
     image_processor.save_pretrained(output)
     model.vision_model.save_pretrained(output)
-    return {"loss": next(log["loss"] for log in reversed(trainer.state.log_history) if "loss" in log)}
+    return {"loss": trainer.state.log_history[-1]["train_loss"]}
 
 
 def main(arguments: DemoBaseArguments) -> None:

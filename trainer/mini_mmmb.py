@@ -21,7 +21,7 @@ them lies the benchmark, TSV files of MMMB's shape, one a language and parallel:
 Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style, and what raw pixels answer to them.
 Training shows neither of the styles, nor the compositions (pairs of things, shapes with colours) that the benchmark
 asks about; the words are the same in both, so what is measured is a new style and a new composition, not a new word.
-`sheet.png` shows some of it.
+`sheet.png` shows some of it, `example.jpg` is the benchmark's first picture.
 """
 
 import base64
@@ -564,6 +564,7 @@ def build(arguments: MiniMMMBArguments) -> None:
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
             draw_sheet(pictures).save(output / "sheet.png")
+            (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
         write_pixel_neighbors(pictures, align, output / f"{name}_pixel_neighbors.tsv")
     (output / "README.md").write_text(CARD)
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused

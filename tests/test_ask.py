@@ -1,0 +1,53 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A model's folder answers as its users ask: by the pipeline, with the code in the folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as PILImage
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.test_sft import train
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path) -> None:
+    folder = train(world, tmp_path / "model", "--max_steps", "1")
+    PILImage.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
+    questions = ["? red", "? kırmızı"]
+    command = [sys.executable, "-m", "trainer.ask", "--model", str(folder), "--image", str(tmp_path / "red.png")]
+    command += ["--max_new_tokens", "5", "--question", *questions]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    model = ParrotForConditionalGeneration.from_pretrained(folder).eval()
+    processor = ParrotProcessor.from_pretrained(folder)
+    expected = []
+    for question in questions:
+        content = [{"type": "image", "path": str(tmp_path / "red.png")}, {"type": "text", "text": question}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        tokens = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        expected += [question, "    " + processor.decode(tokens, skip_special_tokens=True).strip()]
+    assert run.stdout.rstrip().split("\n") == "\n".join(expected).rstrip().split("\n")
