@@ -27,7 +27,7 @@ from datasets import Dataset, Features, Image, List, Value, load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
-from trl import TrlParser
+from trl import SFTTrainer, TrlParser, get_peft_config
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
@@ -146,6 +146,36 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
     for name in ("loss.png", "router.png"):
         with PILImage.open(output / name) as picture:
             assert min(picture.size) > 100
+
+
+@pytest.mark.parametrize("peft", [False, True])
+def test_the_head_sees_the_answers_alone_and_the_loss_and_gradients_are_the_same(
+    peft: bool, world: Path, tmp_path: Path
+) -> None:
+    trainer = ParrotTrainer(
+        model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
+        train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
+        processing_class=ParrotProcessor.from_pretrained(world / "model"),
+        peft_config=get_peft_config(ParrotModelConfig(use_peft=True, lora_dropout=0.0)) if peft else None,
+    )
+    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
+    parrot = trainer.model.get_base_model() if peft else trainer.model
+    heads = []
+    parrot.register_forward_hook(lambda _module, _args, output: heads.append(output.log_probs.numel()))
+    none = torch.full_like(batch["labels"], -100)
+    for labels in (batch["labels"], none):
+        found = []
+        for trainer_class in (SFTTrainer, ParrotTrainer):
+            inputs = {key: batch[key] for key in batch if "language" not in key} | {"labels": labels}
+            trainer.model.zero_grad()
+            loss = trainer_class.compute_loss(trainer, trainer.model, inputs)
+            loss.backward()
+            gradients = {name: value.grad for name, value in trainer.model.named_parameters() if value.requires_grad}
+            found.append((loss, gradients))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+        assert (found[1][0] > 0) == (labels is not none)
+    assert heads == [none[:, 1:].numel(), (batch["labels"] != -100).sum(), none[:, 1:].numel(), 0]
 
 
 def test_the_collator_can_be_sent_to_workers(world: Path, tmp_path: Path) -> None:

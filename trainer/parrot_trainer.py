@@ -54,9 +54,11 @@ class ParrotTrainer(SFTTrainer):
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
         self._seen: dict[str, torch.Tensor] = {}
+        self._wanted: torch.Tensor | None = None  # positions that the head is to see, (B, L - 1); None for all
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
         self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._parrot.model.register_forward_hook(self._cut_to_answers)
         self._parrot.register_forward_hook(self._see_losses)
         self._parrot.model.moe.register_forward_hook(self._see_router)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
@@ -67,10 +69,17 @@ class ParrotTrainer(SFTTrainer):
         super()._set_signature_columns_if_needed()
         self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language"]))
 
+    def _cut_to_answers(self, _module: nn.Module, _args: Any, output: Any) -> Any:
+        # Of TRL 1.16's fused head: only where Triton runs does it leave out what is not to be predicted. Elsewhere it
+        # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step.
+        if self._wanted is not None:
+            output.last_hidden_state = output.last_hidden_state[:, :-1][self._wanted][None]  # (1, A, C)
+            self._wanted = None
+        return output
+
     def _see_losses(self, _module: nn.Module, _args: Any, output: Any) -> None:
         if isinstance(output, FusedCausalLMOutput):
-            self._seen["losses"] = -output.log_probs.detach().sum(dim=1)  # (B,)
-            self._seen["tokens"] = output.label_mask.sum(dim=1)
+            self._seen["losses"] = -output.log_probs.detach()[output.label_mask]  # (A,)
 
     def _see_router(self, _module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._seen["router"] = output[1].detach().softmax(dim=-1)  # (N, E)
@@ -101,16 +110,23 @@ class ParrotTrainer(SFTTrainer):
         super()._save(*args, **kwargs)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in `SFTTrainer`; keeps what the batch says of its languages."""
+        """As in `SFTTrainer`, with the head on the answers alone; keeps what the batch says of its languages."""
         of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
         self._seen.clear()
+        answers = inputs["labels"][:, 1:] != -100  # (B, L - 1), A of them
+        if self.label_smoother is None:  # which asks for the logits of every position
+            self._wanted = answers
+            inputs["shift_labels"] = inputs.pop("labels")[:, 1:][answers][None]  # (1, A)
         hooks = nullcontext()
         if self._sharded and "pixel_values" not in inputs:  # registered last, after the hooks of FSDP and DeepSpeed
             hooks = self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True)
         with hooks:
             loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if (losses := self._seen.get("losses")) is not None:  # which smoothed labels leave out
+            self._seen["losses"] = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
+            self._seen["tokens"] = answers.sum(dim=1)
         seen = {key: value.float().tolist() for key, value in self._seen.items()}
-        losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples else []
+        losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples and "losses" in seen else []
         routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
         # In a mixture, rows of a data set without the column have none.
         losses, routed = ([row for row in rows if row[0] is not None] for rows in (losses, routed))
