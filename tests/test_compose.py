@@ -40,7 +40,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import convert_ima
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.tiny import PARITY
-from trainer.compose import ComposeArguments, compose, load_vision_tower
+from trainer.compose import ComposeArguments, compose, load_vision_tower, prepare_tokenizer
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -214,6 +214,27 @@ def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path) -> No
     guiding = processor.tokenizer.decode(ids[guides])
     assert "What is it?" in guiding
     assert "Точно?" in guiding
+
+
+def test_a_base_model_takes_the_chat_template_of_another(tmp_path: Path) -> None:
+    tokens = TEMPLATES["gemma"][1]
+    base = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "base", None, tokens)
+    instruct = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "instruct", GEMMA, tokens)
+    arguments = ComposeArguments(save_tower("clip", tmp_path), base, "", chat_template_path=instruct)
+    model, processor = compose(arguments)
+    expected = AutoTokenizer.from_pretrained(instruct).apply_chat_template(CHAT[:3], tokenize=False)
+    assert processor.apply_chat_template(CHAT[:3]) == expected
+    assert processor.tokenizer.eos_token == "<end_of_turn>"
+    assert model.config.assistant_header_ids == processor.tokenizer.encode("<start_of_turn>model\n")
+
+
+def test_a_chat_template_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
+    plain = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "plain", None)
+    with pytest.raises(ValueError, match="has no chat template: name the tokenizer of an instruct model"):
+        prepare_tokenizer(plain, plain)
+    gemma = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "gemma", GEMMA)
+    with pytest.raises(ValueError, match=r"gemma/lm cannot be taken: the assistant header .* special token"):
+        prepare_tokenizer(plain, gemma)
 
 
 def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ Composes a Parrot from a vision tower and a language model, ready for stage 1 of
 The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows
 and that has `embed_tokens` and a linear head; each is a Hub id or a folder. Their weights are copied, `<image>` is
 added to the vocabulary, the chat template is rebuilt from the language model's own (ChatML where that is not of plain
-turns, which is said), and projector and experts are new: the experts add nothing until they are trained. It runs on a
-CPU, in the memory of its parts.
+turns, which is said; a base model takes its instruct variant's with --chat_template_path), and projector and experts
+are new: the experts add nothing until they are trained. It runs on a CPU, in the memory of its parts.
 """
 
 from dataclasses import dataclass, field
@@ -51,6 +51,13 @@ class ComposeArguments:
     vision_tower: str = field(metadata={"help": "Hub id or folder of a CLIP, SigLIP, SigLIP 2 or DINOv2."})
     language_model: str = field(metadata={"help": "Hub id or folder of a decoder language model."})
     output: str = field(metadata={"help": "Folder to write the composed Parrot to."})
+    chat_template_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hub id or folder of a tokenizer whose chat template is taken, for a base model that has none: "
+            "that of its instruct variant, e.g. google/gemma-3-270m-it."
+        },
+    )
     image_size: int | None = field(
         default=None,
         metadata={"help": "Side of the square image in pixels, if not the tower's own; positions are interpolated."},
@@ -126,14 +133,38 @@ def assistant_header_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFo
     return header
 
 
-def prepare_tokenizer(name: str) -> tuple[PreTrainedTokenizerBase, ChatFormat, list[int]]:
+def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """
+    Gives a tokenizer the chat template of another.
+
+    Raises:
+        `ValueError`: if there is none, or not one of plain turns in the tokenizer's own tokens.
+    """
+    tokenizer.chat_template = AutoTokenizer.from_pretrained(name).chat_template
+    if not tokenizer.chat_template:
+        raise ValueError(f"{name} has no chat template: name the tokenizer of an instruct model.")
+    try:
+        assistant_header_ids(tokenizer, ChatFormat.of_tokenizer(tokenizer))
+    except (ValueError, TemplateError) as error:
+        raise ValueError(f"The chat template of {name} cannot be taken: {error}.") from error
+
+
+def prepare_tokenizer(
+    name: str, chat_template_path: str | None = None
+) -> tuple[PreTrainedTokenizerBase, ChatFormat, list[int]]:
     """
     The language model's tokenizer with `<image>`, an end-of-turn token as eos, a pad token and left padding.
+
+    Args:
+        name: Hub id or folder.
+        chat_template_path: Hub id or folder of a tokenizer whose chat template is taken; its own if None.
 
     Returns:
         the tokenizer, the format of its chats and the ids of the assistant header.
     """
     tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    if chat_template_path is not None:
+        take_chat_template(tokenizer, chat_template_path)
     chat_format = None
     if tokenizer.chat_template:
         try:
@@ -224,7 +255,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     """
     set_seed(args.seed)
     tower, image_size = load_vision_tower(args.vision_tower, args.image_size, args.vision_feature_layer)
-    tokenizer, chat_format, header = prepare_tokenizer(args.language_model)
+    tokenizer, chat_format, header = prepare_tokenizer(args.language_model, args.chat_template_path)
     language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
     config = ParrotConfig(
         vision_config=tower.config,
