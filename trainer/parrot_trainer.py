@@ -126,7 +126,11 @@ class ParrotTrainer(SFTTrainer):
             self._seen["losses"] = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
             self._seen["tokens"] = answers.sum(dim=1)
         seen = {key: value.float().tolist() for key, value in self._seen.items()}
-        losses = list(zip(of_samples, seen["losses"], seen["tokens"], strict=True)) if of_samples and "losses" in seen else []
+        losses = (
+            list(zip(of_samples, seen["losses"], seen["tokens"], strict=True))
+            if of_samples and "losses" in seen
+            else []
+        )
         routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
         # In a mixture, rows of a data set without the column have none.
         losses, routed = ([row for row in rows if row[0] is not None] for rows in (losses, routed))
