@@ -283,8 +283,9 @@ def summarize(
     for answerer, of_languages in hits.items():
         measure = accuracy if answerer != "chance" else lambda shares: {"accuracy": float(np.mean(shares))}
         results[answerer] = {
-            language: {what: measure(found) for what, found in sorted(of_what.items())}
-            for language, of_what in of_languages.items()
+            language: {what: measure(found) for what, found in sorted(of_languages[language].items())}
+            for language in dict.fromkeys(language for language, _ in questions)
+            if language in of_languages
         }
     return results
 
