@@ -89,7 +89,7 @@ def test_augmentation_changes_the_pictures_and_keeps_their_shape() -> None:
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
     folder = tmp_path_factory.mktemp("demo")
     sizes = {"align_views": 1, "train": 12, "validation": 6, "test_per_category": 1}
-    build(MiniMMMBArguments(str(folder / "data"), concepts=50, image_size=32, **sizes))
+    build(MiniMMMBArguments(str(folder / "data"), concepts=50, image_size=32, captions=True, **sizes))
     return DemoBaseArguments(
         data=str(folder / "data"),
         output=str(folder / "base"),

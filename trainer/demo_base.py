@@ -13,13 +13,13 @@
 # limitations under the License.
 """Trains the small parts that a demo Parrot is composed from, where no pretrained ones can be downloaded.
 
-    python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64
+    python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --captions
     python -m trainer.demo_base --data data/demo --output models/demo-base
 
 OUTPUT/language_model: a byte-level BPE tokenizer and a Qwen2 that has read captions in all languages, and answered
 questions in one language about a caption in another. OUTPUT/vision_tower: the vision side of a CLIP, trained on
-pictures with English captions only: a vision tower's bias towards English is what Parrot is about.
-A run that was stopped goes on from its last checkpoint; a part that is finished is not trained again.
+pictures of all things, the demo's or not, with English captions only: a vision tower's bias towards English is what
+Parrot is about. A run that was stopped goes on from its last checkpoint; a part that is finished is not trained again.
 """
 
 import json
@@ -69,7 +69,7 @@ class DemoBaseArguments:
     output: str = field(metadata={"help": "Folder of the parts."})
     vocab_size: int = field(default=4000, metadata={"help": "Tokens of the language model."})
     language_model_steps: int = field(default=600, metadata={"help": "Batches of 32 texts."})
-    vision_tower_steps: int = field(default=900, metadata={"help": "Batches of one picture of every concept."})
+    vision_tower_steps: int = field(default=900, metadata={"help": "Batches of 128 pictures of different things."})
     image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
     patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
     save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})
@@ -227,8 +227,8 @@ def augment(pictures: torch.Tensor) -> torch.Tensor:
 
 class PictureCaptions(torch.utils.data.Dataset):
     """
-    Pictures with their English captions, one picture of every concept after another: a batch with one of each has no
-    picture among the negatives of its own caption.
+    Pictures with their English captions, in batches of different concepts: no picture is among the negatives of its
+    own caption.
     """
 
     def __init__(
@@ -246,13 +246,16 @@ class PictureCaptions(torch.utils.data.Dataset):
         self.wordings = len(wordings)
         rng = random.Random(seed)
         pictures = {name: [index for index, other in enumerate(self.concepts) if other == name] for name in self.names}
-        self.order = [rng.choice(pictures[name]) for _ in range(batches) for name in self.names]
+        self.batch_size = min(128, len(self.names))
+        self.order = [
+            rng.choice(pictures[name]) for _ in range(batches) for name in rng.sample(self.names, self.batch_size)
+        ]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        picture, wording = self.order[index], index // len(self.names) % self.wordings
+        picture, wording = self.order[index], index // self.batch_size % self.wordings
         text = self.names.index(self.concepts[picture]) * self.wordings + wording
         return {"pixel_values": self.pixel_values[picture]} | {key: ids[text] for key, ids in self.texts.items()}
 
@@ -306,7 +309,7 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
             arguments.vision_tower_steps,
             learning_rate=1e-3,
             weight_decay=0.05,
-            per_device_train_batch_size=len(pairs.names),
+            per_device_train_batch_size=pairs.batch_size,
             train_sampling_strategy="sequential",
         ),
         train_dataset=pairs,
@@ -330,12 +333,12 @@ def main(arguments: DemoBaseArguments) -> None:
         raise ValueError(
             f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
         )
-    data = load_dataset(arguments.data, name="align", split="train")
-    names = set(data["concept"])
+    names = set(load_dataset(arguments.data, name="align", split="train")["concept"])
+    captioned = load_dataset(arguments.data, name="captions", split="train")
     concepts = [concept for concept in all_concepts() if concept.names["en"] in names]
     for part, run in (
         ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),
-        ("vision_tower", lambda folder: train_vision_tower(arguments, data, folder)),
+        ("vision_tower", lambda folder: train_vision_tower(arguments, captioned, folder)),
     ):
         folder = output / part
         finished = folder / "measures.json"

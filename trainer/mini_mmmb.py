@@ -106,6 +106,10 @@ class MiniMMMBArguments:
     )
     image_size: int = field(default=112, metadata={"help": "Side of the pictures, in pixels."})
     align_views: int = field(default=2, metadata={"help": "Captioned pictures of each concept in each style."})
+    captions: bool = field(
+        default=False,
+        metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
+    )
     train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
     scenes: float = field(default=0.4, metadata={"help": "Share of scenes among them; the rest show one thing."})
     turns: int = field(default=3, metadata={"help": "Most questions in one conversation."})
@@ -166,6 +170,13 @@ class World:
     def by_category(self) -> dict[str, list[Concept]]:
         """The concepts of each recognition category."""
         return {name: [concept for concept in self.concepts if concept.category == name] for name in RECOGNITION}
+
+    @cached_property
+    def drawn(self) -> list[tuple[Concept, str]]:
+        """Every concept in every style that draws it."""
+        return [
+            (concept, style) for concept in self.concepts for style in self.styles if concept.code in load_style(style)
+        ]
 
     @cached_property
     def scene_concepts(self) -> list[Concept]:
@@ -394,13 +405,10 @@ def _jpeg(image: PILImage.Image) -> bytes:
 
 def align_rows(indices: list[int], world: World, seed: int) -> Iterator[dict[str, Any]]:
     """Captioned pictures; every concept in every style before any again. English alone, as a CLIP has read it."""
-    drawn = [
-        (concept, style) for concept in world.concepts for style in world.styles if concept.code in load_style(style)
-    ]
     captions = TABLES["en"]["captions"]
     for index in indices:
         rng = random.Random(f"{seed} align {index}")
-        concept, style = drawn[index % len(drawn)]
+        concept, style = world.drawn[index % len(world.drawn)]
         image = world.single(rng, concept, style)
         caption = {"role": "assistant", "content": rng.choice(captions).format(concept.names["en"])}
         yield {
@@ -520,7 +528,10 @@ configs:
 - config_name: align
   data_files:
   - {split: train, path: align/train-*.parquet}
----
+"""
+CAPTIONS_CARD = """- config_name: captions
+  data_files:
+  - {split: train, path: captions/train-*.parquet}
 """
 
 
@@ -534,14 +545,21 @@ def build(arguments: MiniMMMBArguments) -> None:
         print(f"{output} holds this data set already: reused.")
         return
     concepts = select_concepts(arguments.concepts, arguments.seed)
-    for folder in ("align", "instruct"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
     settings_file.unlink(missing_ok=True)
 
     train = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=False)
-    drawn = sum(concept.code in load_style(style) for concept in concepts for style in TRAIN_STYLES)
+    captioned = {"align": train}
+    if arguments.captions:
+        captioned["captions"] = World(select_concepts(), TRAIN_STYLES, arguments.image_size, is_test=False)
     jobs = {
-        "align/train": (align_rows, drawn * arguments.align_views, {"seed": arguments.seed}),
+        f"{name}/train": (
+            align_rows,
+            len(world.drawn) * arguments.align_views,
+            {"seed": arguments.seed, "world": world},
+        )
+        for name, world in captioned.items()
+    }
+    jobs |= {
         "instruct/train": (instruct_rows, arguments.train, {"split": "train", "arguments": arguments}),
         "instruct/validation": (instruct_rows, arguments.validation, {"split": "validation", "arguments": arguments}),
     }
@@ -553,6 +571,7 @@ def build(arguments: MiniMMMBArguments) -> None:
                 cache_dir=cache,
                 gen_kwargs={"indices": list(range(number)), "world": train, **options},
             )
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
             dataset.to_parquet(output / f"{name}-00000-of-00001.parquet")
         print(f"{output / name}: {len(dataset)} pictures.")
     align = load_dataset("parquet", data_files=str(output / "align" / "*.parquet"), split="train", streaming=True)
@@ -566,7 +585,7 @@ def build(arguments: MiniMMMBArguments) -> None:
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
         write_pixel_neighbors(pictures, align, output / f"{name}_pixel_neighbors.tsv")
-    (output / "README.md").write_text(CARD)
+    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + "---\n")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
 
 
