@@ -5,27 +5,33 @@ TRANSFORMERS ?= transformers
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
-DEMO_WORLD := --concepts 50 --image_size 64 --align_views 4 --train 6000 --scenes 0.3 --turns 2 --test_per_category 40
+DEMO_WORLD := --concepts 50 --image_size 64 --align_views 3 --captions --train 6000 --scenes 0.15 --turns 2 --test_per_category 40
 
 .PHONY: demo test test-fast test-oldest lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
+	@date "+%T == 1 of 6: pictures, questions and their names in six languages"
 	$(BIN)/python -m trainer.mini_mmmb --output data/demo $(DEMO_WORLD)
+	@date "+%T == 2 of 6: a language model of texts, and a vision tower of English captions"
 	$(BIN)/python -m trainer.demo_base --data data/demo --output models/demo-base
+	@date "+%T == 3 of 6: stage 1, the projector"
 	test -f models/demo-composed/processor_config.json || { rm -rf models/demo-composed && \
 		$(BIN)/python -m trainer.compose --output models/demo-composed --moe_intermediate_size 128 \
 		--vision_tower models/demo-base/vision_tower --language_model models/demo-base/language_model; }
 	test -f models/demo-aligned/trainer_state.json || \
 		$(BIN)/python trainer/sft.py --config trainer/recipes/demo_align.yaml
+	@date "+%T == 4 of 6: stage 2, projector, experts and language model"
 	test -f models/demo-parrot/trainer_state.json || \
 		$(BIN)/python trainer/sft.py --config trainer/recipes/demo_instruct.yaml
+	@date "+%T == 5 of 6: the benchmark, in a style of art that no training showed"
 	$(BIN)/python trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark \
 		--benchmark "data/demo/mini_mmmb_{language}.tsv" --baselines data/demo/mini_mmmb_pixel_neighbors.tsv
+	@date "+%T == 6 of 6: one picture, six languages"
 	$(BIN)/python -m trainer.ask --model models/demo-parrot --image data/demo/example.jpg --question \
 		"What is shown in the picture?" "图中是什么？" "O que aparece na imagem?" \
 		"ماذا يظهر في الصورة؟" "Resimde ne var?" "Что изображено на картинке?"
-	@echo "The model: models/demo-parrot. Pictures: data/demo/sheet.png, data/demo/example.jpg,"
-	@echo "models/demo-parrot/loss.png, models/demo-parrot/router.png, models/demo-parrot/benchmark/accuracy.png"
+	@date "+%T == Done. The model: models/demo-parrot. To look at: data/demo/sheet.png, data/demo/example.jpg,"
+	@echo "   models/demo-parrot/loss.png, models/demo-parrot/router.png, models/demo-parrot/benchmark/accuracy.png"
 
 test: $(VENV)/installed lint  ## All tests, and the style.
 	$(BIN)/python -m pytest

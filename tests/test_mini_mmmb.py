@@ -156,7 +156,7 @@ def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PILImage.Image, tuple[
 
 
 def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
-    world = World(select_concepts(50), ["noto"], 48, is_test=False)
+    world = World(select_concepts(50), ["noto"], 48, is_test=True)
     for seed in range(20):
         picture = world.picture("counting", random.Random(seed))
         answers = sorted(int(question.answer["en"]) for question in picture.questions)
@@ -166,7 +166,7 @@ def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
 
 def test_things_lie_where_the_answer_says(pasted: list) -> None:
     concepts = {concept.names["en"]: concept for concept in select_concepts(50)}
-    world = World(list(concepts.values()), ["noto"], 48, is_test=False)
+    world = World(list(concepts.values()), ["noto"], 48, is_test=True)
     seen = Counter()
     for seed in range(40):
         picture = world.picture("position", random.Random(seed))

@@ -187,14 +187,14 @@ class OptionScorer:
         )  # (O, T)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids]).to(device)
         rows = torch.arange(len(questions)).repeat_interleave(counts).to(device)  # (O,)
-        cache = prompted.past_key_values
-        cache.batch_select_indices(rows)
+        cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
+        prompted[cache_name].batch_select_indices(rows)
         whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
         continued = self.model(
             input_ids=answers,
             attention_mask=whole_mask,
             position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
-            past_key_values=cache,
+            **{cache_name: prompted[cache_name]},
         )
         logits = torch.cat([prompted.logits[rows], continued.logits[:, :-1]], dim=1).float()  # (O, T, V)
         found = logits.gather(2, answers[..., None]).squeeze(2) - logits.logsumexp(2)

@@ -69,7 +69,7 @@ class DemoBaseArguments:
     output: str = field(metadata={"help": "Folder of the parts."})
     vocab_size: int = field(default=4000, metadata={"help": "Tokens of the language model."})
     language_model_steps: int = field(default=600, metadata={"help": "Batches of 32 texts."})
-    vision_tower_steps: int = field(default=900, metadata={"help": "Batches of 128 pictures of different things."})
+    vision_tower_steps: int = field(default=1000, metadata={"help": "Batches of 128 pictures of different things."})
     image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
     patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
     save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})

@@ -254,8 +254,16 @@ class World:
             self._paste(canvas, art, place, side * rng.uniform(0.9, 1.05), rng.uniform(-10, 10))
         return canvas
 
-    def _arts(self, concepts: Sequence[Concept], style: str) -> list[PILImage.Image]:
-        return [draw(concept.code, style, 2 * self.size) for concept in concepts]
+    def _art(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
+        """A concept drawn; in training, half in other colours, since styles differ in these more than in shape."""
+        art = draw(concept.code, style, 2 * self.size)
+        if self.is_test or rng.random() < 0.5:
+            return art
+        mixed = [[float(row == column) + rng.gauss(0, 0.2) for column in range(3)] for row in range(3)]
+        matrix = [part for row in mixed for part in (*(value / max(0.5, sum(row)) for value in row), 0.0)]
+        tinted = art.convert("RGB").convert("RGB", matrix)
+        tinted.putalpha(art.getchannel("A"))
+        return tinted
 
     def single(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
         """A picture of one thing: its size, place, turn and background are the generator's."""
@@ -263,7 +271,7 @@ class World:
         room = (1 - side) / 2 * 0.9
         place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
-        self._paste(canvas, draw(concept.code, style, 2 * self.size), place, side, rng.uniform(-10, 10))
+        self._paste(canvas, self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
         return canvas
 
     def _recognition(
@@ -302,7 +310,7 @@ class World:
         cells = [(x, y) for x in (0.19, 0.5, 0.81) for y in (0.19, 0.5, 0.81)]
         rng.shuffle(cells)
         things = [concept for concept, number in zip(pair, numbers, strict=True) for _ in range(number)]
-        image = self._scene(rng, self._arts(things, style), cells[: len(things)], 0.27)
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], cells[: len(things)], 0.27)
         questions = []
         for concept, number, start in zip(pair, numbers, (low, 1), strict=True):
             if number:
@@ -359,7 +367,7 @@ class World:
                 binding = (thing.code, things[(index + 1) % 4].code)
                 questions.append(Question(fill(words("where"), thing.names), corners[corner], others, binding))
         rng.shuffle(questions)
-        image = self._scene(rng, self._arts(things, style), places, 0.29 if in_row else 0.36)
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
         return image, things[0].names["en"], questions
 
     def _existence(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
@@ -375,7 +383,7 @@ class World:
             shown = [concept.names for concept in things[:3]]
             questions.append(Question(words("absent"), absent[0].names, shown, binding, lists=True))
         rng.shuffle(questions)
-        image = self._scene(rng, self._arts(things, style), GRIDS[number], 0.36)
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
         return image, things[0].names["en"], questions
 
     def _grouping(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
@@ -393,7 +401,7 @@ class World:
             return None
         binding = (things[0].code, odd[0].code)
         question = Question(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
-        arts = self._arts([*things, *odd], style)
+        arts = [self._art(rng, thing, style) for thing in (*things, *odd)]
         return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), odd[0].names["en"], [question]
 
 
