@@ -154,8 +154,7 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
 
 def test_the_option_is_chosen_by_mean_or_by_what_the_picture_adds() -> None:
     seen, blind = [[-1.0, -1.0], [-0.5, -0.5, -1.5]], [[-3.0, -3.0], [-0.5, -0.5, -0.5]]
-    assert choose(seen, blind, "text") == ("B", "B")
-    assert choose(seen, blind, "pmi") == ("A", "B")
+    assert choose(seen, blind) == {"text": "B", "pmi": "A", "blind": "B"}
 
 
 def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
@@ -172,7 +171,7 @@ def test_baselines_count_where_they_answer(tmp_path: Path) -> None:
         Question("2", "en", "", "?", ("x", "y"), "B", "counting", "scene"),
     ]
     predictions = [
-        {"index": question.index, "language": "en", "letter": "A", "blind_letter": "B", "hit": question.answer == "A"}
+        {"index": question.index, "language": "en", "hit": question.answer == "A", "other_letters": {"blind": "B"}}
         for question in questions
     ]
     results = summarize(predictions, {question.key: question for question in questions}, {"pixels": {"1": "A"}})

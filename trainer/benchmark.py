@@ -20,9 +20,9 @@ Measures a Parrot on multiple-choice questions about pictures, in several langua
 A benchmark is a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category,
 l2-category. The model chooses the option whose text it finds most likely after the question: by its mean
 log-likelihood a token (`--score_by text`), or by how much more likely the picture makes it (`--score_by pmi`: the
-log-likelihood less that without the picture). Beside it stand chance, the same choice without the picture (blind), and
-what other answers in `--baselines` reach. Writes predictions.jsonl, results.json, results.md and accuracy.png; a run
-that was stopped goes on where it was.
+log-likelihood less that without the picture). Beside it stand the other of the two, chance, the same choice without
+the picture (blind), and what the answers in `--baselines` reach. Writes predictions.jsonl, results.json, results.md and
+accuracy.png; a run that was stopped goes on where it was.
 """
 
 import base64
@@ -202,13 +202,23 @@ class OptionScorer:
         return [[next(scores) for _ in question.options] for question in questions]
 
 
-def choose(seen: list[list[float]], blind: list[list[float]], score_by: str) -> tuple[str, str]:
-    """The letters of the options that are most likely with the picture, by the way asked for, and without it."""
-    mean = [sum(tokens) / len(tokens) for tokens in seen]
-    if score_by == "pmi":
-        mean = [sum(tokens) - sum(without) for tokens, without in zip(seen, blind, strict=True)]
-    without_picture = [sum(tokens) / len(tokens) for tokens in blind]
-    return LETTERS[int(np.argmax(mean))], LETTERS[int(np.argmax(without_picture))]
+def choose(seen: list[list[float]], blind: list[list[float]]) -> dict[str, str]:
+    """
+    The letters of the options that are likeliest.
+
+    Args:
+        seen: log-likelihoods of each option's tokens, after the question and its picture.
+        blind: the same after the question alone.
+
+    Returns:
+        letters by `text` (mean log-likelihood a token), `pmi` (log-likelihood less the blind one) and `blind` (mean).
+    """
+    scores = {
+        "text": [sum(tokens) / len(tokens) for tokens in seen],
+        "pmi": [sum(tokens) - sum(without) for tokens, without in zip(seen, blind, strict=True)],
+        "blind": [sum(tokens) / len(tokens) for tokens in blind],
+    }
+    return {way: LETTERS[int(np.argmax(values))] for way, values in scores.items()}
 
 
 def answer(
@@ -230,13 +240,14 @@ def answer(
                 seen = scorer.score(batch, [features[question.image] for question in batch])
                 blind = scorer.score(batch, None)
                 for question, with_picture, without in zip(batch, seen, blind, strict=True):
-                    letter, blind_letter = choose(with_picture, without, score_by)
+                    letters = choose(with_picture, without)
+                    letter = letters.pop(score_by)
                     yield {
                         "index": question.index,
                         "language": question.language,
                         "category": question.category,
                         "letter": letter,
-                        "blind_letter": blind_letter,
+                        "other_letters": letters,
                         "answer": question.answer,
                         "hit": letter == question.answer,
                     }
@@ -263,16 +274,15 @@ def summarize(
 ) -> dict[str, Any]:
     """
     Accuracies: `results[answerer][language][what]`, where what is `all`, a category or an l2-category, and answerer
-    `model`, `blind`, `chance` or a baseline; a baseline is counted on the questions that it answers.
+    `model`, the way of scoring that was not asked for, `blind`, `chance` or a baseline; a baseline is counted on the
+    questions that it answers.
     """
     hits: dict[str, dict[str, dict[str, list[Any]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in predictions:
         question = questions[row["language"], row["index"]]
-        found = {
-            "model": row["hit"],
-            "blind": row["blind_letter"] == question.answer,
-            "chance": 1 / len(question.options),
-        }
+        found = {"model": row["hit"]}
+        found |= {way: letter == question.answer for way, letter in row["other_letters"].items()}
+        found["chance"] = 1 / len(question.options)
         found |= {
             name: given[row["index"]] == question.answer for name, given in baselines.items() if row["index"] in given
         }
