@@ -21,7 +21,7 @@ A benchmark is a TSV file a language, of MMMB's shape: index, image (base64), qu
 l2-category. The model chooses the option whose text it finds most likely after the question: by its mean
 log-likelihood a token (`--score_by text`), or by how much more likely the picture makes it (`--score_by pmi`: the
 log-likelihood less that without the picture). Beside it stand the other of the two, chance, the same choice without
-the picture (blind), and what the answers in `--baselines` reach. Writes predictions.jsonl, results.json, results.md and
+the picture (blind), and what `--baselines` answered. Writes predictions.jsonl, results.json, results.md and
 accuracy.png; a run that was stopped goes on where it was.
 """
 
