@@ -313,7 +313,10 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask)
-        features, router_logits = self.moe(features, inputs_embeds[sample], guidance_mask[sample])
+        # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
+        # softmax choose one word, mostly a role's token, and the router one expert for all languages.
+        text_embeds = inputs_embeds / getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)
+        features, router_logits = self.moe(features, text_embeds[sample], guidance_mask[sample])
         return ParrotImageOutput(pooler_output=list(features), router_logits=router_logits)
 
     @can_return_tuple

@@ -98,6 +98,19 @@ def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForCondition
     assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
 
 
+def test_words_guide_as_their_table_has_them_where_a_language_model_scales_them() -> None:
+    gemma = {"model_type": "gemma3_text", "head_dim": 8, "pad_token_id": PAD}
+    model = tiny_model(tiny_config(text_config=gemma))
+    images = pixels(1)
+    outputs = model(**padded(PROMPT), pixel_values=images, output_router_logits=True)
+    query = model.model.get_image_features(images, return_dict=True).pooler_output[0][0]
+    table = model.get_input_embeddings().weight
+    assert model.get_input_embeddings()(torch.tensor(3)).equal(table[3] * table.new_tensor(32**0.5))
+    words = table[[token for token in PROMPT if token != IMAGE_TOKEN]]
+    attention = (query @ words.T / 32**0.5).softmax(-1)
+    torch.testing.assert_close(outputs.router_logits[0], model.model.moe.router.weight @ (attention @ words))
+
+
 def test_the_two_scales_weigh_residual_and_experts() -> None:
     model = tiny_model()
     inputs = padded(PROMPT) | {"pixel_values": pixels(1)}
