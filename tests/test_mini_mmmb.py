@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import csv
+import itertools
 import json
 import random
 from collections import Counter
@@ -33,7 +34,7 @@ from trainer.emoji import (
     select_concepts,
     words,
 )
-from trainer.mini_mmmb import CATEGORIES, SCENES, MiniMMMBArguments, World, build
+from trainer.mini_mmmb import CATEGORIES, MiniMMMBArguments, World, build
 
 
 @pytest.fixture(scope="module")
@@ -123,20 +124,38 @@ def test_the_benchmark_is_parallel_and_its_letters_are_balanced(arguments: MiniM
 
 
 def test_training_shows_neither_the_styles_nor_the_compositions_of_the_benchmark(
-    arguments: MiniMMMBArguments, tmp_path: Path
+    arguments: MiniMMMBArguments, tmp_path: Path, pasted: list
 ) -> None:
     for name in ("align", "instruct"):
         assert set(load(arguments, name, "train", tmp_path)["style"]) == set(TRAIN_STYLES)
-    concepts = select_concepts(50)
-    for category in SCENES:
-        bindings = {}
-        for is_test in (False, True):
-            world = World(concepts, TEST_STYLES[:1] if is_test else TRAIN_STYLES, 16, is_test)
-            pictures = [world.picture(category, random.Random(seed)) for seed in range(60)]
-            questions = [question for picture in pictures for question in picture.questions]
-            bindings[is_test] = {tuple(sorted(question.binding)) for question in questions if question.binding}
-        assert bindings[False] and bindings[True]
-        assert not bindings[False] & bindings[True]
+    world = World(select_concepts(50), ["noto"], 16, is_test=False)
+    arts = {id(draw(concept.code, "noto", 16)): concept.code for concept in world.concepts}
+    world._art = lambda _rng, concept, style: draw(concept.code, style, 16)  # in its own colours it can be told
+    shown = set()
+    for category in ("counting", "position", "existence", "grouping"):
+        for seed in range(40):
+            pasted.clear()
+            world.picture(category, random.Random(seed))
+            together = {arts[id(art)] for art, _ in pasted}
+            shown |= {tuple(sorted(pair)) for pair in itertools.combinations(together, 2)}
+    test = World(world.concepts, TEST_STYLES[:1], 16, is_test=True)
+    asked = {
+        tuple(sorted(test.picture(category, random.Random(seed)).questions[0].binding))
+        for category in ("counting", "position", "existence")
+        for seed in range(40)
+    }
+    assert len(shown) > 100 and len(asked) > 20
+    assert not shown & asked
+
+
+def test_the_place_of_the_answer_among_sorted_options_tells_nothing() -> None:
+    world = World(select_concepts(50), TEST_STYLES[:1], 16, is_test=True)
+    ascending = [
+        (values := [int(other["en"]) for other in world.picture("counting", random.Random(seed)).questions[0].others])
+        == sorted(values)
+        for seed in range(120)
+    ]
+    assert 0.05 < sum(ascending) / len(ascending) < 0.35  # 1 of 6 orders
 
 
 @pytest.fixture
@@ -172,7 +191,7 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
         picture = world.picture("position", random.Random(seed))
 
         def place(name: str) -> tuple[float, float]:
-            art = draw(concepts[name].code, "noto", 96)
+            art = draw(concepts[name].code, "noto", 48)
             return next(where for drawn, where in reversed(pasted) if drawn is art)
 
         for question in picture.questions:
@@ -233,7 +252,7 @@ def test_too_many_concepts_are_refused_with_what_is_possible() -> None:
 def test_too_few_concepts_for_a_category_are_an_error() -> None:
     world = World(select_concepts(10), TRAIN_STYLES, 16, is_test=False)
     with pytest.raises(ValueError, match="10 concepts are too few for the category 'animals'"):
-        world.picture("animals", random.Random(0))
+        world.picture("animals", random.Random(0), world.by_category["animals"][0])
 
 
 def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named() -> None:

@@ -57,7 +57,7 @@ class Concept:
     @property
     def names(self) -> Text:
         """What it is called, by language."""
-        return {language: TABLES[language]["names"][self.code] for language in LANGUAGES}
+        return words("names", self.code)
 
     def is_confusable_with(self, other: "Concept") -> bool:
         """Whether one is or could be taken for the other, by picture or by name."""
@@ -91,8 +91,12 @@ def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
 
 
 def listing(texts: Sequence[Text]) -> Text:
-    """Several words as each language lists them."""
-    return {language: TABLES[language]["separator"].join(text[language] for text in texts) for language in LANGUAGES}
+    """Several words as each language lists them, quoted, since a name may hold the separator."""
+    listed = {}
+    for language in LANGUAGES:
+        table = TABLES[language]
+        listed[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
+    return listed
 
 
 @cache

@@ -29,6 +29,7 @@ import csv
 import io
 import json
 import random
+import shutil
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from trainer.emoji import (
+    DATA,
     LANGUAGES,
     POLYGONS,
     RECOGNITION,
@@ -118,6 +120,11 @@ class MiniMMMBArguments:
     seed: int = field(default=0, metadata={"help": "Decides all of it."})
 
 
+def is_held_out(one: str, other: str) -> bool:
+    """Whether a composition (two things, or a shape and a colour) is kept for the benchmark."""
+    return zlib.crc32(" ".join(sorted((one, other))).encode()) % 4 == 0
+
+
 @dataclass(frozen=True)
 class Question:
     """A question with its answer and wrong options. Is `lists` set, the options stand in the question."""
@@ -127,11 +134,6 @@ class Question:
     others: list[Text]
     binding: tuple[str, str] | None = None  # the composition that it asks about
     lists: bool = False
-
-    @property
-    def is_held_out(self) -> bool:
-        """Whether its composition is kept for the benchmark."""
-        return self.binding is not None and zlib.crc32(" ".join(sorted(self.binding)).encode()) % 4 == 0
 
     def options(self, place: int) -> list[Text]:
         """All options, the answer at its place."""
@@ -150,6 +152,9 @@ class Picture:
     style: str
     concept: str
     questions: list[Question]
+
+
+Made = tuple[PILImage.Image, str, str, list[Question]]  # a picture, its style, what it is of, and questions
 
 
 class World:
@@ -194,25 +199,22 @@ class World:
 
     def picture(self, category: str, rng: random.Random, concept: Concept | None = None) -> Picture:
         """
-        A picture of a category, with the questions that its split may ask, the benchmark's own first.
+        A picture of a category, for recognition of a concept, with the questions that its split may ask, the
+        benchmark's own first.
 
         Raises:
             `ValueError`: if the concepts are too few for the category.
         """
         for _ in range(500):
-            style = rng.choice(
-                [style for style in self.styles if concept is None or concept.code in load_style(style)]
-            )
-            if category in RECOGNITION:
-                made = self._recognition(rng, style, concept or rng.choice(self.by_category[category]))
+            if concept:
+                style = rng.choice([style for style in self.styles if concept.code in load_style(style)])
+                made = self._recognition(rng, style, concept)
             else:
-                made = getattr(self, f"_{category}")(rng, style)
+                made = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
             if made is None:
                 continue
-            image, name, questions = made
-            allowed = [
-                question for question in questions if not question.binding or question.is_held_out == self.is_test
-            ]
+            image, style, name, questions = made
+            allowed = [one for one in questions if not one.binding or is_held_out(*one.binding) == self.is_test]
             if allowed:
                 return Picture(image, style, name, allowed)
         raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: take more.")
@@ -225,11 +227,18 @@ class World:
         style: str | None,
         apart: Sequence[Concept] = (),
     ) -> list[Concept] | None:
-        """Concepts of which none is confusable with another, or with those that they must stay apart from."""
+        """
+        Concepts of which none is confusable with another, or with those that they must stay apart from; to be shown,
+        if a style is given: a training picture shows no pair that is kept for the benchmark.
+        """
         chosen: list[Concept] = []
         for concept in rng.sample(pool, len(pool)):
-            drawn = style is None or concept.code in load_style(style)
-            if drawn and not any(map(concept.is_confusable_with, [*chosen, *apart])):
+            others = [*chosen, *apart]
+            is_allowed = not any(map(concept.is_confusable_with, others))
+            if style is not None:
+                is_allowed &= concept.code in load_style(style)
+                is_allowed &= self.is_test or not any(is_held_out(concept.code, other.code) for other in others)
+            if is_allowed:
                 chosen.append(concept)
                 if len(chosen) == number:
                     return chosen
@@ -256,7 +265,7 @@ class World:
 
     def _art(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
         """A concept drawn; in training, half in other colours, since styles differ in these more than in shape."""
-        art = draw(concept.code, style, 2 * self.size)
+        art = draw(concept.code, style, self.size)
         if self.is_test or rng.random() < 0.5:
             return art
         mixed = [[float(row == column) + rng.gauss(0, 0.2) for column in range(3)] for row in range(3)]
@@ -265,18 +274,18 @@ class World:
         tinted.putalpha(art.getchannel("A"))
         return tinted
 
-    def single(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
-        """A picture of one thing: its size, place, turn and background are the generator's."""
+    def single(
+        self, rng: random.Random, concept: Concept, style: str, art: PILImage.Image | None = None
+    ) -> PILImage.Image:
+        """A picture of one thing (its art, if given): size, place, turn and background are the generator's."""
         side = rng.uniform(0.65, 0.92)
         room = (1 - side) / 2 * 0.9
         place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
-        self._paste(canvas, self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
+        self._paste(canvas, art or self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
         return canvas
 
-    def _recognition(
-        self, rng: random.Random, style: str, concept: Concept
-    ) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Made | None:
         others = self._choose(rng, self.by_category[concept.category], 3, None, [concept])
         if others is None or concept.code not in load_style(style):
             return None
@@ -289,18 +298,15 @@ class World:
         questions = [Question(text, answer, [other.names for other in others])]
         if not self.is_test and concept.group in self.by_group:
             questions.append(self._group_question(rng, concept))
-        return self.single(rng, concept, style), concept.names["en"], questions
+        return self.single(rng, concept, style), style, concept.names["en"], questions
 
     def _group_question(self, rng: random.Random, concept: Concept) -> Question:
-        wrong = [
-            group
-            for group in TABLES["en"]["groups"]
-            if group != concept.group and {group, concept.group} not in OVERLAPPING_GROUPS
-        ]
+        wrong = [group for group in self.by_group if group != concept.group]
+        wrong = [group for group in wrong if {group, concept.group} not in OVERLAPPING_GROUPS]
         others = [words("groups", group) for group in rng.sample(wrong, 3)]
         return Question(words("group_of"), words("groups", concept.group), others)
 
-    def _counting(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _counting(self, rng: random.Random, style: str) -> Made | None:
         pair = self._choose(rng, self.scene_concepts, 2, style)
         if pair is None:
             return None
@@ -318,14 +324,16 @@ class World:
                     dict.fromkeys(LANGUAGES, str(other)) for other in range(start, start + 4) if other != number
                 ]
                 answer = dict.fromkeys(LANGUAGES, str(number))
+                rng.shuffle(options)
                 binding = (pair[0].code, pair[1].code)
                 questions.append(Question(fill(words("count"), concept.names), answer, options, binding))
-        return image, pair[0].names["en"], questions
+        return image, style, pair[0].names["en"], questions
 
-    def _color(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _color(self, rng: random.Random, style: str) -> Made | None:
         shapes, colors = rng.sample(SHAPES, 4), rng.sample(list(SHADES), 4)
-        arts = [draw_shape(shape, color, style, 2 * self.size) for shape, color in zip(shapes, colors, strict=True)]
-        if any(art is None for art in arts):
+        arts = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
+        is_seen = self.is_test or not any(map(is_held_out, shapes, colors))
+        if not is_seen or any(art is None for art in arts):
             return None
         image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # neither white nor black is lost on it
         for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
@@ -340,9 +348,9 @@ class World:
                 others = [words("shapes", other) for other in shapes if other != shape]
                 question = Question(fill(words("of_color"), colored), named, others, (shape, color))
             questions.insert(rng.randint(0, index), question)
-        return image, shapes[0], questions
+        return image, style, shapes[0], questions
 
-    def _position(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _position(self, rng: random.Random, style: str) -> Made | None:
         in_row = rng.random() < 0.6
         things = self._choose(rng, self.scene_concepts, 3 if in_row else 4, style)
         if things is None:
@@ -356,6 +364,7 @@ class World:
                 return None
             for end, side in ((0, "left" if horizontal else "above"), (2, "right" if horizontal else "below")):
                 others = [concept.names for concept in (things[2 - end], *absent)]
+                rng.shuffle(others)
                 text = fill(words("beside", side), things[1].names)
                 binding = (things[end].code, things[1].code)
                 questions.append(Question(text, things[end].names, others, binding))
@@ -364,13 +373,14 @@ class World:
             corners = {corner: words("corners", corner) for corner in TABLES["en"]["corners"]}
             for index, (corner, thing) in enumerate(zip(corners, things, strict=True)):
                 others = [text for other, text in corners.items() if other != corner]
+                rng.shuffle(others)
                 binding = (thing.code, things[(index + 1) % 4].code)
                 questions.append(Question(fill(words("where"), thing.names), corners[corner], others, binding))
         rng.shuffle(questions)
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
-        return image, things[0].names["en"], questions
+        return image, style, things[0].names["en"], questions
 
-    def _existence(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _existence(self, rng: random.Random, style: str) -> Made | None:
         number = rng.randint(2, 4)
         things = self._choose(rng, self.scene_concepts, number, style)
         absent = things and self._choose(rng, self.scene_concepts, 3, None, things)
@@ -384,14 +394,15 @@ class World:
             questions.append(Question(words("absent"), absent[0].names, shown, binding, lists=True))
         rng.shuffle(questions)
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
-        return image, things[0].names["en"], questions
+        return image, style, things[0].names["en"], questions
 
-    def _grouping(self, rng: random.Random, style: str) -> tuple[PILImage.Image, str, list[Question]] | None:
+    def _grouping(self, rng: random.Random, style: str) -> Made | None:
         group, other = rng.sample(list(self.by_group), 2)
         if rng.random() < 0.5:
             chosen = self._choose(rng, self.by_group[group], 1, style)
             return chosen and (
                 self.single(rng, chosen[0], style),
+                style,
                 chosen[0].names["en"],
                 [self._group_question(rng, chosen[0])],
             )
@@ -402,7 +413,7 @@ class World:
         binding = (things[0].code, odd[0].code)
         question = Question(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
         arts = [self._art(rng, thing, style) for thing in (*things, *odd)]
-        return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), odd[0].names["en"], [question]
+        return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), style, odd[0].names["en"], [question]
 
 
 def _jpeg(image: PILImage.Image) -> bytes:
@@ -411,13 +422,13 @@ def _jpeg(image: PILImage.Image) -> bytes:
     return file.getvalue()
 
 
-def align_rows(indices: list[int], world: World, seed: int) -> Iterator[dict[str, Any]]:
-    """Captioned pictures; every concept in every style before any again. English alone, as a CLIP has read it."""
+def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]:
+    """Captioned pictures, in the art's own colours; each in every style before any again. English, as CLIP's are."""
     captions = TABLES["en"]["captions"]
-    for index in indices:
+    for index in range(number):
         rng = random.Random(f"{seed} align {index}")
         concept, style = world.drawn[index % len(world.drawn)]
-        image = world.single(rng, concept, style)
+        image = world.single(rng, concept, style, draw(concept.code, style, world.size))
         caption = {"role": "assistant", "content": rng.choice(captions).format(concept.names["en"])}
         yield {
             "messages": [{"role": "user", "content": TABLES["en"]["generic"][0]["question"]}, caption],
@@ -429,11 +440,9 @@ def align_rows(indices: list[int], world: World, seed: int) -> Iterator[dict[str
         }
 
 
-def instruct_rows(
-    indices: list[int], world: World, split: str, arguments: MiniMMMBArguments
-) -> Iterator[dict[str, Any]]:
+def instruct_rows(number: int, world: World, split: str, arguments: MiniMMMBArguments) -> Iterator[dict[str, Any]]:
     """Conversations about pictures, in each language in turn."""
-    for index in indices:
+    for index in range(number):
         rng = random.Random(f"{arguments.seed} {split} {index}")
         if rng.random() < arguments.scenes:
             picture = world.picture(category := rng.choice(list(SCENES)), rng)
@@ -527,6 +536,9 @@ def draw_sheet(pictures: list[tuple[str, Picture]], columns: int = 12) -> PILIma
 
 
 CARD = """---
+license: other
+license_name: mixed-see-notice
+license_link: NOTICE
 configs:
 - config_name: instruct
   default: true
@@ -536,6 +548,9 @@ configs:
 - config_name: align
   data_files:
   - {split: train, path: align/train-*.parquet}
+"""
+CARD_END = """---
+mini-MMMB. Sources and licences of art and names: NOTICE. The pictures of `mini_mmmb_openmoji_*.tsv` are share-alike.
 """
 CAPTIONS_CARD = """- config_name: captions
   data_files:
@@ -547,7 +562,9 @@ def build(arguments: MiniMMMBArguments) -> None:
     """Writes the data set and the benchmark, unless the folder holds them already."""
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
-    settings["languages"] = {language: zlib.crc32(json.dumps(TABLES[language]).encode()) for language in LANGUAGES}
+    settings["sources"] = {
+        str(file.relative_to(DATA)): zlib.crc32(file.read_bytes()) for file in sorted(DATA.rglob("*.json*"))
+    }
     settings_file = output / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
         print(f"{output} holds this data set already: reused.")
@@ -577,7 +594,7 @@ def build(arguments: MiniMMMBArguments) -> None:
                 rows,
                 features=FEATURES,
                 cache_dir=cache,
-                gen_kwargs={"indices": list(range(number)), "world": train, **options},
+                gen_kwargs={"number": number, "world": train, **options},
             )
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             dataset.to_parquet(output / f"{name}-00000-of-00001.parquet")
@@ -593,7 +610,8 @@ def build(arguments: MiniMMMBArguments) -> None:
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
         write_pixel_neighbors(pictures, align, output / f"{name}_pixel_neighbors.tsv")
-    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + "---\n")
+    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
+    shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
 
 
