@@ -17,6 +17,8 @@ import base64
 import csv
 import io
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +95,7 @@ def test_scores_are_the_log_likelihoods_of_each_option_asked_alone(
         for language in arguments.languages
         for question in read_benchmark(Path(arguments.benchmark.format(language=language)), language)
     ]
-    batched = scorer.score(questions, [scorer.encode(question.image) for question in questions])
+    batched = scorer.score(questions, [scorer.encode(question) for question in questions])
     blind = scorer.score(questions, None)
     processor = scorer.processor
     differences = []
@@ -124,7 +126,7 @@ def test_a_run_answers_every_question_once_and_writes_its_files(arguments: RunAr
     ]
     assert results["chance"]["en"]["all"]["accuracy"] == pytest.approx(1 / 3)
     assert results["chance"]["tr"]["color"]["accuracy"] == pytest.approx(1 / 4)
-    hits = [row["letter"] == row["answer"] for row in rows if row["language"] == "tr"]
+    hits = [row["letters"]["text"] == row["answer"] for row in rows if row["language"] == "tr"]
     assert results["model"]["tr"]["all"]["accuracy"] == pytest.approx(sum(hits) / 3)
     assert results["model"]["tr"]["recognition"]["count"] == 2
     assert json.loads((output / "results.json").read_text())["results"] == results
@@ -139,8 +141,7 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
     whole = run(arguments)
     cut = replace(arguments, output=arguments.output + "-cut")
     Path(cut.output).mkdir()
-    settings = json.loads((Path(arguments.output) / "settings.json").read_text()) | {"output": cut.output}
-    (Path(cut.output) / "settings.json").write_text(json.dumps(settings))
+    shutil.copy(Path(arguments.output) / "settings.json", cut.output)
     lines = (Path(arguments.output) / "predictions.jsonl").read_text().splitlines(keepends=True)
     (Path(cut.output) / "predictions.jsonl").write_text("".join(lines[:2]) + lines[2][:10])
     asked = []
@@ -148,8 +149,12 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
     monkeypatch.setattr(OptionScorer, "score", lambda *args: asked.append(len(args[1])) or score(*args))
     assert run(cut) == whole
     assert sum(asked) == 2 * 4  # with and without the picture
-    with pytest.raises(ValueError, match="other settings"):
-        run(replace(cut, score_by="pmi"))
+    assert run(replace(cut, score_by="pmi"))["text"]["en"]["all"] == whole["model"]["en"]["all"]
+    assert sum(asked) == 2 * 4  # the answers say both
+    first = next(Path(arguments.model).glob("*.safetensors"))
+    os.utime(first, ns=(0, 0))
+    with pytest.raises(ValueError, match="given with another weights"):
+        run(cut)
 
 
 def test_the_option_is_chosen_by_mean_or_by_what_the_picture_adds() -> None:
@@ -171,18 +176,21 @@ def test_baselines_count_where_they_answer(tmp_path: Path) -> None:
         Question("2", "en", "", "?", ("x", "y"), "B", "counting", "scene"),
     ]
     predictions = [
-        {"index": question.index, "language": "en", "hit": question.answer == "A", "other_letters": {"blind": "B"}}
+        {"index": question.index, "language": "en", "letters": {"text": "A", "pmi": "A", "blind": "B"}}
         for question in questions
     ]
-    results = summarize(predictions, {question.key: question for question in questions}, {"pixels": {"1": "A"}})
+    questions = {question.key: question for question in questions}
+    results = summarize(predictions, questions, "text", {"pixels": {"1": "A"}})
     assert {answerer: found["en"]["objects"]["accuracy"] for answerer, found in results.items()} == {
         "model": 1,
+        "pmi": 1,
         "blind": 0,
         "chance": 0.5,
         "pixels": 1,
     }
-    assert "counting" not in results["pixels"]["en"]
-    assert "| pixels | 100.0 |" in report(results, ["recognition"], ["objects", "counting"])
+    assert not {"counting", "all"} & results["pixels"]["en"].keys()  # not what it answers in part
+    table = report(results, ["recognition", "scene"], ["objects", "counting"])
+    assert table.count("| pixels | 100.0 |") == table.count("| pixels |") == 1
     draw(results, ["objects", "counting"], tmp_path / "drawn.png")
     assert (tmp_path / "drawn.png").stat().st_size > 1000
 
@@ -191,6 +199,9 @@ def test_baselines_count_where_they_answer(tmp_path: Path) -> None:
     ("row", "message"),
     [
         (["7", "", "?", "x", "y", "", "", "A", "c", "l"], r"line 3: the column 'image' is empty"),
+        (["7", "QQ==", "?", "x", "y", "", "", "AB", "c", "l"], r"line 3: the answer 'AB' is no letter"),
+        (["7", "QQ==", "?", "x", "y", "", "z", "A", "c", "l"], r"line 3: there are options \['A', 'B', 'D'\]"),
+        (["6", "QQ==", "?", "x", "y", "", "", "A", "c", "l"], r"line 3: the index '6' stands in line 2, too"),
         (["7", "QQ==", "?", "x", "y", "", "", "C", "c", "l"], r"line 3: the answer 'C' is no letter of its options"),
     ],
 )
@@ -198,3 +209,8 @@ def test_a_row_that_cannot_be_used_is_named(row: list[str], message: str, tmp_pa
     good = ["6", "QQ==", "?", "x", "y", "", "", "A", "c", "l"]
     with pytest.raises(ValueError, match=message):
         read_benchmark(write(tmp_path / "bad.tsv", [good, row]), "en")
+
+
+def test_a_picture_that_cannot_be_read_is_named(scorer: OptionScorer) -> None:
+    with pytest.raises(ValueError, match="The image of index '7' in 'tr' cannot be read"):
+        scorer.encode(Question("7", "tr", "QQ==", "?", ("x", "y"), "A", "all", ""))

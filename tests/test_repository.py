@@ -85,11 +85,13 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
 def test_every_command_explains_itself(command: list[str]) -> None:
     run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert command[-1] in run.stdout.replace("\n", " ")  # the description shows the line to run
-    assert "--output" in run.stdout or "--model" in run.stdout
+    assert ("--question" if command[-1] == "trainer.ask" else "--output") in run.stdout
 
 
-def test_every_path_in_the_readme_exists() -> None:
-    paths = set(re.findall(r"(?:modeling_parrot|trainer|tests|model_cards|\.ci)/[\w./-]*", README))
+def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
+    texts = [README, (ROOT / "Makefile").read_text()]
+    texts += [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in SOURCES]
+    paths = set(re.findall(r"(?:modeling_parrot|trainer|tests|model_cards|\.ci)/[\w./-]*", "\n".join(texts)))
     assert len(paths) > 8
     for path in paths:
         assert (ROOT / path.rstrip(".")).exists(), path

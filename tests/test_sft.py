@@ -20,6 +20,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -105,6 +106,8 @@ def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path)
 def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) -> None:
     whole = train(world, tmp_path / "whole", "--save_steps", "2", "--save_total_limit", "5")
     shutil.copytree(whole / "checkpoint-2", tmp_path / "killed" / "checkpoint-2")
+    (tmp_path / "killed" / "checkpoint-3").mkdir()  # killed while this was written
+    shutil.copy(whole / "checkpoint-4" / "model.safetensors", tmp_path / "killed" / "checkpoint-3")
     resumed = train(world, tmp_path / "killed", "--save_steps", "2")
     assert len(losses(whole)) == 4
     assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
@@ -243,6 +246,17 @@ def test_tensorboard_shows_each_language(world: Path, tmp_path: Path) -> None:
     for key, value in history(output)[0].items():
         if key.startswith(("loss", "router")):
             assert events.Scalars(f"train/{key}")[0].value == pytest.approx(value), key
+
+
+def test_a_mixture_is_split_the_same_in_every_process(world: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixture.yaml"
+    recipe.write_text(yaml.safe_dump({"datasets": [{"path": str(world / "data")}], "test_split_size": 0.5}))
+    logged = []
+    for state in (1, 2):
+        np.random.seed(state)  # as two processes begin
+        output = train(world, tmp_path / str(state), "--config", str(recipe), "--dataset_name", "", "--max_steps", "2")
+        logged.append(losses(output))
+    assert logged[0] == logged[1]
 
 
 def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ import transformers
 from matplotlib import pyplot
 from PIL import Image
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoProcessor, HfArgumentParser, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
@@ -107,21 +107,42 @@ def read_benchmark(file: Path, language: str, per_category: int | None = None) -
         `ValueError`: naming the file, the row and the column that cannot be read.
     """
     csv.field_size_limit(2**31 - 1)
-    questions, asked = [], defaultdict(int)
+    questions, asked, lines_of = [], defaultdict(int), {}
     with file.open(encoding="utf-8", newline="") as lines:
-        for number, row in enumerate(csv.DictReader(lines, delimiter="\t"), start=2):
-            missing = [name for name in ("index", "image", "question", "A", "B", "answer") if not row.get(name)]
-            if missing:
-                raise ValueError(f"{file}, line {number}: the column {missing[0]!r} is empty or missing. Repair it.")
-            options = tuple(row[letter] for letter in LETTERS if row.get(letter))
-            if row["answer"] not in LETTERS[: len(options)]:
-                raise ValueError(f"{file}, line {number}: the answer {row['answer']!r} is no letter of its options.")
-            category = row.get("category") or "all"
-            asked[category] += 1
-            if per_category is None or asked[category] <= per_category:
-                given = (row["index"], language, row["image"], row["question"], options, row["answer"], category)
-                questions.append(Question(*given, row.get("l2-category") or ""))
+        reader = csv.DictReader(lines, delimiter="\t")
+        for row in reader:
+            place = f"{file}, line {reader.line_num}"
+            question = _question(row, language, place)
+            if question.index in lines_of:
+                raise ValueError(
+                    f"{place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
+                )
+            lines_of[question.index] = reader.line_num
+            asked[question.category] += 1
+            if per_category is None or asked[question.category] <= per_category:
+                questions.append(question)
     return questions
+
+
+def _question(row: dict[str, str], language: str, place: str) -> Question:
+    missing = [name for name in ("index", "image", "question", "A", "B", "answer") if not row.get(name)]
+    if missing:
+        raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
+    letters = [letter for letter in LETTERS if row.get(letter)]
+    if letters != list(LETTERS[: len(letters)]):
+        raise ValueError(f"{place}: there are options {letters}, but none before the last may be missing. Repair it.")
+    if row["answer"] not in letters:
+        raise ValueError(f"{place}: the answer {row['answer']!r} is no letter of its options {letters}. Repair it.")
+    return Question(
+        index=row["index"],
+        language=language,
+        image=row["image"],
+        text=row["question"],
+        options=tuple(row[letter] for letter in letters),
+        answer=row["answer"],
+        category=row.get("category") or "all",
+        l2_category=row.get("l2-category") or "",
+    )
 
 
 class OptionScorer:
@@ -137,9 +158,20 @@ class OptionScorer:
         self.model, self.processor = model, processor
 
     @torch.no_grad()
-    def encode(self, image: str) -> torch.Tensor:
-        """A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts."""
-        picture = Image.open(io.BytesIO(base64.b64decode(image)))
+    def encode(self, question: Question) -> torch.Tensor:
+        """
+        A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts.
+
+        Raises:
+            `ValueError`: naming the question whose picture cannot be read.
+        """
+        try:
+            picture = Image.open(io.BytesIO(base64.b64decode(question.image))).convert("RGB")
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"The image of index {question.index!r} in {question.language!r} cannot be read ({error}): give an "
+                "image file in base64."
+            ) from error
         pixel_values = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"]
         pixel_values = pixel_values.to(self.model.device, self.model.dtype)
         return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
@@ -221,9 +253,7 @@ def choose(seen: list[list[float]], blind: list[list[float]]) -> dict[str, str]:
     return {way: LETTERS[int(np.argmax(values))] for way, values in scores.items()}
 
 
-def answer(
-    scorer: OptionScorer, questions: list[Question], batch_size: int, score_by: str
-) -> Iterator[dict[str, Any]]:
+def answer(scorer: OptionScorer, questions: list[Question], batch_size: int) -> Iterator[dict[str, Any]]:
     """One prediction a question. A picture is encoded once for all that is asked about it, in any language."""
     by_image: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
@@ -232,7 +262,7 @@ def answer(
     with tqdm(total=len(questions), desc="questions") as progress:
         for start in range(0, len(images), IMAGES_AT_ONCE):
             group = images[start : start + IMAGES_AT_ONCE]
-            features = {image: scorer.encode(image) for image in group}
+            features = {image: scorer.encode(by_image[image][0]) for image in group}
             asked = [question for image in group for question in by_image[image]]
             asked.sort(key=lambda question: len(question.text))
             for first in range(0, len(asked), batch_size):
@@ -240,16 +270,12 @@ def answer(
                 seen = scorer.score(batch, [features[question.image] for question in batch])
                 blind = scorer.score(batch, None)
                 for question, with_picture, without in zip(batch, seen, blind, strict=True):
-                    letters = choose(with_picture, without)
-                    letter = letters.pop(score_by)
                     yield {
                         "index": question.index,
                         "language": question.language,
                         "category": question.category,
-                        "letter": letter,
-                        "other_letters": letters,
                         "answer": question.answer,
-                        "hit": letter == question.answer,
+                        "letters": choose(with_picture, without),
                     }
                 progress.update(len(batch))
 
@@ -270,58 +296,60 @@ def read_answers(file: Path) -> dict[str, str]:
 
 
 def summarize(
-    predictions: list[dict[str, Any]], questions: dict[tuple[str, str], Question], baselines: dict[str, dict[str, str]]
+    predictions: list[dict[str, Any]],
+    questions: dict[tuple[str, str], Question],
+    score_by: str,
+    baselines: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
     """
     Accuracies: `results[answerer][language][what]`, where what is `all`, a category or an l2-category, and answerer
-    `model`, the way of scoring that was not asked for, `blind`, `chance` or a baseline; a baseline is counted on the
-    questions that it answers.
+    `model`, the way of scoring that was not asked for, `blind`, `chance` or a baseline, where it answers all of it.
     """
     hits: dict[str, dict[str, dict[str, list[Any]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in predictions:
         question = questions[row["language"], row["index"]]
-        found = {"model": row["hit"]}
-        found |= {way: letter == question.answer for way, letter in row["other_letters"].items()}
-        found["chance"] = 1 / len(question.options)
-        found |= {
-            name: given[row["index"]] == question.answer for name, given in baselines.items() if row["index"] in given
-        }
-        for answerer, hit in found.items():
+        letters = dict(row["letters"])
+        letters = {"model": letters.pop(score_by)} | letters
+        letters |= {name: given[row["index"]] for name, given in baselines.items() if row["index"] in given}
+        found = {answerer: letter == question.answer for answerer, letter in letters.items()}
+        for answerer, hit in (found | {"chance": 1 / len(question.options)}).items():
             for what in {"all", question.category, question.l2_category} - {""}:
                 hits[answerer][row["language"]][what].append(hit)
     results: dict[str, Any] = {}
-    for answerer, of_languages in hits.items():
+    for answerer in ("model", *sorted(hits.keys() - {"model"})):
         measure = accuracy if answerer != "chance" else lambda shares: {"accuracy": float(np.mean(shares))}
         results[answerer] = {
-            language: {what: measure(found) for what, found in sorted(of_languages[language].items())}
+            language: {
+                what: measure(shares)
+                for what, shares in sorted(hits[answerer][language].items())
+                if len(shares) == len(hits["model"][language][what])
+            }
             for language in dict.fromkeys(language for language, _ in questions)
-            if language in of_languages
         }
     return results
 
 
-def table(results: dict[str, Any], what: str) -> list[str]:
-    """Markdown: an answerer a row, a language a column, in percent."""
-    languages = list(results["model"])
-    lines = [f"| {what} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|"]
-    for answerer, of_languages in results.items():
-        cells = [
-            f"{100 * of_languages[language][what]['accuracy']:.1f}" if what in of_languages.get(language, {}) else "–"
-            for language in languages
-        ]
-        lines.append(f"| {answerer} | " + " | ".join(cells) + " |")
-    return lines
+def percent(results: dict[str, Any], answerer: str, language: str, what: str) -> str:
+    """An accuracy in percent; a dash where there is none."""
+    found = results[answerer][language].get(what)
+    return f"{100 * found['accuracy']:.1f}" if found else "–"
 
 
 def report(results: dict[str, Any], l2_categories: list[str], categories: list[str]) -> str:
-    """The results as Markdown: each kind of question with its baselines, then every category."""
+    """The results in Markdown, in percent: each kind of question with its baselines, then every category."""
     languages = list(results["model"])
+    rule = "|---" * (len(languages) + 1) + "|"
     lines = []
     for what in dict.fromkeys(["all", *l2_categories]):
-        lines += [*table(results, what), ""]
-    lines += ["| category | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|"]
+        lines += [f"| {what} | " + " | ".join(languages) + " |", rule]
+        for answerer in results:
+            cells = [percent(results, answerer, language, what) for language in languages]
+            if set(cells) != {"–"}:
+                lines.append(f"| {answerer} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["| category | " + " | ".join(languages) + " |", rule]
     for category in categories:
-        cells = [f"{100 * results['model'][language][category]['accuracy']:.1f}" for language in languages]
+        cells = [percent(results, "model", language, category) for language in languages]
         lines.append(f"| {category} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -332,20 +360,24 @@ def draw(results: dict[str, Any], categories: list[str], file: Path) -> None:
     figure, (bars, heat) = pyplot.subplots(
         1, 2, figsize=(12, max(4, 0.35 * len(categories) + 1)), layout="constrained"
     )
-    places = np.arange(len(languages))
-    width = 0.8 / len(results)
-    for number, (answerer, of_languages) in enumerate(results.items()):
-        shares = [of_languages[language]["all"] for language in languages if "all" in of_languages.get(language, {})]
-        heights = [share["accuracy"] for share in shares]
-        errors = [
-            [share["accuracy"] - share["low"], share["high"] - share["accuracy"]] for share in shares if "low" in share
-        ]
-        where = places[: len(shares)] + (number - (len(results) - 1) / 2) * width
-        bars.bar(where, heights, width, label=answerer, yerr=np.transpose(errors) if errors else None)
-    bars.set_xticks(places, languages)
+    answerers = [name for name in results if any("all" in found for found in results[name].values())]
+    width = 0.8 / len(answerers)
+    for number, answerer in enumerate(answerers):
+        for place, language in enumerate(languages):
+            if (share := results[answerer][language].get("all")) is None:
+                continue
+            height = share["accuracy"]
+            error = [[height - share["low"]], [share["high"] - height]] if "low" in share else None
+            where = place + (number - (len(answerers) - 1) / 2) * width
+            label = answerer if place == 0 else None
+            bars.bar(where, height, width, label=label, color=f"C{number}", yerr=error)
+    bars.set_xticks(range(len(languages)), languages)
     bars.set(ylim=(0, 1), ylabel="accuracy")
     bars.legend()
-    shares = [[results["model"][language][name]["accuracy"] for language in languages] for name in categories]
+    shares = [
+        [results["model"][language].get(name, {"accuracy": np.nan})["accuracy"] for language in languages]
+        for name in categories
+    ]
     heat.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     heat.set_xticks(range(len(languages)), languages)
     heat.set_yticks(range(len(categories)), categories)
@@ -357,55 +389,78 @@ def draw(results: dict[str, Any], categories: list[str], file: Path) -> None:
     pyplot.close(figure)
 
 
+def weights_of(model: str) -> dict[str, Any]:
+    """What tells a model's weights from others under the same name: its files' times, or its commit on the Hub."""
+    if Path(model).is_dir():
+        return {file.name: file.stat().st_mtime_ns for file in sorted(Path(model).glob("*.safetensors"))}
+    return {"commit": AutoConfig.from_pretrained(model, trust_remote_code=True)._commit_hash}
+
+
+def read_predictions(output: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """
+    The answers of a run that was stopped; a line that was cut is left out, to be asked again.
+
+    Raises:
+        `ValueError`: if they were given by another model or to other questions.
+    """
+    settings_file, file = output / "settings.json", output / "predictions.jsonl"
+    found = json.loads(settings_file.read_text()) if settings_file.exists() else settings
+    if differ := [name for name in settings if found.get(name) != settings[name]]:
+        raise ValueError(
+            f"{output} holds answers that were given with another {' and '.join(differ)}: delete it or give another "
+            "--output."
+        )
+    settings_file.write_text(json.dumps(settings, indent=2) + "\n")
+    if not file.exists():
+        return []
+    whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
+    mended = file.with_suffix(".part")
+    mended.write_text(whole + "\n" * bool(whole), encoding="utf-8")
+    mended.replace(file)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def run(arguments: RunArguments) -> dict[str, Any]:
     """
     Asks, counts and writes.
 
     Raises:
-        `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of other settings.
+        `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
     """
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     files = {language: Path(arguments.benchmark.format(language=language)) for language in arguments.languages}
-    settings = asdict(arguments) | {
-        "files": {language: hashlib.sha256(file.read_bytes()).hexdigest() for language, file in files.items()},
+    settings = {
+        "model": arguments.model,
+        "weights": weights_of(arguments.model),
+        "benchmark": {language: hashlib.sha256(file.read_bytes()).hexdigest() for language, file in files.items()},
         "transformers": transformers.__version__,
         "torch": torch.__version__,
     }
-    settings_file, predictions_file = output / "settings.json", output / "predictions.jsonl"
-    if settings_file.exists() and json.loads(settings_file.read_text()) != settings:
-        raise ValueError(f"{output} holds answers given with other settings: delete it or give another --output.")
-    settings_file.write_text(json.dumps(settings, indent=2) + "\n")
-
+    predictions = read_predictions(output, settings)
     found = [
         question
         for language, file in files.items()
         for question in read_benchmark(file, language, arguments.per_category)
     ]
     questions = {question.key: question for question in found}
-    predictions = []
-    if predictions_file.exists():
-        whole, _, _ = predictions_file.read_text(encoding="utf-8").rpartition(
-            "\n"
-        )  # a line that was cut is asked again
-        predictions = [json.loads(line) for line in whole.splitlines()]
-        predictions_file.write_text("".join(json.dumps(row) + "\n" for row in predictions), encoding="utf-8")
+    predictions = [row for row in predictions if (row["language"], row["index"]) in questions]
     done = {(row["language"], row["index"]) for row in predictions}
     if open_questions := [question for key, question in questions.items() if key not in done]:
-        model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True).eval()
+        model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
         processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
-        scorer = OptionScorer(model, processor)
-        with predictions_file.open("a", encoding="utf-8") as file:
-            for row in answer(scorer, open_questions, arguments.batch_size, arguments.score_by):
+        with (output / "predictions.jsonl").open("a", encoding="utf-8") as file:
+            for row in answer(OptionScorer(model, processor), open_questions, arguments.batch_size):
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 predictions.append(row)
 
     baselines = {Path(name).stem: read_answers(Path(name)) for name in arguments.baselines}
-    results = summarize(predictions, questions, baselines)
+    results = summarize(predictions, questions, arguments.score_by, baselines)
     categories = list(dict.fromkeys(question.category for question in found))
     l2_categories = [name for name in dict.fromkeys(question.l2_category for question in found) if name]
-    (output / "results.json").write_text(json.dumps({"settings": settings, "results": results}, indent=2) + "\n")
+    written = {"settings": settings | {"score_by": arguments.score_by}, "results": results}
+    (output / "results.json").write_text(json.dumps(written, indent=2) + "\n")
     markdown = report(results, l2_categories, categories)
     (output / "results.md").write_text(markdown)
     draw(results, categories, output / "accuracy.png")
@@ -418,4 +473,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] not in (["run"], ["--help"], ["-h"]):
         raise SystemExit(f"{__doc__}\nGive the verb 'run', and --help after it for its arguments.")
     verb = HfArgumentParser(RunArguments, description=__doc__, prog="benchmark.py run")
-    run(verb.parse_args_into_dataclasses([word for word in sys.argv[1:] if word != "run"])[0])
+    run(verb.parse_args_into_dataclasses(sys.argv[2:] if sys.argv[1] == "run" else sys.argv[1:])[0])

@@ -48,9 +48,9 @@ from transformers import (
     default_data_collator,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from trainer.emoji import LANGUAGES, TABLES, Concept, all_concepts
+from trainer.parrot_trainer import last_checkpoint
 
 
 # Qwen2's, without its default system message: that would be a fifth of all that this model reads.
@@ -69,7 +69,7 @@ class DemoBaseArguments:
     output: str = field(metadata={"help": "Folder of the parts."})
     vocab_size: int = field(default=4000, metadata={"help": "Tokens of the language model."})
     language_model_steps: int = field(default=600, metadata={"help": "Batches of 32 texts."})
-    vision_tower_steps: int = field(default=1000, metadata={"help": "Batches of 128 pictures of different things."})
+    vision_tower_steps: int = field(default=1200, metadata={"help": "Batches of 128 pictures of different things."})
     image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
     patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
     save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})
@@ -78,8 +78,7 @@ class DemoBaseArguments:
 
 def train(trainer: Trainer) -> None:
     """Trains, from the last checkpoint where there is one."""
-    folder = Path(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if folder.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 
 
 def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
@@ -92,7 +91,7 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
         adam_beta2=0.98,
         save_steps=arguments.save_steps,
         save_total_limit=1,
-        logging_steps=50,
+        logging_steps=min(50, steps),
         seed=arguments.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -266,7 +265,7 @@ def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
 
 
 def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
-    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its mean loss."""
+    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its last loss."""
     tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
     side = arguments.image_size
     image_processor = CLIPImageProcessorPil(
@@ -318,7 +317,7 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
     train(trainer)
     image_processor.save_pretrained(output)
     model.vision_model.save_pretrained(output)
-    return {"loss": trainer.state.log_history[-1]["train_loss"]}
+    return {"loss": [log["loss"] for log in trainer.state.log_history if "loss" in log][-1]}
 
 
 def main(arguments: DemoBaseArguments) -> None:
@@ -326,6 +325,7 @@ def main(arguments: DemoBaseArguments) -> None:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
+    settings["world"] = json.loads((Path(arguments.data) / "settings.json").read_text())
     settings_file = output / "settings.json"
     if not settings_file.exists():
         settings_file.write_text(json.dumps(settings, indent=2) + "\n")

@@ -140,11 +140,22 @@ class ParrotTrainer(SFTTrainer):
             sums[language][0] += total
             sums[language][1] += tokens
         for language, (total, tokens) in sums.items():
-            metrics[f"loss_{language}"].append(total / max(tokens, 1))
+            if tokens:
+                metrics[f"loss_{language}"].append(total / tokens)
         for language, weights in gather_object(routed):
             for expert, weight in enumerate(weights):
                 metrics[f"router_{language}_{expert}"].append(weight)
         return loss
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """The last checkpoint that was written to its end, of which trainer_state.json is the last file; None without."""
+    found = {int(path.name.rpartition("-")[2]): path for path in Path(folder).glob("checkpoint-*")}
+    for step in sorted(found, reverse=True):
+        if (found[step] / "trainer_state.json").exists():
+            return str(found[step])
+        print(f"{found[step]} was not written to its end: passed over.")
+    return None
 
 
 def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) -> None:

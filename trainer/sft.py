@@ -14,7 +14,7 @@
 r"""
 Trains a Parrot on conversations about pictures, in the paper's two stages:
 
-    python trainer/sft.py --config trainer/recipes/demo.yaml
+    python trainer/sft.py --config trainer/recipes/demo_instruct.yaml
     accelerate launch --num_processes 8 trainer/sft.py --stage align --model_name_or_path parrot-base \
         --dataset_name org/captions --output_dir parrot-aligned
 
@@ -50,7 +50,7 @@ from typing import Literal
 
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import set_seed
 from trl import (
     DatasetMixtureConfig,
     ModelConfig,
@@ -67,7 +67,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer.parrot_trainer import ParrotTrainer, draw
+from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint
 
 
 TRAINED = {
@@ -198,6 +198,7 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
 
 def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
     """Loads, freezes, trains, saves and, if asked, pushes."""
+    set_seed(training_args.seed)  # TRL splits a mixture without a seed of its own
     model = load_model(script_args, model_args)
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
@@ -216,9 +217,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         peft_config=get_peft_config(model_args),
     )
     print_trained(model)
-    checkpoint = training_args.resume_from_checkpoint
-    if checkpoint is None and Path(training_args.output_dir).is_dir():
-        checkpoint = get_last_checkpoint(training_args.output_dir)
+    checkpoint = training_args.resume_from_checkpoint or last_checkpoint(training_args.output_dir)
     if checkpoint:
         print(f"Going on from {checkpoint}.")
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -227,10 +226,10 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if not model_args.use_peft:  # checkpoints have in float32 what is trained
         model.to(own_dtype)
     trainer.save_model()
-    trainer.save_state()
     if trainer.is_world_process_zero():
         for picture in draw(trainer.state.log_history, Path(training_args.output_dir)):
             print(f"Drawn: {picture}")
+    trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name
         trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is no Hub id
