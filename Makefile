@@ -26,10 +26,10 @@ demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two s
 	@date "+%T == 5 of 6: the benchmark, in a style of art that no training showed"
 	$(BIN)/python trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark \
 		--benchmark "data/demo/mini_mmmb_{language}.tsv" --baselines data/demo/mini_mmmb_pixel_neighbors.tsv
-	@date "+%T == 6 of 6: one picture, six languages"
+	@date "+%T == 6 of 6: the benchmark's first question, in six languages"
 	$(BIN)/python -m trainer.ask --model models/demo-parrot --image data/demo/example.jpg --question \
-		"What is shown in the picture?" "图中是什么？" "O que aparece na imagem?" \
-		"ماذا يظهر في الصورة؟" "Resimde ne var?" "Что изображено на картинке?"
+		"Which animal is shown in the picture?" "图中是哪种动物？" "Qual animal aparece na imagem?" \
+		"أي حيوان يظهر في الصورة؟" "Resimde hangi hayvan var?" "Какое животное изображено на картинке?"
 	@date "+%T == Done. The model: models/demo-parrot. To look at: data/demo/sheet.png, data/demo/example.jpg,"
 	@echo "   models/demo-parrot/loss.png, models/demo-parrot/router.png, models/demo-parrot/benchmark/accuracy.png"
 
