@@ -14,6 +14,7 @@
 """What several tests train on."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset, Features, Image, List, Value
@@ -24,6 +25,19 @@ from tests.tiny import tiny_model, tiny_processor
 
 COLORS = ("red", "green", "blue", "white")
 ANSWERS = {"en": "{}", "pt": "cor {}", "tr": "renk {}"}
+
+
+def write_data(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes a data set that trainer/sft.py reads, of the columns that the rows have."""
+    features = {
+        "messages": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(Image()),
+        "language": Value("string"),
+    }
+    dataset = Dataset.from_list(rows, features=Features({name: features[name] for name in rows[0]}))
+    folder.mkdir()
+    dataset.to_parquet(folder / "train-00000-of-00001.parquet")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +55,5 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"role": "assistant", "content": ANSWERS[language].format(color)},
         ]
         rows.append({"messages": messages, "images": shown, "language": language})
-    features = Features(
-        {
-            "messages": List({"role": Value("string"), "content": Value("string")}),
-            "images": List(Image()),
-            "language": Value("string"),
-        }
-    )
-    (folder / "data").mkdir()
-    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    write_data(folder / "data", rows)
     return folder

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 
 from modeling_parrot import ParrotForConditionalGeneration
+from tests.conftest import write_data
 from tests.tiny import tiny_model, tiny_processor
 
 
@@ -62,15 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = [] if number // 2 % 4 == 3 else [PILImage.new("RGB", (20, 20), color)]
         messages = [{"role": "user", "content": f"? {number}"}, {"role": "assistant", "content": f"{color} {number}"}]
         rows.append({"messages": messages, "images": images, "language": ("en", "tr")[number % 2]})
-    features = Features(
-        {
-            "messages": List({"role": Value("string"), "content": Value("string")}),
-            "images": List(Image()),
-            "language": Value("string"),
-        }
-    )
-    (folder / "data").mkdir()
-    Dataset.from_list(rows, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    write_data(folder / "data", rows)
     return folder
 
 

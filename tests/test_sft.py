@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from datasets import Dataset, Features, Image, List, Value, load_dataset
+from datasets import load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
@@ -32,7 +32,7 @@ from trl import SFTTrainer, TrlParser, get_peft_config
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from tests.conftest import ANSWERS
+from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
 from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data, load_model, main
@@ -65,18 +65,6 @@ def history(output: Path) -> list[dict[str, float]]:
 
 def losses(output: Path) -> list[float]:
     return [entry["loss"] for entry in history(output) if "loss" in entry]
-
-
-def write_data(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    features = {
-        "messages": List({"role": Value("string"), "content": Value("string")}),
-        "images": List(Image()),
-        "language": Value("string"),
-    }
-    dataset = Dataset.from_list(rows, features=Features({name: features[name] for name in rows[0]}))
-    folder.mkdir()
-    dataset.to_parquet(folder / "train-00000-of-00001.parquet")
-    return folder
 
 
 @pytest.mark.parametrize("stage", TRAINED)

@@ -12,3 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """What drives Parrot: the commands, and the data and benchmark modules that they share."""
+
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves the manual's lines as they are, and adds the defaults."""

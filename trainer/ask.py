@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 
 from transformers import HfArgumentParser, pipeline
 
+from trainer import HelpFormatter
+
 
 @dataclass
 class AskArguments:
@@ -50,4 +52,8 @@ def ask(arguments: AskArguments) -> list[str]:
 
 
 if __name__ == "__main__":
-    ask(HfArgumentParser(AskArguments, description=__doc__).parse_args_into_dataclasses()[0])
+    ask(
+        HfArgumentParser(
+            AskArguments, description=__doc__, formatter_class=HelpFormatter
+        ).parse_args_into_dataclasses()[0]
+    )

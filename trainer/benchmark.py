@@ -47,6 +47,12 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser,
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
+if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from trainer import HelpFormatter
+
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
 
@@ -472,5 +478,5 @@ def run(arguments: RunArguments) -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1:2] not in (["run"], ["--help"], ["-h"]):
         raise SystemExit(f"{__doc__}\nGive the verb 'run', and --help after it for its arguments.")
-    verb = HfArgumentParser(RunArguments, description=__doc__, prog="benchmark.py run")
+    verb = HfArgumentParser(RunArguments, description=__doc__, formatter_class=HelpFormatter, prog="benchmark.py run")
     run(verb.parse_args_into_dataclasses(sys.argv[2:] if sys.argv[1] == "run" else sys.argv[1:])[0])

@@ -42,6 +42,7 @@ from transformers import (
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
+from trainer import HelpFormatter
 
 
 @dataclass
@@ -298,7 +299,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
 
 def main() -> None:
     """The command line."""
-    parser = HfArgumentParser(ComposeArguments, description=__doc__)
+    parser = HfArgumentParser(ComposeArguments, description=__doc__, formatter_class=HelpFormatter)
     (args,) = parser.parse_args_into_dataclasses()
     if any(Path(args.output).glob("*.safetensors")):
         raise ValueError(f"{args.output} already holds weights: give a new folder.")

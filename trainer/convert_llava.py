@@ -34,6 +34,8 @@ from typing import Any, TextIO
 from datasets import Dataset, Features, Image, List, Value
 from transformers import HfArgumentParser
 
+from trainer import HelpFormatter
+
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 IMAGE_MARK = "<image>"
@@ -182,4 +184,8 @@ def main(args: ConvertArguments) -> None:
 
 
 if __name__ == "__main__":
-    main(HfArgumentParser(ConvertArguments, description=__doc__).parse_args_into_dataclasses()[0])
+    main(
+        HfArgumentParser(
+            ConvertArguments, description=__doc__, formatter_class=HelpFormatter
+        ).parse_args_into_dataclasses()[0]
+    )

@@ -49,6 +49,7 @@ from transformers import (
     set_seed,
 )
 
+from trainer import HelpFormatter
 from trainer.emoji import LANGUAGES, TABLES, Concept, all_concepts
 from trainer.parrot_trainer import last_checkpoint
 
@@ -350,4 +351,8 @@ def main(arguments: DemoBaseArguments) -> None:
 
 
 if __name__ == "__main__":
-    main(HfArgumentParser(DemoBaseArguments, description=__doc__).parse_args_into_dataclasses()[0])
+    main(
+        HfArgumentParser(
+            DemoBaseArguments, description=__doc__, formatter_class=HelpFormatter
+        ).parse_args_into_dataclasses()[0]
+    )

@@ -46,6 +46,7 @@ from PIL import ImageOps
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
+from trainer import HelpFormatter
 from trainer.emoji import (
     DATA,
     LANGUAGES,
@@ -616,4 +617,8 @@ def build(arguments: MiniMMMBArguments) -> None:
 
 
 if __name__ == "__main__":
-    build(HfArgumentParser(MiniMMMBArguments, description=__doc__).parse_args_into_dataclasses()[0])
+    build(
+        HfArgumentParser(
+            MiniMMMBArguments, description=__doc__, formatter_class=HelpFormatter
+        ).parse_args_into_dataclasses()[0]
+    )

@@ -43,7 +43,6 @@ Tried on two CPU cores.
 """
 
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -67,6 +66,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from trainer import HelpFormatter
 from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint
 
 
@@ -233,10 +233,6 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if training_args.push_to_hub:
         name = script_args.dataset_name
         trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is no Hub id
-
-
-class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Leaves the manual's lines as they are, and adds the defaults."""
 
 
 if __name__ == "__main__":
