@@ -15,6 +15,9 @@ import csv
 import itertools
 import json
 import random
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +38,9 @@ from trainer.emoji import (
     words,
 )
 from trainer.mini_mmmb import CATEGORIES, MiniMMMBArguments, World, build
+
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +85,19 @@ def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) 
         words("colors", "red")
 
 
-def test_a_seventh_language_is_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TABLES, "es", TABLES["pt"] | {"names": {code: f"es {code}" for code in TABLES["pt"]["names"]}})
-    for module in ("emoji", "mini_mmmb"):
-        monkeypatch.setattr(f"trainer.{module}.LANGUAGES", (*LANGUAGES, "es"))
-    world = World(select_concepts(50), TRAIN_STYLES, 48, is_test=False)
-    picture = world.picture("animals", random.Random(0), world.by_category["animals"][0])
-    assert picture.questions[0].answer["es"].find(f"es {world.by_category['animals'][0].code}") >= 0
+def test_a_seventh_language_is_one_file_more(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "trainer", tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
+    names = {code: f"es {name}" for code, name in TABLES["pt"]["names"].items()}
+    table = json.dumps(TABLES["pt"] | {"names": names})
+    (tmp_path / "trainer" / "emoji_data" / "languages" / "es.json").write_text(table, encoding="utf-8")
+    command = [sys.executable, "-m", "trainer.mini_mmmb", "--output", "data", "--concepts", "50", "--image_size", "16"]
+    command += ["--align_views", "1", "--train", "14", "--validation", "7", "--test_per_category", "1"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with (tmp_path / "data" / "mini_mmmb_es.tsv").open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file, delimiter="\t"))
+    assert all(row[letter].startswith("es ") for letter in "ABCD")
+    rows = load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert Counter(rows["language"]) == dict.fromkeys((*LANGUAGES, "es"), 2)
 
 
 def test_conversations_are_about_one_picture_in_one_language(arguments: MiniMMMBArguments, tmp_path: Path) -> None:
@@ -257,7 +269,7 @@ def test_too_few_concepts_for_a_category_are_an_error() -> None:
 
 def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named() -> None:
     assert "openmoji" not in TRAIN_STYLES
-    folder = Path(__file__).parents[1] / "trainer" / "emoji_data"
+    folder = ROOT / "trainer" / "emoji_data"
     notice = (folder / "NOTICE").read_text()
     for file in folder.glob("*.json*"):
         assert file.name in notice
