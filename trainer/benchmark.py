@@ -42,6 +42,7 @@ import torch
 import transformers
 from matplotlib import pyplot
 from PIL import Image
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -228,14 +229,20 @@ class OptionScorer:
         cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
         prompted[cache_name].batch_select_indices(rows)
         whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
-        continued = self.model(
+        hidden_states = self.model.base_model(
             input_ids=answers,
             attention_mask=whole_mask,
             position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
             **{cache_name: prompted[cache_name]},
+        ).last_hidden_state  # (O, T, C)
+        first = prompted.logits[:, -1].float().log_softmax(-1)[rows, answers[:, 0]]  # (O,)
+        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
+        later = mask[:, 1:].bool()  # (O, T - 1)
+        logits = self.model.get_output_embeddings()(hidden_states[:, :-1][later]).float()
+        found = first.new_zeros(later.shape).masked_scatter(
+            later, -F.cross_entropy(logits, answers[:, 1:][later], reduction="none")
         )
-        logits = torch.cat([prompted.logits[rows], continued.logits[:, :-1]], dim=1).float()  # (O, T, V)
-        found = logits.gather(2, answers[..., None]).squeeze(2) - logits.logsumexp(2)
+        found = torch.cat([first[:, None], found], dim=1)  # (O, T)
         scores = iter([row[: len(own)] for row, own in zip(found.tolist(), ids, strict=True)])
         return [[next(scores) for _ in question.options] for question in questions]
 
