@@ -22,7 +22,7 @@ A run is a YAML recipe, the command line overrides it, and an argument that noth
 
 Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
 experts and language model; the vision tower stays frozen in both. With `--use_peft` the language model is adapted by
-LoRA, with `--load_in_4bit` besides by QLoRA, which needs `pip install "parrot-vlm[qlora]"`. With `--dtype bfloat16`
+LoRA, with `--load_in_4bit` besides by QLoRA, which needs `pip install -e ".[qlora]"`. With `--dtype bfloat16`
 and `--bf16 true` what is frozen takes half the memory, and what is trained stays in float32 until the final save.
 
 Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
