@@ -468,7 +468,7 @@ def instruct_rows(number: int, world: World, split: str, arguments: MiniMMMBArgu
         }
 
 
-def test_pictures(world: World, per_category: int, seed: int) -> Iterator[tuple[str, Picture]]:
+def benchmark_pictures(world: World, per_category: int, seed: int) -> Iterator[tuple[str, Picture]]:
     """The benchmark's pictures; a recognition category shows all its concepts before any again."""
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
         for index in range(per_category):
@@ -603,7 +603,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     align = load_dataset("parquet", data_files=str(output / "align" / "*.parquet"), split="train", streaming=True)
     for style in TEST_STYLES:
         world = World(concepts, [style], arguments.image_size, is_test=True)
-        pictures = list(test_pictures(world, arguments.test_per_category, arguments.seed))
+        pictures = list(benchmark_pictures(world, arguments.test_per_category, arguments.seed))
         name = "mini_mmmb" if style == TEST_STYLES[0] else f"mini_mmmb_{style}"
         write_benchmark(pictures, output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
