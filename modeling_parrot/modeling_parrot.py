@@ -409,7 +409,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
             **kwargs,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        # Of a slice that is not contiguous, torch 2.13's bfloat16 product on a CPU takes hundreds of times as long.
+        logits = self.lm_head(outputs.last_hidden_state[:, keep].contiguous())
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.lm_head.out_features, **kwargs)

@@ -209,42 +209,35 @@ class OptionScorer:
         inputs = inputs.to(device)
         images = {} if features is None else {"image": BaseModelOutputWithPooling(pooler_output=features)}
         prompt_mask = inputs["attention_mask"]  # (B, L)
-        prompted = self.model(
+        prompted = self.model.base_model(
             input_ids=inputs["input_ids"],
             attention_mask=prompt_mask,
             position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
             mm_encoder_outputs=images or None,
             use_cache=True,
-            logits_to_keep=1,
         )
-        counts = torch.tensor([len(question.options) for question in questions])
         texts = [option for question in questions for option in question.options]
         ids = [[*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
         length = max(map(len, ids))
-        answers = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in ids]).to(
-            device
-        )  # (O, T)
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids]).to(device)
+        answers = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in ids], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)  # (O, T)
+        counts = torch.tensor([len(question.options) for question in questions])
         rows = torch.arange(len(questions)).repeat_interleave(counts).to(device)  # (O,)
         cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
         prompted[cache_name].batch_select_indices(rows)
         whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
-        hidden_states = self.model.base_model(
+        continued = self.model.base_model(
             input_ids=answers,
             attention_mask=whole_mask,
             position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
             **{cache_name: prompted[cache_name]},
-        ).last_hidden_state  # (O, T, C)
-        first = prompted.logits[:, -1].float().log_softmax(-1)[rows, answers[:, 0]]  # (O,)
-        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
-        later = mask[:, 1:].bool()  # (O, T - 1)
-        logits = self.model.get_output_embeddings()(hidden_states[:, :-1][later]).float()
-        found = first.new_zeros(later.shape).masked_scatter(
-            later, -F.cross_entropy(logits, answers[:, 1:][later], reduction="none")
         )
-        found = torch.cat([first[:, None], found], dim=1)  # (O, T)
-        scores = iter([row[: len(own)] for row, own in zip(found.tolist(), ids, strict=True)])
-        return [[next(scores) for _ in question.options] for question in questions]
+        before = [prompted.last_hidden_state[rows, -1:], continued.last_hidden_state[:, :-1]]
+        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
+        logits = self.model.get_output_embeddings()(torch.cat(before, dim=1)[mask.bool()]).float()  # (tokens, V)
+        losses = F.cross_entropy(logits, answers[mask.bool()], reduction="none")
+        scores = iter((-losses).split([len(row) for row in ids]))
+        return [[next(scores).tolist() for _ in question.options] for question in questions]
 
 
 def choose(seen: list[list[float]], blind: list[list[float]]) -> dict[str, str]:
