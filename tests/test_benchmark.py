@@ -214,3 +214,13 @@ def test_a_row_that_cannot_be_used_is_named(row: list[str], message: str, tmp_pa
 def test_a_picture_that_cannot_be_read_is_named(scorer: OptionScorer) -> None:
     with pytest.raises(ValueError, match="The image of index '7' in 'tr' cannot be read"):
         scorer.encode(Question("7", "tr", "QQ==", "?", ("x", "y"), "A", "all", ""))
+
+
+def test_a_transparent_picture_is_seen_as_the_processor_shows_it(scorer: OptionScorer) -> None:
+    tokens = []
+    for image in (PILImage.new("RGBA", (20, 30), (0, 0, 0, 0)), PILImage.new("RGB", (20, 30), "white")):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        encoded = base64.b64encode(file.getvalue()).decode()
+        tokens.append(scorer.encode(Question("1", "en", encoded, "?", ("x", "y"), "A", "all", "")))
+    assert torch.equal(*tokens)

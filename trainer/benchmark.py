@@ -173,14 +173,14 @@ class OptionScorer:
             `ValueError`: naming the question whose picture cannot be read.
         """
         try:
-            picture = Image.open(io.BytesIO(base64.b64decode(question.image))).convert("RGB")
+            picture = Image.open(io.BytesIO(base64.b64decode(question.image)))
+            inputs = self.processor(images=[picture], text=self.processor.image_token, return_tensors="pt")
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"The image of index {question.index!r} in {question.language!r} cannot be read ({error}): give an "
                 "image file in base64."
             ) from error
-        pixel_values = self.processor.image_processor(picture, return_tensors="pt")["pixel_values"]
-        pixel_values = pixel_values.to(self.model.device, self.model.dtype)
+        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
         return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
 
     def _prompt(self, question: Question, is_blind: bool) -> str:
