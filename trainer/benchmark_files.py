@@ -1,0 +1,330 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+The questions of a benchmark: TSV files of MMMB's and MMBench's shape, from the Hub or from a folder, one a language; and
+answers to them that were given elsewhere. A question is put in the words of the reference's wrapper for VLMEvalKit.
+"""
+
+import csv
+import hashlib
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas
+from huggingface_hub import hf_hub_download
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# A further language is one more entry.
+INSTRUCTIONS = {
+    "en": "Answer with the option's letter from the given choices directly.",
+    "zh": "请直接用给定选项中的选项字母回答。",
+    "pt": "Responda diretamente com a letra da opção das escolhas dadas.",
+    "ar": "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
+    "tr": "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
+    "ru": "Ответьте буквой варианта из предложенных вариантов напрямую.",
+}
+LANGUAGES = ["en", "zh", "pt", "ar", "tr", "ru"]
+HUB = "AIDC-AI/Parrot-dataset"
+PUBLISHED = {"mmmb": "mmmb/mmmb_{language}.tsv", "mmbench": "mmbench/mmbench_dev_{language}.tsv"}
+MINI_MMMB = "data/mini-mmmb/mini_mmmb_{language}.tsv"
+# Of the files as published, which name Chinese "cn"; as VLMEvalKit lists them.
+MD5 = {
+    "mmmb_ar.tsv": "f3a18b6385f1d9701840aa42de27aead",
+    "mmmb_cn.tsv": "13ed82fa89730037292fcaa27f08f430",
+    "mmmb_en.tsv": "1cd781a71ec5a2983c090b84105d6a01",
+    "mmmb_pt.tsv": "548ea2b3bb2da991790386f0015d30d1",
+    "mmmb_ru.tsv": "ce1cc8a0533425ab0d86b326ebfc2984",
+    "mmmb_tr.tsv": "0733739d43090327975294292bc5cd67",
+    "mmbench_dev_ar.tsv": "4271b4a0d0200e1a86380a878e0d64a4",
+    "mmbench_dev_cn.tsv": "2ed5135326fed02c8e51ea50dda8222f",
+    "mmbench_dev_en.tsv": "d9ab776fc018b3d45785e9a5c23431c2",
+    "mmbench_dev_pt.tsv": "4ddfbcd27ef12444b908c03831cd0295",
+    "mmbench_dev_ru.tsv": "5ba1171ff2e68f80637bf78349e402a5",
+    "mmbench_dev_tr.tsv": "4fab39d501389d3d6cc90264bb708f11",
+}
+ROTATION = 1_000_000  # of a question, its options shifted k places: index + k * ROTATION
+LONGEST_REFERENCE = 64  # characters of an image column that names another row's index, as in VLMEvalKit
+NOT_A_NUMBER = {"", "nan", "NaN"}  # how an empty cell is written
+
+
+@dataclass(frozen=True)
+class Question:
+    """
+    A row of a benchmark.
+
+    Args:
+        index: tells it from the others of its language; a rotation's is its question's and a multiple of `ROTATION`.
+        image: in base64.
+        options: letters and texts; a letter may be missing.
+        matched_options: the options as VLMEvalKit's matcher has them, see `read_benchmark`.
+        place: file and line, for errors.
+    """
+
+    index: str
+    language: str
+    image: str = field(repr=False)
+    text: str
+    options: dict[str, str]
+    answer: str
+    category: str = "all"
+    l2_category: str = ""
+    hint: str = ""
+    matched_options: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other."""
+        return self.language, self.index
+
+    @property
+    def open_prompt(self) -> str:
+        """The question with its hint, without the options."""
+        return f"{self.hint}\n{self.text}" if self.hint else self.text
+
+    @property
+    def prompt(self) -> str:
+        """
+        As the reference's wrapper puts it, but for an instruction that follows the language alone: the reference also
+        takes the Chinese one wherever a prompt holds a Chinese character.
+
+        Raises:
+            `ValueError`: if the language has no instruction.
+        """
+        if self.language not in INSTRUCTIONS:
+            raise ValueError(
+                f"The language {self.language!r} of {self.place or self.key} is none of {', '.join(INSTRUCTIONS)}: "
+                "add its instruction to INSTRUCTIONS in trainer/benchmark_files.py, or score options by their text."
+            )
+        options = "".join(f"\n{letter}. {text}" for letter, text in self.options.items())
+        return f"{self.open_prompt}{options}\n{INSTRUCTIONS[self.language]}"
+
+
+def find_benchmark(names: Sequence[str], languages: Sequence[str] | None, revision: str) -> dict[str, Path]:
+    """
+    The files of a benchmark by language.
+
+    Args:
+        names: "mmmb", "mmbench", "mini-mmmb", a file with {language} in the place of the language, or files, one a
+            language.
+        languages: in the order of the files; if None, the six of MMMB, or those that the files' names end with.
+        revision: of the Hub's data set.
+
+    Raises:
+        `ValueError`: if a file is missing, or whose language it is cannot be told.
+    """
+    if len(names) == 1 and names[0] in PUBLISHED:
+        published = {language: language.replace("zh", "cn") for language in languages or LANGUAGES}
+        return {
+            language: Path(
+                hf_hub_download(HUB, PUBLISHED[names[0]].format(language=name), repo_type="dataset", revision=revision)
+            )
+            for language, name in published.items()
+        }
+    names = [MINI_MMMB if name == "mini-mmmb" else name for name in names]
+    if len(names) == 1 and "{language}" in names[0]:
+        files = {language: Path(names[0].format(language=language)) for language in languages or LANGUAGES}
+    else:
+        languages = languages or [_language_of(Path(name)) for name in names]
+        if len(set(languages)) != len(names):
+            raise ValueError(
+                f"{len(names)} files {list(names)} were given for the languages {list(languages)}: give one file a "
+                "language, in the order of --languages, or one name with {language} in it."
+            )
+        files = dict(zip(languages, map(Path, names), strict=True))
+    for file in files.values():
+        if not file.is_file():
+            mini = " Build it: python -m trainer.mini_mmmb --output data/mini-mmmb." * file.name.startswith(
+                "mini_mmmb"
+            )
+            raise ValueError(f"There is no benchmark file {file}.{mini}")
+    return files
+
+
+def _language_of(file: Path) -> str:
+    language = file.stem.rpartition("_")[2].lower().replace("cn", "zh")
+    if language not in INSTRUCTIONS:
+        raise ValueError(f"The name of {file} ends with no known language, as in _en.tsv: give it by --languages.")
+    return language
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes; warns if it has the name of a published benchmark's and another content."""
+    content = file.read_bytes()
+    known, found = MD5.get(file.name.lower()), hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if known and found != known:
+        warnings.warn(
+            f"{file} has the MD5 {found}, and {file.name.lower()} as published has {known}: it is another edition, "
+            "whose results may differ from published ones."
+        )
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_benchmark(file: Path, language: str, per_category: int | None = None) -> list[Question]:
+    """
+    The questions of a TSV file with the columns index, image (base64, or the index of the row that has it), question,
+    A, B, ... up to Z, answer and, if wanted, hint, category and l2-category.
+
+    VLMEvalKit reads options by pandas, for which words such as "None" or "NA" are missing values and numbers may turn
+    into others. A question keeps its options as they are written; `matched_options` has pandas' view, in which
+    VLMEvalKit's matcher looks for an answer. Where the two differ, a warning says so.
+
+    Args:
+        language: of its questions.
+        per_category: how many of each category, the first ones; all if None.
+
+    Raises:
+        `ValueError`: naming the file, the line and the column that cannot be read.
+    """
+    csv.field_size_limit(2**31 - 1)
+    questions, lines_of = [], {}
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t")
+        for row in reader:
+            question = _question(row, language, f"{file}, line {reader.line_num}")
+            if question.index in lines_of:
+                raise ValueError(
+                    f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
+                )
+            lines_of[question.index] = reader.line_num
+            questions.append(question)
+    questions = _with_images(questions)
+    questions = _with_matched_options(questions, file)
+    if per_category is None:
+        return questions
+    asked: dict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        if len(asked[question.category]) < per_category:
+            asked[question.category].add(base_index(question.index))
+    return [question for question in questions if base_index(question.index) in asked[question.category]]
+
+
+def _question(row: dict[str, str], language: str, place: str) -> Question:
+    if None in row or None in row.values():
+        raise ValueError(f"{place}: the row has more or fewer cells than the header. Repair it.")
+    missing = [name for name in ("index", "image", "question", "answer") if row.get(name, "") in NOT_A_NUMBER]
+    if missing:
+        raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
+    options = {letter: row[letter] for letter in LETTERS if row.get(letter, "") not in NOT_A_NUMBER}
+    if len(options) < 2:
+        raise ValueError(f"{place}: there are fewer than two options, {options}. Repair it.")
+    if row["answer"] not in options:
+        raise ValueError(
+            f"{place}: the answer {row['answer']!r} is no letter of its options {list(options)}. Repair it."
+        )
+    return Question(
+        index=row["index"],
+        language=language,
+        image=row["image"],
+        text=row["question"],
+        options=options,
+        answer=row["answer"],
+        category=row.get("category") or "all",
+        l2_category=row.get("l2-category") or "",
+        hint="" if row.get("hint", "") in NOT_A_NUMBER else row["hint"],
+        place=place,
+    )
+
+
+def _with_images(questions: list[Question]) -> list[Question]:
+    images = {question.index: question.image for question in questions}
+    found = []
+    for question in questions:
+        image = question.image
+        if len(image) <= LONGEST_REFERENCE:
+            image = images.get(image, "")
+            if len(image) <= LONGEST_REFERENCE:
+                raise ValueError(
+                    f"{question.place}: the image column names {question.image!r}, and no row of that index has an "
+                    "image in base64. Repair it."
+                )
+        found.append(replace(question, image=image))
+    return found
+
+
+def _with_matched_options(questions: list[Question], file: Path) -> list[Question]:
+    table = pandas.read_csv(file, sep="\t", usecols=lambda name: name in LETTERS, encoding="utf-8-sig")
+    rows = [
+        {letter: str(text) for letter, text in zip(table.columns, row, strict=True) if not pandas.isna(text)}
+        for row in table.itertuples(index=False)
+    ]
+    matched = [
+        replace(question, matched_options=dict(sorted(row.items())))
+        for question, row in zip(questions, rows, strict=True)
+    ]
+    differ = [question for question in matched if question.matched_options != question.options]
+    if differ:
+        first = differ[0]
+        warnings.warn(
+            f"{file}: VLMEvalKit reads the options of {len(differ)} rows otherwise than they are written, so its "
+            f"exact matching may miss an answer; the first is {first.place}, {first.options} read as "
+            f"{first.matched_options}."
+        )
+    return matched
+
+
+def base_index(index: str) -> str:
+    """The index of the question that a rotation repeats; of anything else its own."""
+    return str(int(index) % ROTATION) if index.isdecimal() else index
+
+
+def read_answers(file: Path, language: str) -> dict[str, str]:
+    """
+    Answers by index.
+
+    Args:
+        file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`; if it has a `language`, only the rows of the
+            given one are read.
+
+    Raises:
+        `ValueError`: naming the file and what is wrong with it.
+    """
+    rows = _read_rows(file)
+    answers: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        for name in ("index", "prediction"):
+            if name not in row:
+                raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
+        if row.get("language", language) != language:
+            continue
+        index, prediction = str(row["index"]), row["prediction"]
+        if not isinstance(prediction, str):
+            raise ValueError(f"{file}, row {number}: the prediction {prediction!r} is no text. Write it as a string.")
+        if index in answers:
+            raise ValueError(f"{file}, row {number}: the index {index!r} is answered twice. Leave one answer.")
+        answers[index] = prediction
+    return answers
+
+
+def _read_rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        raise ValueError(f"There is no file of predictions {file}.")
+    if file.suffix == ".jsonl":
+        lines = file.read_text(encoding="utf-8").split("\n")  # answers may hold other line ends
+        try:
+            return [json.loads(line) for line in lines if line.strip()]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}: a line is no JSON ({error}): {error.doc[:200]!r}. Repair it.") from error
+    if file.suffix == ".xlsx":
+        return pandas.read_excel(file, dtype=str, keep_default_na=False).to_dict("records")
+    if file.suffix in (".tsv", ".csv"):
+        separator = "\t" if file.suffix == ".tsv" else ","
+        table = pandas.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return table.to_dict("records")
+    raise ValueError(f"{file} is none of .tsv, .csv, .xlsx and .jsonl: convert it.")
