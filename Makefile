@@ -25,7 +25,8 @@ demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two s
 		$(BIN)/python trainer/sft.py --config trainer/recipes/demo_instruct.yaml
 	@date "+%T == 5 of 6: the benchmark, in a style of art that no training showed"
 	$(BIN)/python trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark \
-		--benchmark "data/demo/mini_mmmb_{language}.tsv" --baselines data/demo/mini_mmmb_pixel_neighbors.tsv
+		--benchmark "data/demo/mini_mmmb_{language}.tsv" --answer score --score_by text \
+		--baselines chance text-only neighbors:data/demo
 	@date "+%T == 6 of 6: the benchmark's first question, in six languages"
 	$(BIN)/python -m trainer.ask --model models/demo-parrot --image data/demo/example.jpg --question \
 		"Which animal is shown in the picture?" "图中是哪种动物？" "Qual animal aparece na imagem?" \

@@ -11,8 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What several tests train on."""
+"""What several tests train on and measure with."""
 
+import base64
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,43 @@ def write_data(folder: Path, rows: list[dict[str, Any]]) -> Path:
     folder.mkdir()
     dataset.to_parquet(folder / "train-00000-of-00001.parquet")
     return folder
+
+
+def encode(color: str, mode: str = "RGB") -> str:
+    """A picture of one colour, in base64."""
+    file = io.BytesIO()
+    PILImage.new(mode, (20, 30), color).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def write_tsv(file: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes a benchmark with the columns of its first row."""
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> str:
+    """Three questions in English and Turkish about red, blue and green; a name with {language} in its place."""
+    told = [("red", "objects", "recognition"), ("blue", "objects", "recognition"), ("green", "color", "attribute")]
+    for language, words in (("en", ("red", "a blue thing", "g", "")), ("tr", ("kırmızı", "mavi", "yeşil", "ak"))):
+        rows = [
+            {
+                "index": index,
+                "image": encode(color),
+                "question": f"? {language}",
+                **dict(zip("ABCD", words, strict=True)),
+                "answer": "ABC"[index],
+                "category": category,
+                "l2-category": l2_category,
+            }
+            for index, (color, category, l2_category) in enumerate(told)
+        ]
+        write_tsv(tmp_path / f"bench_{language}.tsv", rows)
+    return str(tmp_path / "bench_{language}.tsv")
 
 
 @pytest.fixture(scope="module")

@@ -11,216 +11,181 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Measuring, as `python trainer/benchmark.py run` does it."""
+"""The verbs of `python trainer/benchmark.py`."""
 
-import base64
-import csv
-import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image as PILImage
 
-from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer.benchmark import (
-    OptionScorer,
-    Question,
-    RunArguments,
-    accuracy,
-    choose,
-    draw,
-    read_benchmark,
-    report,
-    run,
-    summarize,
-)
-
-
-COLUMNS = ["index", "image", "question", "A", "B", "C", "D", "answer", "category", "l2-category"]
-
-
-def picture(color: str) -> str:
-    file = io.BytesIO()
-    PILImage.new("RGB", (20, 30), color).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def write(file: Path, rows: list[list[str]], columns: list[str] = COLUMNS) -> Path:
-    with file.open("w", encoding="utf-8", newline="") as lines:
-        csv.writer(lines, delimiter="\t").writerows([columns, *rows])
-    return file
+from trainer import benchmark as command
+from trainer.answerers import ParrotAnswerer
+from trainer.benchmark import RunArguments, ScoreArguments, run, score
 
 
 @pytest.fixture
-def arguments(world: Path, tmp_path: Path) -> RunArguments:
-    questions = [
-        ("red", "objects", "recognition"),
-        ("blue", "objects", "recognition"),
-        ("green", "color", "attribute"),
-    ]
-    for language, words in (("en", ("red", "a blue thing", "g", "")), ("tr", ("kırmızı", "mavi", "yeşil", "ak"))):
-        rows = [
-            [str(index), picture(color), f"? {language}", *words, "ABC"[index], category, l2_category]
-            for index, (color, category, l2_category) in enumerate(questions)
-        ]
-        write(tmp_path / f"bench_{language}.tsv", rows)
+def arguments(world: Path, tmp_path: Path, benchmark: str) -> RunArguments:
     return RunArguments(
         model=str(world / "model"),
-        benchmark=str(tmp_path / "bench_{language}.tsv"),
+        benchmark=[benchmark],
         output=str(tmp_path / "out"),
         languages=["en", "tr"],
+        answer="score",
+        score_by="text",
+        baselines=["chance", "text-only"],
         batch_size=4,
     )
 
 
-@pytest.fixture
-def scorer(world: Path) -> OptionScorer:
-    model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.model.moe.experts.down_proj, std=0.5)
-    return OptionScorer(model, ParrotProcessor.from_pretrained(world / "model"))
+def rows_of(output: str) -> list[dict]:
+    return [json.loads(line) for line in (Path(output) / "predictions.jsonl").read_text().splitlines()]
 
 
-def test_scores_are_the_log_likelihoods_of_each_option_asked_alone(
-    scorer: OptionScorer, arguments: RunArguments
-) -> None:
-    """The reference here is one plain forward pass a question and option, without cache, batch or padding."""
-    questions = [
-        question
-        for language in arguments.languages
-        for question in read_benchmark(Path(arguments.benchmark.format(language=language)), language)
-    ]
-    batched = scorer.score(questions, [scorer.encode(question) for question in questions])
-    blind = scorer.score(questions, None)
-    processor = scorer.processor
-    differences = []
-    for question, scores, without in zip(questions, batched, blind, strict=True):
-        shown = PILImage.open(io.BytesIO(base64.b64decode(question.image)))
-        for images, found in (([shown], scores), (None, without)):
-            content = [{"type": "image"}] * bool(images) + [{"type": "text", "text": question.text}]
-            prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-            start = processor(images=images, text=prompt, return_tensors="pt")["input_ids"].shape[1]
-            for option, tokens in zip(question.options, found, strict=True):
-                text = prompt + option + processor.tokenizer.eos_token
-                inputs = processor(images=images, text=text, return_tensors="pt")
-                with torch.no_grad():
-                    logits = scorer.model(**inputs).logits.log_softmax(-1)
-                answer = inputs["input_ids"][0, start:]
-                alone = logits[0, start - 1 : -1].gather(1, answer[:, None]).squeeze(1)
-                differences.append((torch.tensor(tokens) - alone).abs().max().item())
-    assert len(differences) == 2 * (3 * 3 + 3 * 4)
-    assert max(differences) < 1e-4
-
-
-def test_a_run_answers_every_question_once_and_writes_its_files(arguments: RunArguments) -> None:
-    results = run(arguments)
+@pytest.mark.parametrize("way", ["generate", "letter", "text", "pmi"])
+def test_a_run_answers_every_question_once_and_writes_its_files(arguments: RunArguments, way: str) -> None:
+    answer = {"answer": "generate", "max_new_tokens": 4} if way == "generate" else {"score_by": way}
+    written = run(replace(arguments, **answer))
     output = Path(arguments.output)
-    rows = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
-    assert sorted((row["language"], row["index"]) for row in rows) == [
+    rows = rows_of(arguments.output)
+    assert [(row["language"], row["index"]) for row in rows] == [
         (language, index) for language in ("en", "tr") for index in "012"
     ]
-    assert results["chance"]["en"]["all"]["accuracy"] == pytest.approx(1 / 3)
-    assert results["chance"]["tr"]["color"]["accuracy"] == pytest.approx(1 / 4)
-    hits = [row["letters"]["text"] == row["answer"] for row in rows if row["language"] == "tr"]
-    assert results["model"]["tr"]["all"]["accuracy"] == pytest.approx(sum(hits) / 3)
-    assert results["model"]["tr"]["recognition"]["count"] == 2
-    assert json.loads((output / "results.json").read_text())["results"] == results
-    assert "| color |" in (output / "results.md").read_text()
-    with PILImage.open(output / "accuracy.png") as drawn:
-        assert min(drawn.size) > 100
+    for row in rows:
+        assert row["prompt"].startswith(f"? {row['language']}")
+        assert row["hit"] == (row["letter"] == row["answer"])
+        assert sum(row["router"]) == pytest.approx(1)
+    hits = [row["hit"] for row in rows if row["language"] == "tr"]
+    assert written["results"]["tr"]["all"]["accuracy"] == pytest.approx(sum(hits) / 3)
+    assert written["results"]["tr"]["l2-category"]["recognition"]["count"] == 2
+    assert written["results"]["en"]["all"]["chance"] == pytest.approx(1 / 3)
+    assert written["baselines"].keys() == {"chance", "text-only"}
+    assert written["router"]["weights"].keys() == {"en", "tr"}
+    assert json.loads((output / "results.json").read_text()) == written
+    described = written["settings"]["benchmark"]["en"]
+    assert (described["file"], described["rows"], len(described["sha256"])) == ("bench_en.tsv", 3, 64)
+    assert written["settings"]["answer"] == way
+    table = (output / "results.md").read_text()
+    for line in ("| chance |", "| text-only |", "| color |", "a linear read-out tells the language"):
+        assert line in table
+    for picture in ("accuracy.png", "router.png"):
+        with PILImage.open(output / picture) as drawn:
+            assert min(drawn.size) > 100
+    assert not list(output.rglob("answers-*"))
 
 
 def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
     arguments: RunArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arguments.baselines.clear()
     whole = run(arguments)
     cut = replace(arguments, output=arguments.output + "-cut")
     Path(cut.output).mkdir()
     shutil.copy(Path(arguments.output) / "settings.json", cut.output)
     lines = (Path(arguments.output) / "predictions.jsonl").read_text().splitlines(keepends=True)
-    (Path(cut.output) / "predictions.jsonl").write_text("".join(lines[:2]) + lines[2][:10])
+    (Path(cut.output) / "answers-0.jsonl").write_text("".join(lines[:2]) + lines[2][:10])
     asked = []
-    score = OptionScorer.score
-    monkeypatch.setattr(OptionScorer, "score", lambda *args: asked.append(len(args[1])) or score(*args))
+    answer = ParrotAnswerer.answer
+    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: asked.append(len(args[1])) or answer(*args))
     assert run(cut) == whole
-    assert sum(asked) == 2 * 4  # with and without the picture
-    assert run(replace(cut, score_by="pmi"))["text"]["en"]["all"] == whole["model"]["en"]["all"]
-    assert sum(asked) == 2 * 4  # the answers say both
+    assert rows_of(cut.output) == rows_of(arguments.output)
+    asked.clear()
+    assert run(cut) == whole
+    assert not asked
     first = next(Path(arguments.model).glob("*.safetensors"))
     os.utime(first, ns=(0, 0))
     with pytest.raises(ValueError, match="given with another weights"):
         run(cut)
 
 
-def test_the_option_is_chosen_by_mean_or_by_what_the_picture_adds() -> None:
-    seen, blind = [[-1.0, -1.0], [-0.5, -0.5, -1.5]], [[-3.0, -3.0], [-0.5, -0.5, -0.5]]
-    assert choose(seen, blind) == {"text": "B", "pmi": "A", "blind": "B"}
+def test_what_was_generated_is_read_again_with_another_matching(arguments: RunArguments) -> None:
+    arguments = replace(arguments, answer="generate", max_new_tokens=4, baselines=[])
+    run(arguments)
+    rows = rows_of(arguments.output)
+    (Path(arguments.output) / "predictions.jsonl").write_text(
+        "".join(json.dumps(row | {"prediction": "A is not what five words say"}) + "\n" for row in rows)
+    )
+    run(arguments)
+    assert {row["letter"] for row in rows_of(arguments.output)} == {"A"}
+    run(replace(arguments, matching="2025-07"))
+    assert {row["letter"] for row in rows_of(arguments.output)} == {None}
 
 
-def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
-    few, many = accuracy([True, False] * 10), accuracy([True, False] * 1000)
-    for found in (few, many):
-        assert found["low"] < found["accuracy"] == 0.5 < found["high"]
-    assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * (0.25 / 2000) ** 0.5, rel=0.1)
-    assert few["high"] - few["low"] > 5 * (many["high"] - many["low"])
+def test_answers_from_elsewhere_are_scored_as_a_run_scores_its_own(arguments: RunArguments, tmp_path: Path) -> None:
+    arguments = replace(arguments, answer="generate", max_new_tokens=4, baselines=[])
+    written = run(arguments)
+    predictions = Path(arguments.output) / "predictions.jsonl"
+    scored = score(
+        ScoreArguments(
+            benchmark=arguments.benchmark,
+            languages=["en", "tr"],
+            predictions=[str(predictions)],
+            output=str(tmp_path / "scored"),
+        )
+    )
+    assert scored["results"] == written["results"]
+    for one, other in zip(rows_of(arguments.output), rows_of(str(tmp_path / "scored")), strict=True):
+        assert other.items() <= one.items()
 
 
-def test_baselines_count_where_they_answer(tmp_path: Path) -> None:
-    questions = [
-        Question("1", "en", "", "?", ("x", "y"), "A", "objects", "recognition"),
-        Question("2", "en", "", "?", ("x", "y"), "B", "counting", "scene"),
-    ]
-    predictions = [
-        {"index": question.index, "language": "en", "letters": {"text": "A", "pmi": "A", "blind": "B"}}
-        for question in questions
-    ]
-    questions = {question.key: question for question in questions}
-    results = summarize(predictions, questions, "text", {"pixels": {"1": "A"}})
-    assert {answerer: found["en"]["objects"]["accuracy"] for answerer, found in results.items()} == {
-        "model": 1,
-        "pmi": 1,
-        "blind": 0,
-        "chance": 0.5,
-        "pixels": 1,
-    }
-    assert not {"counting", "all"} & results["pixels"]["en"].keys()  # not what it answers in part
-    table = report(results, ["recognition", "scene"], ["objects", "counting"])
-    assert table.count("| pixels | 100.0 |") == table.count("| pixels |") == 1
-    draw(results, ["objects", "counting"], tmp_path / "drawn.png")
-    assert (tmp_path / "drawn.png").stat().st_size > 1000
+def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_refused(
+    benchmark: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "answers.csv"
+    file.write_text("index,prediction\n0,A\n2,it is g\n")
+    arguments = ScoreArguments(
+        benchmark=[benchmark], languages=["en"], predictions=[str(file)], output=str(tmp_path / "scored")
+    )
+    with pytest.warns(UserWarning, match="1 of 3 questions have no answer"):
+        found = score(arguments)["results"]["en"]["all"]
+    assert (found["count"], found["questions"], found["accuracy"]) == (2, 3, 1)
+    file.write_text("index,prediction\n9,A\n")
+    with pytest.raises(ValueError, match=r"answers the index '9', which bench_en.tsv does not ask"):
+        score(arguments)
+    with pytest.raises(ValueError, match="2 files of predictions were given for the languages"):
+        score(replace(arguments, predictions=[str(file)] * 2))
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (["7", "", "?", "x", "y", "", "", "A", "c", "l"], r"line 3: the column 'image' is empty"),
-        (["7", "QQ==", "?", "x", "y", "", "", "AB", "c", "l"], r"line 3: the answer 'AB' is no letter"),
-        (["7", "QQ==", "?", "x", "y", "", "z", "A", "c", "l"], r"line 3: there are options \['A', 'B', 'D'\]"),
-        (["6", "QQ==", "?", "x", "y", "", "", "A", "c", "l"], r"line 3: the index '6' stands in line 2, too"),
-        (["7", "QQ==", "?", "x", "y", "", "", "C", "c", "l"], r"line 3: the answer 'C' is no letter of its options"),
-    ],
-)
-def test_a_row_that_cannot_be_used_is_named(row: list[str], message: str, tmp_path: Path) -> None:
-    good = ["6", "QQ==", "?", "x", "y", "", "", "A", "c", "l"]
-    with pytest.raises(ValueError, match=message):
-        read_benchmark(write(tmp_path / "bad.tsv", [good, row]), "en")
+def test_neighbors_need_the_english_questions(arguments: RunArguments) -> None:
+    with pytest.raises(ValueError, match=r"neighbors:data needs each question in English.*3 are missing"):
+        run(replace(arguments, model="neighbors:data", languages=["tr"], baselines=[]))
 
 
-def test_a_picture_that_cannot_be_read_is_named(scorer: OptionScorer) -> None:
-    with pytest.raises(ValueError, match="The image of index '7' in 'tr' cannot be read"):
-        scorer.encode(Question("7", "tr", "QQ==", "?", ("x", "y"), "A", "all", ""))
+def test_the_command_compares_and_explains_itself(
+    arguments: RunArguments, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run(replace(arguments, model="chance", baselines=[]))
+    run(replace(arguments, baselines=[], output=str(tmp_path / "other")))
+    capsys.readouterr()
+    command.main(["compare", f"{arguments.output}/results.json", str(tmp_path / "other" / "results.json")])
+    assert "| exact matching | questions | A | B | B − A | 95% interval | p |" in capsys.readouterr().out
+    for verb in ("run", "score", "compare"):
+        with pytest.raises(SystemExit):
+            command.main([verb, "--help"])
+    assert "text-only (the model without pictures)" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit, match="not 'mark'"):
+        command.main(["mark"])
 
 
-def test_a_transparent_picture_is_seen_as_the_processor_shows_it(scorer: OptionScorer) -> None:
-    tokens = []
-    for image in (PILImage.new("RGBA", (20, 30), (0, 0, 0, 0)), PILImage.new("RGB", (20, 30), "white")):
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        encoded = base64.b64encode(file.getvalue()).decode()
-        tokens.append(scorer.encode(Question("1", "en", encoded, "?", ("x", "y"), "A", "all", "")))
-    assert torch.equal(*tokens)
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments, tmp_path: Path) -> None:
+    run(arguments)
+    shared = tmp_path / "shared"
+    script = Path(command.__file__)
+    line = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), "run"]
+    line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]
+    line += ["--languages", "en", "tr", "--answer", "score", "--score_by", "text", "--batch_size", "4"]
+    line += ["--baselines", *arguments.baselines]
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=script.parents[1], env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("predictions.jsonl", "results.json", "baselines/text-only/predictions.jsonl"):
+        assert (shared / name).read_text() == (Path(arguments.output) / name).read_text()
+    assert not list(shared.rglob("answers-*"))

@@ -26,6 +26,8 @@ import pytest
 from datasets import Dataset, load_dataset
 from PIL import Image as PILImage
 
+from trainer.answerers import PixelNeighbors
+from trainer.benchmark_files import read_benchmark
 from trainer.emoji import (
     LANGUAGES,
     RECOGNITION,
@@ -224,7 +226,7 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
 def test_a_seed_decides_every_byte(arguments: MiniMMMBArguments, tmp_path: Path) -> None:
     build(replace(arguments, output=str(tmp_path / "same")))
     build(replace(arguments, output=str(tmp_path / "other"), seed=1))
-    for file in ("instruct/train-00000-of-00001.parquet", "mini_mmmb_ar.tsv", "mini_mmmb_pixel_neighbors.tsv"):
+    for file in ("instruct/train-00000-of-00001.parquet", "mini_mmmb_ar.tsv"):
         whole = (Path(arguments.output) / file).read_bytes()
         assert whole == (tmp_path / "same" / file).read_bytes()
         assert whole != (tmp_path / "other" / file).read_bytes()
@@ -238,13 +240,29 @@ def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, cap
     assert "reused" in capsys.readouterr().out
 
 
-def test_pixel_neighbors_answer_recognition_alone_and_better_than_chance(arguments: MiniMMMBArguments) -> None:
-    rows = {row["index"]: row for row in benchmark(arguments, "en")}
-    with (Path(arguments.output) / "mini_mmmb_pixel_neighbors.tsv").open(encoding="utf-8") as file:
-        answers = {row["index"]: row["prediction"] for row in csv.DictReader(file, delimiter="\t")}
-    assert answers.keys() == {index for index, row in rows.items() if row["l2-category"] == "recognition"}
-    hits = sum(letter == rows[index]["answer"] for index, letter in answers.items())
-    assert hits / len(answers) > 0.5
+def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_languages(
+    arguments: MiniMMMBArguments,
+) -> None:
+    questions = {
+        language: [
+            question
+            for question in read_benchmark(Path(arguments.output) / f"mini_mmmb_{language}.tsv", language)
+            if question.l2_category == "recognition" or question.category == "counting"
+        ]
+        for language in ("en", "ar")
+    }
+    answerer = PixelNeighbors(arguments.output, {question.index: question for question in questions["en"]})
+    letters = {}
+    for language, asked in questions.items():
+        answers = answerer.answer(asked, [answerer.encode(question) for question in asked])
+        letters[language] = [answer.get("letter") for answer in answers]
+        for question, letter in zip(asked, letters[language], strict=True):
+            assert (letter is None) == (question.category == "counting")
+    assert letters["ar"] == letters["en"]
+    hits = [
+        letter == question.answer for question, letter in zip(questions["en"], letters["en"], strict=True) if letter
+    ]
+    assert sum(hits) / len(hits) > 0.5
     with PILImage.open(Path(arguments.output) / "sheet.png") as sheet:
         assert sheet.height > 15 * 48
 

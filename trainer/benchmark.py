@@ -12,387 +12,141 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Measures a Parrot on multiple-choice questions about pictures, in several languages:
+Measures multiple-choice answers to questions about pictures, in several languages:
 
-    python trainer/benchmark.py run --model models/parrot --output models/parrot/benchmark \
-        --benchmark "data/mini-mmmb/mini_mmmb_{language}.tsv" --languages en zh pt ar tr ru
+    python trainer/benchmark.py run --model models/parrot --benchmark mini-mmmb --output models/parrot/benchmark
+    python trainer/benchmark.py score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
+    python trainer/benchmark.py compare models/parrot/benchmark/results.json models/other/benchmark/results.json
 
-A benchmark is a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category,
-l2-category. The model chooses the option whose text it finds most likely after the question: by its mean
-log-likelihood a token (`--score_by text`), or by how much more likely the picture makes it (`--score_by pmi`: the
-log-likelihood less that without the picture). Beside it stand the other of the two, chance, the same choice without
-the picture (blind), and what `--baselines` answered. Writes predictions.jsonl, results.json, results.md and
-accuracy.png; a run that was stopped goes on where it was.
+run asks a model, score judges answers that were given elsewhere, compare sets two results side by side. A benchmark is
+a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category, l2-category.
+`accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Give --help after a verb.
 """
 
-import base64
-import csv
-import hashlib
-import io
 import json
+import platform
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-import transformers
-from matplotlib import pyplot
-from PIL import Image
-from torch.nn import functional as F
-from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, PreTrainedModel, ProcessorMixin
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from accelerate import PartialState
+from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import HelpFormatter
+from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, ask
+from trainer.benchmark_files import Question, find_benchmark, read_answers, read_benchmark, sha256
+from trainer.benchmark_results import (
+    Row,
+    compare,
+    draw,
+    draw_router,
+    judge,
+    read_out_languages,
+    report,
+    summarize,
+)
 
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
+RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line), results.json and results.md
+(accuracies with 95% intervals by language and category), accuracy.png and router.png; a run that was
+stopped goes on where it was."""
+SCORE = """Judges answers that were given elsewhere: by VLMEvalKit's exact matching (letter, hit) and by a matching
+that reads letters and phrasings of six languages (letter_multilingual, hit_multilingual)."""
+COMPARE = """Prints the differences between two results, by language, with a paired significance test on the same
+questions, as Markdown."""
+NEIGHBORS = "neighbors:"
 
 
-@dataclass
-class RunArguments:
+@dataclass(kw_only=True)
+class BenchmarkArguments:
+    """What is asked, and how answers are read."""
+
+    benchmark: list[str] = field(
+        metadata={
+            "help": "mmmb, mmbench (from the Hub), mini-mmmb (as trainer.mini_mmmb built it in data/mini-mmmb), a TSV "
+            "file with {language} in the place of the language, or TSV files, one a language."
+        }
+    )
+    output: str = field(metadata={"help": "Folder of the results."})
+    languages: list[str] | None = field(
+        default=None,
+        metadata={"help": "Languages of the files: en zh pt ar tr ru, or what the files' names end with."},
+    )
+    benchmark_revision: str = field(
+        default="main", metadata={"help": "Commit of AIDC-AI/Parrot-dataset, for mmmb and mmbench."}
+    )
+    matching: Literal["2024-01", "2025-07", "2026-05"] = field(
+        default="2024-01",
+        metadata={"help": "Whose exact matching: VLMEvalKit's of the paper's figures, or as it was changed since."},
+    )
+
+
+@dataclass(kw_only=True)
+class RunArguments(BenchmarkArguments):
     """Arguments of `trainer/benchmark.py run`."""
 
-    model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
-    benchmark: str = field(metadata={"help": "TSV file, with {language} in the place of the language."})
-    output: str = field(metadata={"help": "Folder of the results."})
-    languages: list[str] = field(
-        default_factory=lambda: ["en", "zh", "pt", "ar", "tr", "ru"], metadata={"help": "Languages to ask in."}
+    model: str = field(metadata={"help": "Folder or Hub id of a Parrot; or as --baselines."})
+    answer: Literal["generate", "score"] = field(
+        default="generate",
+        metadata={"help": "generate: write an answer, greedily. score: take the likeliest option."},
     )
-    score_by: Literal["text", "pmi"] = field(
-        default="text",
-        metadata={"help": "text: mean log-likelihood a token. pmi: log-likelihood less that without the picture."},
+    score_by: Literal["letter", "text", "pmi"] = field(
+        default="letter",
+        metadata={
+            "help": "letter: asked as in generate. text: after the question alone, by the mean log-likelihood a "
+            "token. pmi: the text's log-likelihood less that without the picture."
+        },
+    )
+    max_new_tokens: int = field(default=512, metadata={"help": "Longest written answer, in tokens."})
+    baselines: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Who else answers: chance, text-only (the model without pictures), neighbors:DIR (raw pixels, "
+            "with the captioned pictures of a folder of trainer.mini_mmmb), or other models."
+        },
     )
     per_category: int | None = field(
         default=None, metadata={"help": "Ask the first so many questions of each category alone; all if not given."}
     )
-    baselines: list[str] = field(
-        default_factory=list,
-        metadata={"help": "TSV files with index and prediction (a letter), named by what answered, to set beside it."},
-    )
-    batch_size: int = field(default=16, metadata={"help": "Questions that are scored together."})
+    batch_size: int = field(default=16, metadata={"help": "Questions that are answered together."})
 
 
-@dataclass(frozen=True)
-class Question:
-    """A row of a benchmark."""
+@dataclass(kw_only=True)
+class ScoreArguments(BenchmarkArguments):
+    """Arguments of `trainer/benchmark.py score`."""
 
-    index: str
-    language: str
-    image: str  # base64
-    text: str
-    options: tuple[str, ...]
-    answer: str
-    category: str
-    l2_category: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from every other."""
-        return self.language, self.index
-
-
-def read_benchmark(file: Path, language: str, per_category: int | None = None) -> list[Question]:
-    """
-    The questions of a TSV file.
-
-    Args:
-        file: of MMMB's shape.
-        language: of its questions.
-        per_category: how many of each category, the first ones; all if None.
-
-    Raises:
-        `ValueError`: naming the file, the row and the column that cannot be read.
-    """
-    csv.field_size_limit(2**31 - 1)
-    questions, asked, lines_of = [], defaultdict(int), {}
-    with file.open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t")
-        for row in reader:
-            place = f"{file}, line {reader.line_num}"
-            question = _question(row, language, place)
-            if question.index in lines_of:
-                raise ValueError(
-                    f"{place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
-                )
-            lines_of[question.index] = reader.line_num
-            asked[question.category] += 1
-            if per_category is None or asked[question.category] <= per_category:
-                questions.append(question)
-    return questions
-
-
-def _question(row: dict[str, str], language: str, place: str) -> Question:
-    missing = [name for name in ("index", "image", "question", "A", "B", "answer") if not row.get(name)]
-    if missing:
-        raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
-    letters = [letter for letter in LETTERS if row.get(letter)]
-    if letters != list(LETTERS[: len(letters)]):
-        raise ValueError(f"{place}: there are options {letters}, but none before the last may be missing. Repair it.")
-    if row["answer"] not in letters:
-        raise ValueError(f"{place}: the answer {row['answer']!r} is no letter of its options {letters}. Repair it.")
-    return Question(
-        index=row["index"],
-        language=language,
-        image=row["image"],
-        text=row["question"],
-        options=tuple(row[letter] for letter in letters),
-        answer=row["answer"],
-        category=row.get("category") or "all",
-        l2_category=row.get("l2-category") or "",
+    predictions: list[str] = field(
+        metadata={
+            "help": "Files (.tsv, .csv, .xlsx, .jsonl) with index and prediction: one a language, in the order of the "
+            "languages, or one with a column language."
+        },
     )
 
 
-class OptionScorer:
-    """
-    Scores the options of questions by their text.
-
-    Args:
-        model: a Parrot in eval mode.
-        processor: its processor.
-    """
-
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        self.model, self.processor = model, processor
-
-    @torch.no_grad()
-    def encode(self, question: Question) -> torch.Tensor:
-        """
-        A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts.
-
-        Raises:
-            `ValueError`: naming the question whose picture cannot be read.
-        """
-        try:
-            picture = Image.open(io.BytesIO(base64.b64decode(question.image)))
-            inputs = self.processor(images=[picture], text=self.processor.image_token, return_tensors="pt")
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"The image of index {question.index!r} in {question.language!r} cannot be read ({error}): give an "
-                "image file in base64."
-            ) from error
-        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
-        return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
-
-    def _prompt(self, question: Question, is_blind: bool) -> str:
-        content = [{"type": "image"}] * (not is_blind) + [{"type": "text", "text": question.text}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        mark = self.processor.image_token
-        return prompt.replace(mark, mark * self.model.config.image_seq_length)
-
-    @torch.no_grad()
-    def score(self, questions: list[Question], features: list[torch.Tensor] | None) -> list[list[list[float]]]:
-        """
-        Log-likelihoods of options, each with the end of its turn.
-
-        Args:
-            questions: B questions.
-            features: of `encode`, one for each; None to ask without pictures.
-
-        Returns:
-            for each question and each of its options the log-likelihoods of its tokens, in nats.
-        """
-        tokenizer, device = self.processor.tokenizer, self.model.device
-        prompts = [self._prompt(question, features is None) for question in questions]
-        inputs = tokenizer(prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
-        inputs = inputs.to(device)
-        images = {} if features is None else {"image": BaseModelOutputWithPooling(pooler_output=features)}
-        prompt_mask = inputs["attention_mask"]  # (B, L)
-        prompted = self.model.base_model(
-            input_ids=inputs["input_ids"],
-            attention_mask=prompt_mask,
-            position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
-            mm_encoder_outputs=images or None,
-            use_cache=True,
-        )
-        texts = [option for question in questions for option in question.options]
-        ids = [[*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for text in texts]
-        length = max(map(len, ids))
-        answers = torch.tensor([row + [tokenizer.eos_token_id] * (length - len(row)) for row in ids], device=device)
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)  # (O, T)
-        counts = torch.tensor([len(question.options) for question in questions])
-        rows = torch.arange(len(questions)).repeat_interleave(counts).to(device)  # (O,)
-        cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
-        prompted[cache_name].batch_select_indices(rows)
-        whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
-        continued = self.model.base_model(
-            input_ids=answers,
-            attention_mask=whole_mask,
-            position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
-            **{cache_name: prompted[cache_name]},
-        )
-        before = [prompted.last_hidden_state[rows, -1:], continued.last_hidden_state[:, :-1]]
-        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
-        logits = self.model.get_output_embeddings()(torch.cat(before, dim=1)[mask.bool()]).float()  # (tokens, V)
-        losses = F.cross_entropy(logits, answers[mask.bool()], reduction="none")
-        scores = iter((-losses).split([len(row) for row in ids]))
-        return [[next(scores).tolist() for _ in question.options] for question in questions]
+Questions = dict[tuple[str, str], Question]
 
 
-def choose(seen: list[list[float]], blind: list[list[float]]) -> dict[str, str]:
-    """
-    The letters of the options that are likeliest.
-
-    Args:
-        seen: log-likelihoods of each option's tokens, after the question and its picture.
-        blind: the same after the question alone.
-
-    Returns:
-        letters by `text` (mean log-likelihood a token), `pmi` (log-likelihood less the blind one) and `blind` (mean).
-    """
-    scores = {
-        "text": [sum(tokens) / len(tokens) for tokens in seen],
-        "pmi": [sum(tokens) - sum(without) for tokens, without in zip(seen, blind, strict=True)],
-        "blind": [sum(tokens) / len(tokens) for tokens in blind],
-    }
-    return {way: LETTERS[int(np.argmax(values))] for way, values in scores.items()}
-
-
-def answer(scorer: OptionScorer, questions: list[Question], batch_size: int) -> Iterator[dict[str, Any]]:
-    """One prediction a question. A picture is encoded once for all that is asked about it, in any language."""
-    by_image: dict[str, list[Question]] = defaultdict(list)
-    for question in questions:
-        by_image[question.image].append(question)
-    images = list(by_image)
-    with tqdm(total=len(questions), desc="questions") as progress:
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            group = images[start : start + IMAGES_AT_ONCE]
-            features = {image: scorer.encode(by_image[image][0]) for image in group}
-            asked = [question for image in group for question in by_image[image]]
-            asked.sort(key=lambda question: len(question.text))
-            for first in range(0, len(asked), batch_size):
-                batch = asked[first : first + batch_size]
-                seen = scorer.score(batch, [features[question.image] for question in batch])
-                blind = scorer.score(batch, None)
-                for question, with_picture, without in zip(batch, seen, blind, strict=True):
-                    yield {
-                        "index": question.index,
-                        "language": question.language,
-                        "category": question.category,
-                        "answer": question.answer,
-                        "letters": choose(with_picture, without),
-                    }
-                progress.update(len(batch))
-
-
-def accuracy(hits: list[bool]) -> dict[str, Any]:
-    """The share of hits with its 95% bootstrap interval, and how many there are."""
-    share = sum(hits) / len(hits)
-    # Resampling ones and zeros is drawing their number from a binomial.
-    resampled = np.random.default_rng(0).binomial(len(hits), share, 10_000) / len(hits)
-    low, high = np.quantile(resampled, [0.025, 0.975]).tolist()
-    return {"accuracy": share, "low": low, "high": high, "count": len(hits)}
-
-
-def read_answers(file: Path) -> dict[str, str]:
-    """The letter that another answerer gave to each index, whatever the language."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return {row["index"]: row["prediction"] for row in csv.DictReader(lines, delimiter="\t")}
-
-
-def summarize(
-    predictions: list[dict[str, Any]],
-    questions: dict[tuple[str, str], Question],
-    score_by: str,
-    baselines: dict[str, dict[str, str]],
-) -> dict[str, Any]:
-    """
-    Accuracies: `results[answerer][language][what]`, where what is `all`, a category or an l2-category, and answerer
-    `model`, the way of scoring that was not asked for, `blind`, `chance` or a baseline, where it answers all of it.
-    """
-    hits: dict[str, dict[str, dict[str, list[Any]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for row in predictions:
-        question = questions[row["language"], row["index"]]
-        letters = dict(row["letters"])
-        letters = {"model": letters.pop(score_by)} | letters
-        letters |= {name: given[row["index"]] for name, given in baselines.items() if row["index"] in given}
-        found = {answerer: letter == question.answer for answerer, letter in letters.items()}
-        for answerer, hit in (found | {"chance": 1 / len(question.options)}).items():
-            for what in {"all", question.category, question.l2_category} - {""}:
-                hits[answerer][row["language"]][what].append(hit)
-    results: dict[str, Any] = {}
-    for answerer in ("model", *sorted(hits.keys() - {"model"})):
-        measure = accuracy if answerer != "chance" else lambda shares: {"accuracy": float(np.mean(shares))}
-        results[answerer] = {
-            language: {
-                what: measure(shares)
-                for what, shares in sorted(hits[answerer][language].items())
-                if len(shares) == len(hits["model"][language][what])
-            }
-            for language in dict.fromkeys(language for language, _ in questions)
-        }
-    return results
-
-
-def percent(results: dict[str, Any], answerer: str, language: str, what: str) -> str:
-    """An accuracy in percent; a dash where there is none."""
-    found = results[answerer][language].get(what)
-    return f"{100 * found['accuracy']:.1f}" if found else "–"
-
-
-def report(results: dict[str, Any], l2_categories: list[str], categories: list[str]) -> str:
-    """The results in Markdown, in percent: each kind of question with its baselines, then every category."""
-    languages = list(results["model"])
-    rule = "|---" * (len(languages) + 1) + "|"
-    lines = []
-    for what in dict.fromkeys(["all", *l2_categories]):
-        lines += [f"| {what} | " + " | ".join(languages) + " |", rule]
-        for answerer in results:
-            cells = [percent(results, answerer, language, what) for language in languages]
-            if set(cells) != {"–"}:
-                lines.append(f"| {answerer} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += ["| category | " + " | ".join(languages) + " |", rule]
-    for category in categories:
-        cells = [percent(results, "model", language, category) for language in languages]
-        lines.append(f"| {category} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def draw(results: dict[str, Any], categories: list[str], file: Path) -> None:
-    """Draws the accuracy of each language with its interval over the baselines, and of each category and language."""
-    languages = list(results["model"])
-    figure, (bars, heat) = pyplot.subplots(
-        1, 2, figsize=(12, max(4, 0.35 * len(categories) + 1)), layout="constrained"
-    )
-    answerers = [name for name in results if any("all" in found for found in results[name].values())]
-    width = 0.8 / len(answerers)
-    for number, answerer in enumerate(answerers):
-        for place, language in enumerate(languages):
-            if (share := results[answerer][language].get("all")) is None:
-                continue
-            height = share["accuracy"]
-            error = [[height - share["low"]], [share["high"] - height]] if "low" in share else None
-            where = place + (number - (len(answerers) - 1) / 2) * width
-            label = answerer if place == 0 else None
-            bars.bar(where, height, width, label=label, color=f"C{number}", yerr=error)
-    bars.set_xticks(range(len(languages)), languages)
-    bars.set(ylim=(0, 1), ylabel="accuracy")
-    bars.legend()
-    shares = [
-        [results["model"][language].get(name, {"accuracy": np.nan})["accuracy"] for language in languages]
-        for name in categories
-    ]
-    heat.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    heat.set_xticks(range(len(languages)), languages)
-    heat.set_yticks(range(len(categories)), categories)
-    for row, found in enumerate(shares):
-        for column, share in enumerate(found):
-            color = "black" if share > 0.6 else "white"
-            heat.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
+def read_questions(arguments: BenchmarkArguments, per_category: int | None = None) -> tuple[Questions, dict[str, Any]]:
+    """The questions of a benchmark by language and index, and what tells its files from others, by language."""
+    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision)
+    questions: Questions = {}
+    described = {}
+    for language, file in files.items():
+        described[language] = {"file": file.name, "sha256": sha256(file)}
+        found = read_benchmark(file, language)
+        described[language]["rows"] = len(found)
+        if per_category is not None:
+            found = read_benchmark(file, language, per_category)
+        questions |= {question.key: question for question in found}
+    return questions, described
 
 
 def weights_of(model: str) -> dict[str, Any]:
@@ -402,81 +156,223 @@ def weights_of(model: str) -> dict[str, Any]:
     return {"commit": AutoConfig.from_pretrained(model, trust_remote_code=True)._commit_hash}
 
 
-def read_predictions(output: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:
+    """Who answers under a name; see the help of --baselines."""
+    if name == "chance":
+        return Answerer()
+    if name.startswith(NEIGHBORS):
+        english = {question.index: question for question in questions.values() if question.language == "en"}
+        if missing := {question.index for question in questions.values()} - english.keys():
+            raise ValueError(
+                f"{name} needs each question in English, which names the options as the captions do, and "
+                f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
+            )
+        return PixelNeighbors(name.removeprefix(NEIGHBORS), english)
+    path = arguments.model if name == "text-only" else name
+    device_map = "auto" if state.num_processes == 1 else {"": state.device}
+    model = AutoModel.from_pretrained(path, trust_remote_code=True, device_map=device_map).eval()
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
+    return ParrotAnswerer(model, processor, way_of(name, arguments), arguments.max_new_tokens, name == "text-only")
+
+
+def way_of(name: str, arguments: RunArguments) -> str:
+    """How who is called so answers: `choice` for a baseline without a model."""
+    if name == "chance" or name.startswith(NEIGHBORS):
+        return "choice"
+    way = "generate" if arguments.answer == "generate" else arguments.score_by
+    return "text" if (name, way) == ("text-only", "pmi") else way
+
+
+def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
     """
-    The answers of a run that was stopped; a line that was cut is left out, to be asked again.
+    The answers that a folder holds, of a run that was stopped or has ended; a line that was cut is left out.
 
     Raises:
         `ValueError`: if they were given by another model or to other questions.
     """
-    settings_file, file = output / "settings.json", output / "predictions.jsonl"
+    settings_file = folder / "settings.json"
     found = json.loads(settings_file.read_text()) if settings_file.exists() else settings
     if differ := [name for name in settings if found.get(name) != settings[name]]:
         raise ValueError(
-            f"{output} holds answers that were given with another {' and '.join(differ)}: delete it or give another "
+            f"{folder} holds answers that were given with another {' and '.join(differ)}: delete it or give another "
             "--output."
         )
-    settings_file.write_text(json.dumps(settings, indent=2) + "\n")
-    if not file.exists():
-        return []
-    whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
-    mended = file.with_suffix(".part")
-    mended.write_text(whole + "\n" * bool(whole), encoding="utf-8")
-    mended.replace(file)
-    return [json.loads(line) for line in whole.splitlines()]
+    given = {}
+    for file in [folder / "predictions.jsonl", *sorted(folder.glob("answers-*.jsonl"))]:
+        if file.exists():
+            whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
+            for line in filter(None, whole.split("\n")):
+                row = json.loads(line)
+                if settings["answer"] == "generate":
+                    row.pop("letter", None)  # read, not chosen: to be read again
+                given[row["language"], row["index"]] = row
+    return given
+
+
+def run_one(
+    name: str, folder: Path, arguments: RunArguments, questions: Questions, benchmark: Row, state: PartialState
+) -> tuple[Row, list[Row]]:
+    """Asks one answerer what it has not answered yet. Returns its settings and, in the first process, judged rows."""
+    is_model = way_of(name, arguments) != "choice"
+    path = arguments.model if name == "text-only" else name
+    settings = {
+        "model": name,
+        **({"weights": weights_of(path), "of": path} if is_model else {}),
+        "benchmark": benchmark,
+        "answer": way_of(name, arguments),
+        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer == "generate" and is_model else {}),
+        "versions": {package: version(package) for package in ("torch", "transformers")},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    given = read_given(folder, settings)
+    state.wait_for_everyone()  # nobody writes before all have read
+    if state.is_main_process:
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    done = questions.keys() & given.keys()
+    if len(done) < len(questions):
+        answerer = make_answerer(name, arguments, questions, state)
+        part = folder / f"answers-{state.process_index}.jsonl"
+        if part.exists():  # a line that was cut would swallow the next
+            part.write_text(part.read_text(encoding="utf-8").rpartition("\n")[0] + "\n", encoding="utf-8")
+        with part.open("a", encoding="utf-8") as file:
+            share = (state.process_index, state.num_processes)
+            for answers in ask(answerer, list(questions.values()), done, arguments.batch_size, share):
+                file.write("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+                file.flush()
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        return settings, []
+    rows = judge(list(read_given(folder, settings).values()), questions, arguments.matching)
+    write_rows(rows, folder)
+    return settings, rows
+
+
+def write_rows(rows: list[Row], folder: Path) -> None:
+    """Writes predictions.jsonl at once, and only then deletes what it was made from."""
+    file = folder / "predictions.part"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.replace(folder / "predictions.jsonl")
+    for part in folder.glob("answers-*.jsonl"):
+        part.unlink()
+
+
+def write_results(
+    folder: Path,
+    settings: Row,
+    rows: list[Row],
+    questions: Questions,
+    baselines: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes results.json, results.md and pictures; prints the tables. Returns what results.json holds."""
+    written = {
+        "settings": settings,
+        "results": summarize(rows, questions),
+        "baselines": dict(baselines),
+        "router": read_out_languages(rows),
+    }
+    (folder / "results.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    side_by_side = {"model": written["results"], **baselines}
+    markdown = report(side_by_side, written["router"])
+    (folder / "results.md").write_text(markdown)
+    draw(side_by_side, folder / "accuracy.png")
+    files = ["results.json", "results.md", "predictions.jsonl", "accuracy.png"]
+    if router := written["router"]:
+        told = f"; languages told with accuracy {router['accuracy']:.2f}" if "accuracy" in router else ""
+        draw_router(router["weights"], f"Mean router probability{told}", folder / "router.png")
+        files.append("router.png")
+    print(markdown)
+    print(f"Results: {', '.join(str(folder / name) for name in files)}")
+    return written
 
 
 def run(arguments: RunArguments) -> dict[str, Any]:
     """
-    Asks, counts and writes.
+    Asks, judges and writes.
+
+    Returns:
+        what results.json holds; {} in other processes than the first.
 
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
     """
+    state = PartialState()
+    questions, benchmark = read_questions(arguments, arguments.per_category)
+    output = Path(arguments.output)
+    baselines = {}
+    for name in arguments.baselines:
+        folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
+        _, rows = run_one(name, folder, arguments, questions, benchmark, state)
+        baselines[name.partition(":")[0]] = summarize(rows, questions)
+    settings, rows = run_one(arguments.model, output, arguments, questions, benchmark, state)
+    if not state.is_main_process:
+        return {}
+    settings |= {
+        "matching": arguments.matching,
+        "python": platform.python_version(),
+        "batch_size": arguments.batch_size,
+    }
+    return write_results(output, settings, rows, questions, baselines)
+
+
+def score(arguments: ScoreArguments) -> dict[str, Any]:
+    """
+    Judges answers from files and writes; a question without an answer is told of and left out, as in VLMEvalKit.
+
+    Returns:
+        what results.json holds.
+
+    Raises:
+        `ValueError`: if a file cannot be read, or answers what was not asked.
+    """
+    questions, benchmark = read_questions(arguments)
+    languages, files = list(benchmark), [Path(name) for name in arguments.predictions]
+    if len(files) not in (1, len(languages)):
+        raise ValueError(
+            f"{len(files)} files of predictions were given for the languages {languages}: give one for each, or one "
+            "with a column language."
+        )
+    answers = []
+    for language, file in zip(languages, files * (len(languages) if len(files) == 1 else 1), strict=True):
+        for index, prediction in read_answers(file, language).items():
+            if (language, index) not in questions:
+                raise ValueError(
+                    f"{file} answers the index {index!r}, which {benchmark[language]['file']} does not ask: give the "
+                    "benchmark that was answered."
+                )
+            answers.append({"index": index, "language": language, "prediction": prediction})
+    if len(answers) < len(questions):
+        warnings.warn(f"{len(questions) - len(answers)} of {len(questions)} questions have no answer: left out.")
+    rows = judge(answers, questions, arguments.matching)
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    files = {language: Path(arguments.benchmark.format(language=language)) for language in arguments.languages}
+    write_rows(rows, output)
     settings = {
-        "model": arguments.model,
-        "weights": weights_of(arguments.model),
-        "benchmark": {language: hashlib.sha256(file.read_bytes()).hexdigest() for language, file in files.items()},
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
+        "model": ", ".join(arguments.predictions),
+        "predictions": {file.name: sha256(file) for file in files},
+        "benchmark": benchmark,
+        "matching": arguments.matching,
     }
-    predictions = read_predictions(output, settings)
-    found = [
-        question
-        for language, file in files.items()
-        for question in read_benchmark(file, language, arguments.per_category)
-    ]
-    questions = {question.key: question for question in found}
-    predictions = [row for row in predictions if (row["language"], row["index"]) in questions]
-    done = {(row["language"], row["index"]) for row in predictions}
-    if open_questions := [question for key, question in questions.items() if key not in done]:
-        model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
-        processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
-        with (output / "predictions.jsonl").open("a", encoding="utf-8") as file:
-            for row in answer(OptionScorer(model, processor), open_questions, arguments.batch_size):
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                predictions.append(row)
+    return write_results(output, settings, rows, questions, {})
 
-    baselines = {Path(name).stem: read_answers(Path(name)) for name in arguments.baselines}
-    results = summarize(predictions, questions, arguments.score_by, baselines)
-    categories = list(dict.fromkeys(question.category for question in found))
-    l2_categories = [name for name in dict.fromkeys(question.l2_category for question in found) if name]
-    written = {"settings": settings | {"score_by": arguments.score_by}, "results": results}
-    (output / "results.json").write_text(json.dumps(written, indent=2) + "\n")
-    markdown = report(results, l2_categories, categories)
-    (output / "results.md").write_text(markdown)
-    draw(results, categories, output / "accuracy.png")
-    print(markdown)
-    print(f"Results: {output / 'results.json'}, {output / 'results.md'}, {output / 'accuracy.png'}")
-    return results
+
+def main(arguments: list[str]) -> None:
+    """Runs a verb."""
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("run", "score"):
+        kind, description = (RunArguments, RUN) if verb == "run" else (ScoreArguments, SCORE)
+        parser = HfArgumentParser(
+            kind, description=description, formatter_class=HelpFormatter, prog=f"benchmark.py {verb}"
+        )
+        (run if verb == "run" else score)(parser.parse_args_into_dataclasses(arguments[1:])[0])
+    elif verb == "compare":
+        parser = HfArgumentParser([], description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
+        parser.add_argument("results", nargs=2, type=Path, help="results.json of A and of B")
+        print(compare(*parser.parse_args(arguments[1:]).results))
+    elif verb in ("-h", "--help"):
+        print(__doc__)
+    else:
+        raise SystemExit(f"{__doc__}\nThe verbs are run, score and compare, and not {verb!r}.")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] not in (["run"], ["--help"], ["-h"]):
-        raise SystemExit(f"{__doc__}\nGive the verb 'run', and --help after it for its arguments.")
-    verb = HfArgumentParser(RunArguments, description=__doc__, formatter_class=HelpFormatter, prog="benchmark.py run")
-    run(verb.parse_args_into_dataclasses(sys.argv[2:] if sys.argv[1] == "run" else sys.argv[1:])[0])
+    main(sys.argv[1:])

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The questions of a benchmark: TSV files of MMMB's and MMBench's shape, from the Hub or from a folder, one a language; and
+The questions of a benchmark: TSV files of the shape of MMMB and MMBench, from the Hub or from a folder; and
 answers to them that were given elsewhere. A question is put in the words of the reference's wrapper for VLMEvalKit.
 """
 
@@ -281,7 +281,7 @@ def _with_matched_options(questions: list[Question], file: Path) -> list[Questio
 
 def base_index(index: str) -> str:
     """The index of the question that a rotation repeats; of anything else its own."""
-    return str(int(index) % ROTATION) if index.isdecimal() else index
+    return str(int(index) % ROTATION) if index.isdecimal() and int(index) >= ROTATION else index
 
 
 def read_answers(file: Path, language: str) -> dict[str, str]:

@@ -18,7 +18,7 @@
 Draws emoji, alone and in scenes, and writes a data set of two configurations that `datasets.load_dataset` reads:
 `align`, pictures with English captions, and `instruct`, conversations about pictures, each in one language. Beside
 them lies the benchmark, TSV files of MMMB's shape, one a language and parallel: `mini_mmmb_<language>.tsv` in the
-Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style, and what raw pixels answer to them.
+Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style.
 Training shows neither of the styles, nor the compositions (pairs of things, shapes with colours) that the benchmark
 asks about; the words are the same in both, so what is measured is a new style and a new composition, not a new word.
 `sheet.png` shows some of it, `example.jpg` is the benchmark's first picture.
@@ -39,10 +39,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from datasets import Dataset, Features, Image, List, Value, load_dataset
+from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
-from PIL import ImageOps
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -496,33 +494,6 @@ def write_benchmark(pictures: list[tuple[str, Picture]], output: Path, name: str
                 writer.writerow([*asked, category, CATEGORIES[category], "test"])
 
 
-def _object(image: PILImage.Image) -> np.ndarray:
-    """What stands before a plain background, at 32 x 32 pixels over white, as a vector."""
-    pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
-    rows, columns = np.nonzero(np.abs(pixels - pixels[0, 0]).max(axis=2) > 24)  # more than JPEG's noise
-    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
-    cut = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), PILImage.Resampling.BILINEAR)
-    return np.asarray(ImageOps.pad(cut, (32, 32), color="white"), dtype=np.float32).ravel() / 255
-
-
-def write_pixel_neighbors(pictures: list[tuple[str, Picture]], align: Dataset, file: Path) -> None:
-    """
-    Writes what raw pixels answer to the recognition questions: the option of which a captioned training picture is the
-    nearest. A baseline that a model has to beat; the scenes' questions it leaves open.
-    """
-    shown = defaultdict(list)
-    for row in align:
-        shown[row["concept"]].append(_object(row["images"][0]))
-    known = {name: np.stack(vectors) for name, vectors in shown.items()}
-    with file.open("w", encoding="utf-8") as lines:
-        lines.write("index\tprediction\n")
-        for index, (category, picture) in enumerate(pictures):
-            if category in RECOGNITION:
-                seen, options = _object(picture.image), picture.questions[0].options(index % len(LETTERS))
-                far = [((known[option["en"]] - seen) ** 2).mean(axis=1).min() for option in options]
-                lines.write(f"{index}\t{LETTERS[int(np.argmin(far))]}\n")
-
-
 def draw_sheet(pictures: list[tuple[str, Picture]], columns: int = 12) -> PILImage.Image:
     """Some pictures of each category, a row each."""
     by_category = defaultdict(list)
@@ -600,7 +571,6 @@ def build(arguments: MiniMMMBArguments) -> None:
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             dataset.to_parquet(output / f"{name}-00000-of-00001.parquet")
         print(f"{output / name}: {len(dataset)} pictures.")
-    align = load_dataset("parquet", data_files=str(output / "align" / "*.parquet"), split="train", streaming=True)
     for style in TEST_STYLES:
         world = World(concepts, [style], arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.test_per_category, arguments.seed))
@@ -610,7 +580,6 @@ def build(arguments: MiniMMMBArguments) -> None:
         if style == TEST_STYLES[0]:
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
-        write_pixel_neighbors(pictures, align, output / f"{name}_pixel_neighbors.tsv")
     (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused

@@ -30,6 +30,7 @@ from trl import SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
+from trainer.benchmark_results import draw_router
 
 
 class ParrotTrainer(SFTTrainer):
@@ -216,16 +217,6 @@ def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     routed = [language for language in languages if f"router_{language}_0" in logs[-1]]
     if routed:
         table = [[logs[-1][f"router_{language}_{expert}"] for expert in range(experts)] for language in routed]
-        figure, axes = pyplot.subplots(figsize=(1 + experts, 1 + 0.6 * len(routed)), layout="constrained")
-        axes.imshow(table, cmap="Blues", vmin=0, aspect="auto")
-        axes.set_xticks(range(experts), [f"expert {expert}" for expert in range(experts)])
-        axes.set_yticks(range(len(routed)), routed)
-        for row, weights in enumerate(table):
-            for column, weight in enumerate(weights):
-                color = "white" if weight > 0.6 * max(map(max, table)) else "black"
-                axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
-        axes.set_title("Mean router probability")
         pictures.append(folder / "router.png")
-        figure.savefig(pictures[1], dpi=120)
-        pyplot.close(figure)
+        draw_router(dict(zip(routed, table, strict=True)), "Mean router probability", pictures[1])
     return pictures

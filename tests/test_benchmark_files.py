@@ -1,0 +1,190 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Benchmarks and answers as files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from tests.conftest import encode, write_tsv
+from trainer.benchmark_files import (
+    INSTRUCTIONS,
+    LETTERS,
+    MD5,
+    Question,
+    base_index,
+    find_benchmark,
+    read_answers,
+    read_benchmark,
+    sha256,
+)
+
+
+RED = encode("red")
+ROW = {
+    "index": "1",
+    "image": RED,
+    "question": "?",
+    "A": "x",
+    "B": "y",
+    "C": "",
+    "D": "",
+    "answer": "A",
+    "category": "c",
+}
+
+
+def read(tmp_path: Path, *rows: dict[str, Any]) -> list[Question]:
+    return read_benchmark(write_tsv(tmp_path / "b_en.tsv", [ROW | row for row in rows]), "en")
+
+
+def test_a_prompt_is_the_reference_wrappers_in_each_language() -> None:
+    instructions = {
+        "en": "Answer with the option's letter from the given choices directly.",
+        "zh": "请直接用给定选项中的选项字母回答。",
+        "pt": "Responda diretamente com a letra da opção das escolhas dadas.",
+        "ar": "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
+        "tr": "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
+        "ru": "Ответьте буквой варианта из предложенных вариантов напрямую.",
+    }
+    assert instructions == INSTRUCTIONS
+    for language, instruction in instructions.items():
+        question = Question("1", language, "", "Q?", {"A": "x", "C": "y"}, "A", hint="H.")
+        assert question.prompt == f"H.\nQ?\nA. x\nC. y\n{instruction}"
+        assert question.open_prompt == "H.\nQ?"
+    with pytest.raises(ValueError, match=r"The language 'de' of b.tsv, line 2 is none of en, zh"):
+        _ = Question("1", "de", "", "Q?", {"A": "x", "B": "y"}, "A", place="b.tsv, line 2").prompt
+
+
+def test_rows_are_read_with_shared_images_hints_gaps_and_26_options(tmp_path: Path) -> None:
+    many = {letter: f"option {letter}" for letter in LETTERS}
+    rows = [
+        {letter: "" for letter in LETTERS} | ROW | {"hint": "nan"},
+        {letter: "" for letter in LETTERS}
+        | ROW
+        | {"index": "2", "image": "1", "C": "", "D": "z", "hint": "look\nhere"},
+        ROW | many | {"index": "3", "answer": "Z", "image": encode("blue"), "hint": ""},
+    ]
+    first, second, third = read_benchmark(write_tsv(tmp_path / "b_en.tsv", rows), "en")
+    assert first.image == second.image == RED != third.image
+    assert (first.hint, second.hint) == ("", "look\nhere")
+    assert second.options == {"A": "x", "B": "y", "D": "z"} == second.matched_options
+    assert third.options == many
+    assert third.answer == "Z"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image": ""}, "line 3: the column 'image' is empty"),
+        ({"question": ""}, "line 3: the column 'question' is empty"),
+        ({"answer": "AB"}, "line 3: the answer 'AB' is no letter"),
+        ({"answer": "C"}, r"line 3: the answer 'C' is no letter of its options \['A', 'B'\]"),
+        ({"B": ""}, "line 3: there are fewer than two options"),
+        ({"index": "1"}, "line 3: the index '1' stands in line 2, too"),
+        ({"image": "17"}, "line 3: the image column names '17', and no row of that index"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(row: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, {}, {"index": "2"} | row)
+
+
+def test_a_row_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
+    file = write_tsv(tmp_path / "b_en.tsv", [ROW])
+    file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\tmore\n")
+    with pytest.raises(ValueError, match="line 3: the row has more or fewer cells than the header"):
+        read_benchmark(file, "en")
+
+
+def test_options_that_vlmevalkit_reads_otherwise_are_kept_and_told_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+        word, _ = read(tmp_path, {"B": "None"}, {"index": "2"})
+    assert word.options["B"] == "None"
+    assert word.matched_options == {"A": "x"}
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+        number = read(tmp_path, {"C": "4"}, {"index": "2"})[0]
+    assert (number.options["C"], number.matched_options["C"]) == ("4", "4.0")
+
+
+def test_the_first_questions_of_a_category_come_with_their_rotations(tmp_path: Path) -> None:
+    rows = [{"index": str(index)} for index in (1, 2, 1_000_001, 1_000_002)] + [{"index": "3", "category": "d"}]
+    questions = read_benchmark(write_tsv(tmp_path / "b.tsv", [ROW | row for row in rows]), "en", per_category=1)
+    assert [question.index for question in questions] == ["1", "1000001", "3"]
+    assert [base_index(index) for index in ("7", "2000007", "x")] == ["7", "7", "x"]
+
+
+def test_files_are_found_by_language(tmp_path: Path) -> None:
+    for name in ("b_en.tsv", "b_cn.tsv", "other.tsv"):
+        write_tsv(tmp_path / name, [ROW])
+    english, chinese, other = (str(tmp_path / name) for name in ("b_en.tsv", "b_cn.tsv", "other.tsv"))
+    assert find_benchmark([english, chinese], None, "main") == {"en": Path(english), "zh": Path(chinese)}
+    assert find_benchmark([other], ["sw"], "main") == {"sw": Path(other)}
+    assert find_benchmark([str(tmp_path / "b_{language}.tsv")], ["en"], "main") == {"en": Path(english)}
+    with pytest.raises(ValueError, match="ends with no known language"):
+        find_benchmark([other], None, "main")
+    with pytest.raises(ValueError, match=r"2 files .* were given for the languages \['en'\]"):
+        find_benchmark([english, chinese], ["en"], "main")
+    with pytest.raises(ValueError, match=r"no benchmark file .*b_tr.tsv"):
+        find_benchmark([str(tmp_path / "b_{language}.tsv")], ["tr"], "main")
+
+
+def test_a_published_file_of_another_edition_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_tsv(tmp_path / "mmmb_en.tsv", [ROW])
+    with pytest.warns(UserWarning, match=f"mmmb_en.tsv as published has {MD5['mmmb_en.tsv']}: it is another edition"):
+        assert len(sha256(file)) == 64
+    assert len(MD5) == 12
+    assert {len(known) for known in MD5.values()} == {32}
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".xlsx", ".jsonl"])
+def test_answers_are_read_from_any_table_as_they_are(suffix: str, tmp_path: Path) -> None:
+    given = {"1": "A. x", "2": "", "3": "NA", "4": 'it says "B",\nI think\t!', "5": "答案是A。", "6": "1"}
+    file = tmp_path / f"answers{suffix}"
+    table = pandas.DataFrame({"index": map(int, given), "prediction": list(given.values()), "more": 0})
+    if suffix == ".jsonl":
+        rows = [{"index": int(index), "prediction": text} for index, text in given.items()]
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    elif suffix == ".xlsx":
+        table.to_excel(file, index=False)
+    else:
+        table.to_csv(file, index=False, sep="\t" if suffix == ".tsv" else ",")
+    assert read_answers(file, "en") == given
+
+
+def test_of_answers_in_several_languages_one_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "answers.csv"
+    file.write_text("language,index,prediction\nen,1,A\ntr,1,B\n")
+    assert read_answers(file, "tr") == {"1": "B"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "index,answer\n1,A\n", "row 1: there is no column 'prediction' among"),
+        ("a.csv", "index,prediction\n1,A\n1,B\n", "row 2: the index '1' is answered twice"),
+        ("a.jsonl", '{"index": 1, "prediction": 2}\n', "row 1: the prediction 2 is no text"),
+        ("a.jsonl", '{"index": 1,\n', "a line is no JSON"),
+        ("a.txt", "1 A", "is none of .tsv, .csv, .xlsx and .jsonl"),
+    ],
+)
+def test_answers_that_cannot_be_read_are_named(name: str, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_answers(tmp_path / name, "en")
+    with pytest.raises(ValueError, match="There is no file of predictions"):
+        read_answers(tmp_path / "absent.csv", "en")

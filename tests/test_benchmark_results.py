@@ -1,0 +1,186 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Verdicts, accuracies, tables and pictures."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image as PILImage
+
+from trainer.benchmark_files import Question
+from trainer.benchmark_results import (
+    compare,
+    draw,
+    draw_router,
+    judge,
+    measure,
+    read_out_languages,
+    report,
+    share,
+    summarize,
+)
+
+
+OPTIONS = {"A": "cat", "B": "dog"}
+
+
+def ask(index: int, answer: str = "A", language: str = "en", category: str = "objects") -> Question:
+    return Question(
+        str(index), language, "", "?", OPTIONS, answer, category=category, l2_category="l2", matched_options=OPTIONS
+    )
+
+
+def by_key(*questions: Question) -> dict[tuple[str, str], Question]:
+    return {question.key: question for question in questions}
+
+
+def answers(*predictions: tuple[int, str], language: str = "en") -> list[dict[str, str]]:
+    return [{"index": str(index), "language": language, "prediction": text} for index, text in predictions]
+
+
+def test_both_verdicts_are_given_by_row() -> None:
+    rows = judge(answers((1, "A."), (2, "答案是A。"), (3, "a dog")), by_key(ask(1), ask(2), ask(3, "B")), "2024-01")
+    assert [(row["letter"], row["hit"]) for row in rows] == [("A", True), (None, False), ("B", True)]
+    assert [(row["letter_multilingual"], row["hit_multilingual"]) for row in rows] == [
+        ("A", True),
+        ("A", True),
+        ("B", True),
+    ]
+    measured = measure(rows, list(by_key(ask(1), ask(2), ask(3, "B")).values()))
+    assert measured["accuracy"] == measured["plain"]["accuracy"] == pytest.approx(2 / 3)
+    assert measured["plain_multilingual"]["accuracy"] == 1
+    assert (measured["unparsed"], measured["unparsed_multilingual"], measured["chance"]) == (1, 0, 0.5)
+    assert "circular" not in measured
+
+
+def test_a_letter_that_was_chosen_is_not_read_again() -> None:
+    question = Question("1", "en", "", "?", {"A": "x", "C": "None"}, "C", matched_options={"A": "x"})
+    (row,) = judge([{"index": "1", "language": "en", "prediction": "C", "letter": "C"}], by_key(question), "2024-01")
+    assert row["hit"]
+
+
+def test_rotations_count_only_together() -> None:
+    questions = by_key(ask(1), ask(1_000_001, "B"), ask(2), ask(1_000_002, "B"), ask(3), ask(1_000_003, "B"))
+    given = answers((1, "A"), (1_000_001, "B"), (2, "A"), (1_000_002, "A"), (3, "B"))
+    rows = judge(given, questions, "2024-01")
+    assert [(row["index"], row["hit"], row["plain_hit"]) for row in rows] == [
+        ("1", True, True),
+        ("1000001", True, True),
+        ("2", False, True),
+        ("1000002", False, False),
+        ("3", False, False),
+    ]
+    measured = measure(rows, list(questions.values()))
+    assert measured["accuracy"] == measured["circular"]["accuracy"] == pytest.approx(1 / 3)
+    assert measured["plain"]["accuracy"] == pytest.approx(2 / 3)
+    assert (measured["count"], measured["questions"], measured["rows"]) == (3, 3, 5)
+    text = report({"model": summarize(rows, questions)}, None)
+    assert "| all (circular) | en |" in text
+    assert "| model | 33.3 |" in text
+    assert "| plain | 66.7 |" in text
+
+
+def test_results_are_given_by_language_and_category() -> None:
+    questions = by_key(ask(1), ask(2, category="color"), ask(1, language="tr"))
+    rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
+    results = summarize(rows, questions)
+    assert results["en"]["all"]["accuracy"] == 0.5
+    assert results["en"]["category"]["objects"]["accuracy"] == 1
+    assert results["en"]["category"]["color"]["accuracy"] == 0
+    assert results["tr"]["l2-category"]["l2"]["count"] == 1
+    partly = summarize(rows[:1], questions)
+    assert partly["tr"]["all"] is None
+    text = report({"model": results, "part": partly}, None)
+    assert "| part |" not in text  # what is answered in part is not set beside the whole
+    assert "| color | 0.0 | – |" in text
+
+
+def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
+    few, many = share([True, False] * 10), share([True, False] * 1000)
+    for found in (few, many):
+        assert found["low"] < found["accuracy"] == 0.5 < found["high"]
+    assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * (0.25 / 2000) ** 0.5, rel=0.1)
+    assert few["high"] - few["low"] > 5 * (many["high"] - many["low"])
+
+
+@pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
+def test_the_read_out_finds_what_the_router_tells_and_nothing_else(tells: bool, low: float, high: float) -> None:
+    rng = random.Random(0)
+    rows = []
+    for index in range(200):
+        for number, language in enumerate(("en", "tr", "ar")):
+            weights = [rng.random() * 0.1 + 0.2 for _ in range(4)]
+            weights[number] += 0.2 * tells
+            rows.append({"index": str(index), "language": language, "router": [w / sum(weights) for w in weights]})
+    found = read_out_languages(rows)
+    assert low <= found["accuracy"] <= high
+    assert found["count"] == 300
+    assert found["chance"] == pytest.approx(1 / 3)
+    assert sum(found["weights"]["tr"]) == pytest.approx(1)
+
+
+def test_the_read_out_is_not_fitted_to_what_it_is_measured_on() -> None:
+    """Each question has weights of its own, the same in all languages but for its first: a memory would tell them."""
+    rng = random.Random(0)
+    rows = []
+    for index in range(40):
+        for language in ("en", "tr"):
+            rows.append({"index": str(index), "language": language, "router": [rng.random() for _ in range(39)]})
+    assert read_out_languages(rows)["accuracy"] < 0.7
+
+
+def test_without_a_router_or_with_one_language_there_is_no_read_out() -> None:
+    assert read_out_languages([{"index": "1", "language": "en"}]) is None
+    assert read_out_languages([{"index": "1", "language": "en", "router": [1.0]}]) is None
+
+
+def write(folder: Path, hits: list[tuple[bool, bool]], sha256: str = "s") -> Path:
+    folder.mkdir()
+    rows = [
+        {"index": str(index), "language": "en", "hit": hit, "hit_multilingual": multilingual}
+        for index, (hit, multilingual) in enumerate(hits)
+    ]
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"model": folder.name, "benchmark": {"en": {"sha256": sha256}}}
+    (folder / "results.json").write_text(json.dumps({"settings": settings}))
+    return folder / "results.json"
+
+
+def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
+    """10 questions that only B got right and 2 that only A did: McNemar's exact p is 2 * (1 + 12 + 66) / 2^12."""
+    one = write(tmp_path / "one", [(False, True)] * 10 + [(True, True)] * 2 + [(True, True)] * 8)
+    other = write(tmp_path / "other", [(True, True)] * 10 + [(False, True)] * 2 + [(True, True)] * 8 + [(True, True)])
+    text = compare(one, other)
+    assert "A: one, B: other" in text
+    assert re.search(rf"\| en \| 20 \| 50.0 \| 90.0 \| \+40.0 \| \+10.\d to \+65.\d \| {2 * 79 / 2**12:.2g} \|", text)
+    assert "| en | 20 | 100.0 | 100.0 | +0.0 | +0.0 to +0.0 | 1 |" in text
+    assert "Left out are 1 questions" in text
+    with pytest.raises(ValueError, match=r"their files' sha256 differ"):
+        compare(one, write(tmp_path / "third", [(True, True)], sha256="t"))
+    with pytest.raises(ValueError, match=r"There is no .*results.json"):
+        compare(one, tmp_path / "absent" / "results.json")
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    questions = by_key(ask(1), ask(2, category="color"), ask(1, language="tr"), ask(2, language="tr"))
+    rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), (2, "A"), language="tr"), questions, "2024-01")
+    results = summarize(rows, questions)
+    draw({"model": results, "part": summarize(rows[:3], questions)}, tmp_path / "accuracy.png")
+    draw_router({"en": [0.1, 0.9], "tr": [0.5, 0.5]}, "title", tmp_path / "router.png")
+    for name in ("accuracy.png", "router.png"):
+        with PILImage.open(tmp_path / name) as drawn:
+            assert min(drawn.size) > 100

@@ -1,0 +1,305 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Reading answers, and the `evaluate` metric of what was read."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import evaluate
+import pytest
+
+from tests.tiny import tiny_processor
+from trainer.multiple_choice_accuracy import LETTERS, circular_hits, read_letter, read_letter_multilingual
+
+
+METRIC = str(Path(__file__).parents[1] / "trainer" / "multiple_choice_accuracy.py")
+# answer: the letters of exact and of multilingual matching; a space for none
+ANSWERS = [
+    (
+        {"A": "cat", "B": "dog", "C": "a red car", "D": "car"},
+        {
+            "A": "AA",
+            "B.": "BB",
+            "(b)": " B",
+            "b)": " B",
+            "b": " B",
+            "The answer is B": "BB",
+            "The correct answer is **B**. Here's why A is wrong": " B",
+            "Answer: C": "CC",
+            "Option D": "DD",
+            "B. dog": "BB",
+            "B dog": "BB",
+            "dog": "BB",
+            "Dog.": "BB",
+            "a red car": " C",
+            "It is a red car": " C",
+            "car": "DD",
+            "The picture shows a car.": "DD",
+            "A cat sits": "AA",
+            "A dog": "AB",
+            "A or B": "  ",
+            "A, B, C": "  ",
+            "": "  ",
+            "I cannot tell": "  ",
+            "not a dog": "B ",
+            "B is correct": "BB",
+            "B is the correct answer.": "BB",
+            "I choose A because it purrs": "AA",
+            "The answer is A cat": "AA",
+            "the answer is a dog": "BB",
+            "Ｂ": " B",
+            "Ⓑ": " B",
+            "[C]": "CC",
+            "B, because it barks": "BB",
+            "I think it's B": "BB",
+            "Final answer: (D).": "DD",
+            "E": "  ",
+            "It's either A or B": "  ",
+            "A dog and a cat": "A ",
+            "Answer: A dog": "AB",
+            "The option is d.": " D",
+            "\\boxed{B}": "BB",
+            "$B$": " B",
+        },
+    ),
+    (
+        {"A": "猫", "B": "狗", "C": "红色的汽车", "D": "汽车"},
+        {
+            "答案是A。": " A",
+            "A。": " A",
+            "选A": " A",
+            "选择B": " B",
+            "应选择 C 选项": "CC",
+            "A选项正确": " A",
+            "答案：D": " D",
+            "正确答案是（B）。": " B",
+            "B：猫": "AB",
+            "B、狗": "BB",
+            "狗": "BB",
+            "图中是一只狗。": "BB",
+            "红色的汽车": " C",
+            "这是红色的汽车": " C",
+            "答案不是A": "  ",
+            "A或B": "  ",
+            "B选项": " B",
+            "答案为Ｃ。": " C",
+            "我选C": " C",
+            "应该选B。": " B",
+            "正确的选项是D": " D",
+            "不是狗": "B ",
+            "A。猫": "AA",
+            "本题选A": " A",
+            "B是正确答案": " B",
+        },
+    ),
+    (
+        {"A": "кошка", "B": "собака", "C": "красная машина", "D": "машина"},
+        {
+            "А": " A",
+            "В": " B",
+            "С": " C",
+            "Б": " B",
+            "Г": " D",
+            "Д": " D",
+            "Ответ: А": " A",
+            "Ответ: B.": "BB",
+            "Правильный вариант — В": " B",
+            "Правильный ответ: буква C": "CC",
+            "собака": "BB",
+            "Это собака.": "BB",
+            "красная машина": " C",
+            "В кадре машина": "DD",
+            "А это кошка": "AA",
+            "С собакой": "  ",
+            "вариант б": " B",
+            "б)": " B",
+            "В. собака": "BB",
+            "A или B": "  ",
+            "не собака": "B ",
+            "Я выбираю вариант D": "DD",
+            "B — правильный ответ": "BB",
+            "Верный ответ: D": "DD",
+            "в": " B",
+        },
+    ),
+    (
+        {"A": "kedi", "B": "köpek", "C": "kırmızı araba", "D": "araba"},
+        {
+            "B": "BB",
+            "Cevap B'dir": " B",
+            "Cevap: C": "CC",
+            "Doğru cevap: C şıkkı": "CC",
+            "B şıkkı": "BB",
+            "B seçeneği doğrudur": "BB",
+            "köpek": "BB",
+            "Köpek.": "BB",
+            "KIRMIZI ARABA": "DC",
+            "kırmızı araba": " C",
+            "Bu bir kedi": "AA",
+            "O bir köpek": "BB",
+            "b)": " B",
+            "A veya B": "  ",
+            "Doğru seçenek D'dir.": " D",
+            "B) kedi": "BB",
+            "köpek değil": "B ",
+            "Yanıt: A": "AA",
+            "Doğru yanıt B seçeneğidir": "BB",
+        },
+    ),
+    (
+        {"A": "gato", "B": "cão", "C": "carro vermelho", "D": "carro"},
+        {
+            "A": "AA",
+            "Resposta: A": "AA",
+            "A alternativa correta é a letra C": " C",
+            "letra B": "BB",
+            "a letra b": " B",
+            "A resposta é B.": " B",
+            "opção D": "DD",
+            "cão": "BB",
+            "É um cão.": "BB",
+            "O gato": "AA",
+            "carro vermelho": " C",
+            "A ou B": "  ",
+            "B) cão": "BB",
+            "A resposta correta é: A": "AA",
+            "E": "  ",
+            "não é um cão": "B ",
+            "A opção correta é a A": "AA",
+            "a": " A",
+        },
+    ),
+    (
+        {"A": "قطة", "B": "كلب", "C": "سيارة حمراء", "D": "سيارة"},
+        {
+            "أ": " A",
+            "ب": " B",
+            "ج": " C",
+            "د": " D",
+            "الإجابة هي أ": " A",
+            "الإجابة الصحيحة هي ب": " B",
+            "الخيار ج": " C",
+            "الجواب: د.": " D",
+            "(ب)": " B",
+            "A": "AA",
+            "الإجابة: B": "BB",
+            "كلب": "BB",
+            "كلبٌ": "BB",
+            "هذا كلب": "BB",
+            "سيارة حمراء": " C",
+            "أ أو ب": "  ",
+            "ب. كلب": "BB",
+            "الإجابة هي A.": "AA",
+            "إ": " A",
+            "ليس كلب": "B ",
+            "حرف د": " D",
+            "ب) كلب": "BB",
+            "الخيار الصحيح هو (ج)": " C",
+            "الإجابة الصحيحة هي الخيار ب": " B",
+            "كلب و قطة": "  ",
+        },
+    ),
+    (dict.fromkeys(LETTERS, "") | {letter: f"option {letter}" for letter in LETTERS}, {"Z": "ZZ", "Answer: Q": "QQ"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "letters"),
+    [(answer, options, letters) for options, answers in ANSWERS for answer, letters in answers.items()],
+)
+def test_both_readings_of_an_answer(answer: str, options: dict[str, str], letters: str) -> None:
+    read = (read_letter(answer, options), read_letter_multilingual(answer, options))
+    assert read == tuple(letter if letter != " " else None for letter in letters)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        # of 2024-01, 2025-07 and 2026-05; the toolkit's own steps, followed by hand
+        ("B", "BBB"),
+        ("B because it has four legs and barks", "B  "),  # the letter stands too early
+        ("The correct answer is **B**. Here's why: it has four legs and barks", "B B"),
+        ("The answer is B, not C, for it has four legs", "  B"),  # two letters
+        ("The answer is a cat", "A A"),  # its text; then too long for one; then its article
+        ("The answer is a dog", "B A"),
+        ("dog " * 20, "B  "),  # longer than twice all options
+        ("Cannot determine the answer", "ZZZ"),
+        ("Z", "ZZZ"),
+        ("Failed to obtain answer via API: B", "   "),
+        ("Failed to obtain answer via API, dog", "B  "),
+        ("(b)", "   "),
+        ("答案是A。", "   "),
+        ("A;B", "   "),
+        ("{C}#!*[:", "CCC"),
+    ],
+)
+def test_exact_matching_is_that_of_each_release(answer: str, expected: str) -> None:
+    options = {"A": "cat", "B": "dog", "C": "owl"}
+    found = [read_letter(answer, options, release) or " " for release in ("2024-01", "2025-07", "2026-05")]
+    assert "".join(found) == expected
+
+
+def test_a_question_and_its_rotations_are_right_together() -> None:
+    indices = [1, 2, 1_000_001, 2_000_001, 1_000_002, 1_000_003]
+    assert circular_hits(indices, [True, True, True, True, False, True]) == {1: True, 2: False}
+
+
+def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
+    metric = evaluate.load(METRIC)
+    found = metric.compute(
+        predictions=["B. dog", "答案是A。", "no idea"],
+        references=["B", "A", "C"],
+        options=[["cat", "dog"], ["cat", "dog"], ["x1", "x2", "x3"]],
+    )
+    assert found == {
+        "count": 3,
+        "accuracy": pytest.approx(1 / 3),
+        "unparsed": 2,
+        "accuracy_multilingual": pytest.approx(2 / 3),
+        "unparsed_multilingual": 1,
+    }
+
+
+def test_the_metric_is_circular_where_there_are_rotations() -> None:
+    found = evaluate.load(METRIC).compute(
+        predictions=["A", "B", "A", "A", "B"],
+        references=["A", "B", "A", "B", "B"],
+        options=[["x1", "x2"]] * 5,
+        indices=[1, 1_000_001, 2, 1_000_002, 3],
+    )
+    assert (found["accuracy"], found["circular_accuracy"]) == (1, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"references": ["A", "C"]}, r"Row 1: the reference 'C' is no letter of its 2 options \['x', 'y'\]"),
+        ({"options": [["x"], ["x", "y"]]}, "Row 0: the reference 'A' is no letter of its 1 options"),
+        ({"indices": [1, 1]}, "The index 1 is given twice"),
+        ({"indices": [1]}, "1 indices were given for 2 answers"),
+        ({"indices": [1_000_001, 1_000_002]}, "All indices are of rotations"),
+        ({"release": "2023"}, "The release '2023' is none of 2024-01, 2025-07, 2026-05"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(change: dict, message: str) -> None:
+    given = {"predictions": ["A", "B"], "references": ["A", "B"], "options": [["x", "y"]] * 2}
+    with pytest.raises(ValueError, match=message):
+        evaluate.load(METRIC).compute(**(given | change))
+
+
+def test_a_trainer_that_generates_computes_it() -> None:
+    tokenizer, accuracy = tiny_processor().tokenizer, evaluate.load(METRIC)
+    output = SimpleNamespace(predictions=tokenizer(["A", "it is y"])["input_ids"])
+    texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
+    assert accuracy.compute(predictions=texts, references=["A", "B"], options=[["x", "y"]] * 2)["accuracy"] == 1

@@ -1,0 +1,305 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Who answers a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
+
+import base64
+import io
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from datasets import load_dataset
+from PIL import Image, ImageOps
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from trainer.benchmark_files import Question
+
+
+IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
+Way = Literal["generate", "letter", "text", "pmi"]
+
+
+def open_image(question: Question) -> Image.Image:
+    """
+    A question's picture.
+
+    Raises:
+        `ValueError`: naming the row whose picture cannot be read.
+    """
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(question.image)))
+        image.load()
+        return image
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{question.place or question.key}: the image cannot be read ({error}). Give an image file in base64."
+        ) from error
+
+
+class Answerer:
+    """Answers questions; this one by chance."""
+
+    def encode(self, question: Question) -> Any:
+        """What it needs of a question's picture, once for all that is asked about it."""
+        return None
+
+    def answer(self, questions: list[Question], encoded: list[Any]) -> list[dict[str, Any]]:
+        """
+        Answers in a batch.
+
+        Returns:
+            for each question a `prediction`, as the answerer gave it; if it chose among the options the `letter`, too,
+            and what else is known: `prompt`, `scores` (by option), `router` (probabilities of the experts).
+        """
+        letters = [random.Random(" ".join(question.key)).choice(list(question.options)) for question in questions]
+        return [{"prediction": letter, "letter": letter} for letter in letters]
+
+
+class PixelNeighbors(Answerer):
+    """
+    Raw pixels: the option of which a captioned training picture is nearest; it leaves open what was never captioned.
+
+    Args:
+        dataset: a folder of `trainer.mini_mmmb`.
+        english: the English questions, which name the options as the captions do.
+    """
+
+    def __init__(self, dataset: str, english: Mapping[str, Question]) -> None:
+        shown = defaultdict(list)
+        for row in load_dataset(dataset, "align", split="train"):
+            shown[row["concept"]].append(_object(row["images"][0]))
+        self.known = {name: np.stack(vectors) for name, vectors in shown.items()}
+        self.english = english
+
+    def encode(self, question: Question) -> np.ndarray:
+        """The thing in the picture, as a vector of pixels."""
+        return _object(open_image(question))
+
+    def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[dict[str, Any]]:
+        """As `Answerer.answer`; {} where an option was never captioned."""
+        answers = []
+        for question, seen in zip(questions, encoded, strict=True):
+            names = self.english[question.index].options
+            if all(name in self.known for name in names.values()):
+                far = {letter: ((self.known[name] - seen) ** 2).mean(axis=1).min() for letter, name in names.items()}
+                letter = min(far, key=far.get)
+                answers.append({"prediction": letter, "letter": letter})
+            else:
+                answers.append({})
+        return answers
+
+
+def _object(image: Image.Image) -> np.ndarray:
+    """What stands before a plain background, at 32 x 32 pixels over white, as a vector."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
+    rows, columns = np.nonzero(np.abs(pixels - pixels[0, 0]).max(axis=2) > 24)  # more than JPEG's noise
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
+    cut = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), Image.Resampling.BILINEAR)
+    return np.asarray(ImageOps.pad(cut, (32, 32), color="white"), dtype=np.float32).ravel() / 255
+
+
+class ParrotAnswerer(Answerer):
+    """
+    A Parrot.
+
+    Args:
+        model: in eval mode.
+        processor: its processor.
+        way: `generate` writes an answer, greedily; the others choose the likeliest option, in one forward pass: by its
+            `letter`, or after the question alone, without its options, by its `text` (the mean log-likelihood of its
+            tokens and of the turn's end) or by `pmi` (the text's log-likelihood less that without the picture).
+        max_new_tokens: longest answer of `generate`.
+        is_blind: whether to ask without the pictures.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        way: Way,
+        max_new_tokens: int = 512,
+        is_blind: bool = False,
+    ) -> None:
+        self.model, self.processor, self.way, self.is_blind = model, processor, way, is_blind
+        self.max_new_tokens = max_new_tokens
+
+    @torch.inference_mode()
+    def encode(self, question: Question) -> torch.Tensor | None:
+        """A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts; None if blind."""
+        if self.is_blind:
+            return None
+        inputs = self.processor(images=[open_image(question)], text=self.processor.image_token, return_tensors="pt")
+        pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
+        return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
+
+    @torch.inference_mode()
+    def answer(self, questions: list[Question], encoded: list[torch.Tensor | None]) -> list[dict[str, Any]]:
+        """As `Answerer.answer`."""
+        is_open = self.way in ("text", "pmi")
+        prompts = [question.open_prompt if is_open else question.prompt for question in questions]
+        features = None if self.is_blind else encoded
+        inputs, images = self._prepare(questions, prompts, features)
+        if self.way == "generate":
+            answers = [{"prediction": text} for text in self._generate(inputs, images)]
+        else:
+            options = [
+                list(question.options if self.way == "letter" else question.options.values()) for question in questions
+            ]
+            scores = self._log_likelihoods(inputs, images, options)
+            if self.way == "pmi" and not self.is_blind:
+                without = self._log_likelihoods(*self._prepare(questions, prompts, None), options)
+                scores = [
+                    [sum(seen) - sum(blind) for seen, blind in zip(*pair, strict=True)]
+                    for pair in zip(scores, without, strict=True)
+                ]
+            else:
+                scores = [[sum(tokens) / len(tokens) for tokens in row] for row in scores]
+            answers = []
+            for question, row in zip(questions, scores, strict=True):
+                letter = list(question.options)[int(np.argmax(row))]
+                answers.append({"prediction": letter, "letter": letter, "scores": row})
+        router_logits = None if images is None else images.router_logits
+        if router_logits is not None:
+            for answer, weights in zip(answers, router_logits.float().softmax(dim=-1).tolist(), strict=True):
+                answer["router"] = weights
+        return [{"prompt": prompt, **answer} for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def _prepare(
+        self, questions: list[Question], prompts: list[str], features: list[torch.Tensor] | None
+    ) -> tuple[BatchEncoding, BaseModelOutputWithPooling | None]:
+        """Chats of B prompts, padded on the left, and their images after the experts."""
+        mark = self.processor.image_token
+        chats = []
+        for question, prompt in zip(questions, prompts, strict=True):
+            if mark in prompt:
+                raise ValueError(f"{question.place or question.key}: the text holds {mark!r}, the mark of an image.")
+            content = [{"type": "image"}] * (features is not None) + [{"type": "text", "text": prompt}]
+            chat = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+            chats.append(chat.replace(mark, mark * self.model.config.image_seq_length))
+        inputs = self.processor.tokenizer(
+            chats, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+        ).to(self.model.device)
+        if features is None:
+            return inputs, None
+        return inputs, self.model.base_model.condition_image_features(
+            BaseModelOutputWithPooling(pooler_output=features),
+            inputs["input_ids"],
+            self.model.get_input_embeddings()(inputs["input_ids"]),
+            inputs["attention_mask"],
+        )
+
+    def _generate(self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None) -> list[str]:
+        ends = self.model.generation_config.eos_token_id or self.processor.tokenizer.eos_token_id
+        config = GenerationConfig(  # greedy alone: a checkpoint's own may sample or punish repetition
+            do_sample=False,
+            max_new_tokens=self.max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=self.processor.tokenizer.pad_token_id,
+        )
+        tokens = self.model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            mm_encoder_outputs=images and {"image": images},
+            generation_config=config,
+        )
+        answers = tokens[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]
+
+    def _log_likelihoods(
+        self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None, options: list[list[str]]
+    ) -> list[list[list[float]]]:
+        """For each question and each of its options the log-likelihoods of its tokens, in nats."""
+        tokenizer, device = self.processor.tokenizer, self.model.device
+        prompt_mask = inputs["attention_mask"]  # (B, L)
+        prompted = self.model.base_model(
+            input_ids=inputs["input_ids"],
+            attention_mask=prompt_mask,
+            position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
+            mm_encoder_outputs=images and {"image": images},
+            use_cache=True,
+        )
+        end = [tokenizer.eos_token_id] * (self.way != "letter")
+        ids = [[*tokenizer(text, add_special_tokens=False)["input_ids"], *end] for row in options for text in row]
+        length = max(map(len, ids))
+        answers = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=device)  # (O, T)
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
+        rows = torch.arange(len(options)).repeat_interleave(torch.tensor(list(map(len, options)))).to(device)  # (O,)
+        hidden = prompted.last_hidden_state[rows, -1:]  # (O, 1, C)
+        if length > 1:
+            cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
+            prompted[cache_name].batch_select_indices(rows)
+            whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
+            continued = self.model.base_model(
+                input_ids=answers,
+                attention_mask=whole_mask,
+                position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
+                **{cache_name: prompted[cache_name]},
+            )
+            hidden = torch.cat([hidden, continued.last_hidden_state[:, :-1]], dim=1)
+        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
+        logits = self.model.get_output_embeddings()(hidden[mask.bool()]).float()  # (tokens, V)
+        losses = F.cross_entropy(logits, answers[mask.bool()], reduction="none")
+        scores = iter((-losses).split([len(row) for row in ids]))
+        return [[next(scores).tolist() for _ in row] for row in options]
+
+
+def ask(
+    answerer: Answerer, questions: list[Question], done: set[tuple[str, str]], batch_size: int, part: tuple[int, int]
+) -> Iterator[list[dict[str, Any]]]:
+    """
+    Asks all questions in batches, whose members depend on the questions alone: so neither the number of processes nor
+    an interruption changes an answer. A picture is encoded once for all that is asked about it, in any language.
+
+    Args:
+        done: keys of questions that need not be asked again.
+        part: the number of this process and of all of them, which take the pictures in turn.
+
+    Yields:
+        the answers of a batch, as `Answerer.answer` gives them, with `index` and `language`.
+    """
+    by_image: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        by_image[question.image].append(question)
+    images = list(by_image)
+    groups = [images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE)]
+    rank, number = part
+    mine = groups[rank::number]
+    with tqdm(
+        total=sum(len(by_image[image]) for group in mine for image in group), desc="questions", disable=rank > 0
+    ) as progress:
+        for group in mine:
+            asked = [question for image in group for question in by_image[image]]
+            asked.sort(key=lambda question: (len(question.open_prompt), sum(map(len, question.options.values()))))
+            encoded: dict[str, Any] = {}
+            for first in range(0, len(asked), batch_size):
+                batch = asked[first : first + batch_size]
+                if any(question.key not in done for question in batch):
+                    for question in batch:
+                        if question.image not in encoded:
+                            encoded[question.image] = answerer.encode(question)
+                    answers = answerer.answer(batch, [encoded[question.image] for question in batch])
+                    yield [
+                        {"index": question.index, "language": question.language, **answer}
+                        for question, answer in zip(batch, answers, strict=True)
+                        if answer
+                    ]
+                progress.update(len(batch))

@@ -1,0 +1,397 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What answers to a benchmark are worth: verdicts by row, accuracies by language and category, tables and pictures."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import pyplot
+from torch import nn
+from torch.nn import functional as F
+
+from trainer.benchmark_files import ROTATION, Question, base_index
+from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
+
+
+Row = dict[str, Any]
+RESAMPLES = 10_000
+
+
+def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question], release: str) -> list[Row]:
+    """
+    Judges answers, in the order of the questions.
+
+    Args:
+        answers: with `index`, `language` and `prediction`, and the `letter` where the answerer chose among the options
+            and there is nothing to read.
+        release: of VLMEvalKit, see `read_letter`.
+
+    Returns:
+        rows with what the answers hold and `category`, `l2-category`, `answer`, `letter`, `hit` (VLMEvalKit's exact
+        matching), `letter_multilingual` and `hit_multilingual`. Of a question with rotations `hit` says whether all of
+        them were right, for each of them, and `plain_hit` whether the row itself was.
+    """
+    given = {(answer["language"], answer["index"]): answer for answer in answers}
+    rows = []
+    for key, question in questions.items():
+        if key not in given:
+            continue
+        answer = given[key]
+        letter, multilingual = answer.get("letter"), answer.get("letter")
+        if letter is None:
+            letter = read_letter(answer["prediction"], question.matched_options, release)
+            multilingual = read_letter_multilingual(answer["prediction"], question.options)
+        rows.append(
+            {
+                "index": question.index,
+                "language": question.language,
+                "category": question.category,
+                "l2-category": question.l2_category,
+                **{name: answer[name] for name in ("prompt", "prediction") if name in answer},
+                "answer": question.answer,
+                "letter": letter,
+                "hit": letter == question.answer,
+                "letter_multilingual": multilingual,
+                "hit_multilingual": multilingual == question.answer,
+                **{name: answer[name] for name in ("scores", "router") if name in answer},
+            }
+        )
+    for language in {question.language for question in questions.values()}:
+        if is_circular([question for question in questions.values() if question.language == language]):
+            _judge_rotations([row for row in rows if row["language"] == language])
+    return rows
+
+
+def is_circular(questions: Sequence[Question]) -> bool:
+    """Whether questions of one language hold rotations, whose index is another's and a multiple of `ROTATION`."""
+    indices = {question.index for question in questions}
+    return any(base_index(index) != index and base_index(index) in indices for index in indices)
+
+
+def _judge_rotations(rows: list[Row]) -> None:
+    indices = [int(row["index"]) for row in rows]
+    for name in ("hit", "hit_multilingual"):
+        hits = circular_hits(indices, [row[name] for row in rows])
+        for row, index in zip(rows, indices, strict=True):
+            row[f"plain_{name}"] = row[name]
+            row[name] = hits.get(index % ROTATION, False)
+
+
+def share(hits: Sequence[bool]) -> dict[str, float]:
+    """The share of hits with its 95% bootstrap interval."""
+    found = sum(hits) / len(hits)
+    # Resampling ones and zeros is drawing their number from a binomial.
+    resampled = np.random.default_rng(0).binomial(len(hits), found, RESAMPLES) / len(hits)
+    low, high = np.quantile(resampled, [0.025, 0.975]).tolist()
+    return {"accuracy": found, "low": low, "high": high}
+
+
+def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
+    """
+    What the answers to some questions of one language are worth.
+
+    Returns:
+        `accuracy` with its interval, the benchmark's own: circular where there are rotations, else plain; `plain`,
+        `circular` and their `_multilingual` twins, each as `share` gives them, a rotation counted with its question;
+        `count` of questions answered, of `questions` asked, `rows` with rotations, `unparsed` and
+        `unparsed_multilingual` answers and what `chance` would reach in a row. None without answers.
+    """
+    asked = {base_index(question.index) for question in questions}
+    bases = [row for row in rows if row["index"] in asked]
+    if not bases:
+        return None
+    shares = {}
+    for suffix in ("", "_multilingual"):
+        if "plain_hit" in bases[0]:
+            shares[f"plain{suffix}"] = share([row[f"plain_hit{suffix}"] for row in bases])
+            shares[f"circular{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
+        else:
+            shares[f"plain{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
+    return {
+        **shares.get("circular", shares["plain"]),
+        **shares,
+        "count": len(bases),
+        "questions": len(asked),
+        "rows": len(rows),
+        "unparsed": sum(row["letter"] is None for row in rows),
+        "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
+        "chance": float(np.mean([1 / len(question.options) for question in questions])),
+    }
+
+
+def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> dict[str, Any]:
+    """`measure` by language: of `all`, and by `category` and `l2-category`."""
+    kinds: dict[str, Callable[[Question], str]] = {
+        "category": lambda question: question.category,
+        "l2-category": lambda question: question.l2_category,
+    }
+    results: dict[str, Any] = {}
+    for language in dict.fromkeys(question.language for question in questions.values()):
+        asked = [question for question in questions.values() if question.language == language]
+        answered = [row for row in rows if row["language"] == language]
+        results[language] = {"all": measure(answered, asked)}
+        for kind, name_of in kinds.items():
+            results[language][kind] = {
+                name: measure(
+                    [row for row in answered if row[kind] == name],
+                    [question for question in asked if name_of(question) == name],
+                )
+                for name in dict.fromkeys(map(name_of, asked))
+                if name
+            }
+    return results
+
+
+def read_out_languages(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """
+    How well the router alone tells the languages apart.
+
+    A linear classifier is fitted on the router's probabilities (eq. 3) of half of the questions and read out on the
+    other half; the halves share no question, whatever its language or rotation.
+
+    Returns:
+        `weights`, the mean probabilities by language; `accuracy` on the held-out half and its `count`, `chance` (the
+        share of the most frequent language). None if there is no router or one language.
+    """
+    routed = [row for row in rows if "router" in row]
+    languages = list(dict.fromkeys(row["language"] for row in routed))
+    if len(languages) < 2:
+        return None
+    probabilities = torch.tensor([row["router"] for row in routed], dtype=torch.float64)  # (R, E)
+    labels = torch.tensor([languages.index(row["language"]) for row in routed])
+    number_of = {name: number for number, name in enumerate(dict.fromkeys(base_index(row["index"]) for row in routed))}
+    is_held_out = torch.tensor([number_of[base_index(row["index"])] % 2 == 1 for row in routed])
+    result = {
+        "weights": {
+            language: probabilities[labels == number].mean(dim=0).tolist() for number, language in enumerate(languages)
+        }
+    }
+    if len(number_of) > 1:
+        guessed = _fit_linear(probabilities[~is_held_out], labels[~is_held_out], len(languages))(
+            probabilities[is_held_out]
+        )
+        result |= {
+            "accuracy": (guessed == labels[is_held_out]).double().mean().item(),
+            "count": int(is_held_out.sum()),
+            "chance": labels[is_held_out].bincount().max().item() / int(is_held_out.sum()),
+        }
+    return result
+
+
+def _fit_linear(inputs: torch.Tensor, labels: torch.Tensor, classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Multinomial logistic regression on standardised inputs, lightly regularised so that it has an optimum."""
+    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0).clamp(min=1e-12)
+    linear = nn.Linear(inputs.shape[1], classes, dtype=inputs.dtype)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(linear((inputs - mean) / deviation), labels) + 1e-4 * linear.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return lambda seen: linear((seen - mean) / deviation).argmax(dim=-1)
+
+
+def _percent(measured: Row | None, of: str = "accuracy", whole: bool = False) -> str:
+    """In percent; a dash without answers, or if all questions must be answered and are not."""
+    if not measured or (whole and measured["count"] < measured["questions"]):
+        return "–"
+    found = measured[of] if isinstance(measured[of], dict) else measured
+    return f"{100 * found['accuracy']:.1f}"
+
+
+def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
+    rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) != {"–"}]
+    return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
+
+
+def report(results: Mapping[str, Any], router: Row | None) -> str:
+    """
+    The results in Markdown, in percent.
+
+    Args:
+        results: of `summarize`, by answerer, the model first.
+        router: of `read_out_languages`.
+    """
+    model = next(iter(results.values()))
+    languages = list(model)
+    first = next((model[language]["all"] for language in languages if model[language]["all"]), None)
+    is_circular = bool(first) and "circular" in first
+    details: dict[str, Callable[[Row | None], str]] = {
+        "plain": lambda found: _percent(found, "plain") if is_circular else "–",
+        "multilingual matching": lambda found: _percent(
+            found, "circular_multilingual" if is_circular else "plain_multilingual"
+        ),
+        "95% interval": lambda found: f"{100 * found['low']:.1f}–{100 * found['high']:.1f}" if found else "–",
+        "questions answered": lambda found: f"{found['count']} of {found['questions']}" if found else "–",
+        "unparsed; by multilingual matching": lambda found: (
+            f"{found['unparsed']}; {found['unparsed_multilingual']}" if found else "–"
+        ),
+    }
+    lines = _table(
+        "all (circular)" if is_circular else "all",
+        languages,
+        {
+            name: [_percent(found[language]["all"], whole=found is not model) for language in languages]
+            for name, found in results.items()
+        }
+        | {name: [cell(model[language]["all"]) for language in languages] for name, cell in details.items()},
+    )
+    for what in dict.fromkeys(name for language in languages for name in model[language]["l2-category"]):
+        lines += _table(
+            what,
+            languages,
+            {
+                name: [
+                    _percent(found[language]["l2-category"].get(what), whole=found is not model)
+                    for language in languages
+                ]
+                for name, found in results.items()
+            },
+        )
+    categories = dict.fromkeys(name for language in languages for name in model[language]["category"])
+    cells = {name: [_percent(model[language]["category"].get(name)) for language in languages] for name in categories}
+    lines += _table("category", languages, cells)
+    if router and "accuracy" in router:
+        lines.append(
+            f"From the router's probabilities alone a linear read-out tells the language of {router['count']} "
+            f"held-out questions with an accuracy of {100 * router['accuracy']:.1f} "
+            f"(chance {100 * router['chance']:.1f})."
+        )
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def draw(results: Mapping[str, Any], file: Path) -> None:
+    """Draws the accuracy of each language with its interval over the baselines, and of each category and language."""
+    model = next(iter(results.values()))
+    languages = list(model)
+    categories = list(dict.fromkeys(name for language in languages for name in model[language]["category"]))
+    height = max(4, 0.35 * len(categories) + 1)
+    figure, (bars, heat) = pyplot.subplots(1, 2, figsize=(12, height), layout="constrained")
+    width = 0.8 / len(results)
+    for number, (answerer, found) in enumerate(results.items()):
+        whole = {
+            place: found[language]["all"]
+            for place, language in enumerate(languages)
+            if _percent(found[language]["all"], whole=found is not model) != "–"
+        }
+        shares = np.array([[one["accuracy"], one["low"], one["high"]] for one in whole.values()]).reshape(-1, 3).T
+        places = [place + (number - (len(results) - 1) / 2) * width for place in whole]
+        bars.bar(places, shares[0], width, label=answerer, yerr=[shares[0] - shares[1], shares[2] - shares[0]])
+    bars.set_xticks(range(len(languages)), languages)
+    bars.set(ylim=(0, 1), ylabel="accuracy")
+    bars.legend()
+    shares = [
+        [(model[language]["category"].get(name) or {"accuracy": np.nan})["accuracy"] for language in languages]
+        for name in categories
+    ]
+    heat.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    heat.set_xticks(range(len(languages)), languages)
+    heat.set_yticks(range(len(categories)), categories)
+    for row, found in enumerate(shares):
+        for column, one in enumerate(found):
+            color = "black" if one > 0.6 else "white"
+            heat.text(column, row, f"{100 * one:.0f}", ha="center", va="center", color=color)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_router(weights: Mapping[str, Sequence[float]], title: str, file: Path) -> None:
+    """Draws the router's mean probabilities, languages x experts."""
+    table = list(weights.values())
+    experts = len(table[0])
+    figure, axes = pyplot.subplots(figsize=(1 + experts, 1 + 0.6 * len(table)), layout="constrained")
+    axes.imshow(table, cmap="Blues", vmin=0, aspect="auto")
+    axes.set_xticks(range(experts), [f"expert {expert}" for expert in range(experts)])
+    axes.set_yticks(range(len(table)), weights)
+    for row, found in enumerate(table):
+        for column, weight in enumerate(found):
+            color = "white" if weight > 0.6 * max(map(max, table)) else "black"
+            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
+    axes.set_title(title)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def compare(first: Path, second: Path) -> str:
+    """
+    Two results on the same questions, in Markdown: both verdicts by language, the difference in points with its 95%
+    bootstrap interval, and the p-value of McNemar's exact test, which reads the questions that only one got right.
+
+    Args:
+        first, second: results.json files beside their predictions.jsonl.
+
+    Raises:
+        `ValueError`: if a file is missing, or the benchmarks' files are others.
+    """
+    (settings, rows), (other_settings, other_rows) = map(_read_results, (first, second))
+    names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
+    for language in names:
+        if settings["benchmark"][language]["sha256"] != other_settings["benchmark"][language]["sha256"]:
+            raise ValueError(f"{first} and {second} have other questions in {language!r}: their files' sha256 differ.")
+    lines = [f"A: {settings['model']}, B: {other_settings['model']}", ""]
+    for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
+        lines += [
+            f"| {title} | questions | A | B | B − A | 95% interval | p |",
+            "|---" * 7 + "|",
+        ]
+        for language in names:
+            pairs = [
+                (row[verdict], other_rows[key][verdict])
+                for key, row in rows.items()
+                if key[0] == language and key in other_rows
+            ]
+            lines.append(_compare_pairs(language, pairs))
+        lines.append("")
+    left_out = [key for key in rows.keys() ^ other_rows.keys() if key[0] in names]
+    if left_out:
+        lines.append(f"Left out are {len(left_out)} questions that only one of them answered.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _compare_pairs(language: str, pairs: Sequence[tuple[bool, bool]]) -> str:
+    if not pairs:
+        return f"| {language} | 0 | – | – | – | – | – |"
+    hits = np.array(pairs, dtype=float)  # (Q, 2)
+    differences = hits[:, 1] - hits[:, 0]
+    drawn = np.random.default_rng(0).multinomial(
+        len(pairs), [(differences == value).mean() for value in (-1, 0, 1)], RESAMPLES
+    )
+    low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / len(pairs), [0.025, 0.975])
+    lost, won = int((differences < 0).sum()), int((differences > 0).sum())
+    p_value = min(1.0, 2 * sum(math.comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won))
+    one, other = 100 * hits.mean(axis=0)
+    return (
+        f"| {language} | {len(pairs)} | {one:.1f} | {other:.1f} | {other - one:+.1f} | "
+        f"{100 * low:+.1f} to {100 * high:+.1f} | {p_value:.2g} |"
+    )
+
+
+def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
+    predictions = file.with_name("predictions.jsonl")
+    for needed in (file, predictions):
+        if not needed.is_file():
+            raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
+    rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
+    found = {(row["language"], row["index"]): row for row in rows if row["index"] == base_index(row["index"])}
+    return json.loads(file.read_text())["settings"], found

@@ -1,0 +1,362 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Multiple-choice accuracy of written answers, as an `evaluate` metric:
+
+    accuracy = evaluate.load("trainer/multiple_choice_accuracy.py")
+    accuracy.compute(predictions=["B. dog", "答案是A。"], references=["B", "A"], options=[["cat", "dog"]] * 2)
+
+An answer is read twice: by `read_letter`, whose verdicts are VLMEvalKit's, and by `read_letter_multilingual`, which
+understands more of six languages. In training, with a trainer that generates:
+
+    def compute_metrics(output):
+        texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
+        return accuracy.compute(predictions=texts, references=letters, options=options)
+"""
+
+import itertools
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import datasets
+import evaluate
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ROTATION = 1_000_000
+RELEASES = ("2024-01", "2025-07", "2026-05")
+
+# Of VLMEvalKit's exact matching.
+API_FAILURE = "Failed to obtain answer via API"
+REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+REFUSED = "Z"
+SPACED = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+DECLARED = re.compile(r"(?i)(?:correct\s+)?answer\s+is\s+\**([ABCD])\**")
+
+
+def read_letter(prediction: str, options: Mapping[str, str], release: str = "2024-01") -> str | None:
+    """
+    The letter that VLMEvalKit's exact matching reads: first an option's letter, then an option's text.
+
+    Args:
+        prediction: an answer.
+        options: letters and texts.
+        release: VLMEvalKit's of the paper's figures, or since its pull request 1175 (2025-07: the letter near the end,
+            and no text in a long answer) or 1552 (2026-05: also "answer is B").
+
+    Returns:
+        the letter, "Z" for a refusal, None for an answer that is not read and counts as wrong.
+    """
+    if API_FAILURE not in prediction:
+        if any(refusal in prediction for refusal in REFUSALS):
+            return REFUSED
+        tokens = prediction.translate(SPACED).split()
+        found = [letter for letter in options if letter in tokens]
+        if len(found) == 1 and (release == "2024-01" or tokens.index(found[0]) > len(tokens) - 5):
+            return found[0]
+        if not found and REFUSED in tokens:
+            return REFUSED
+        declared = DECLARED.search(prediction) if release == "2026-05" else None
+        if declared and declared[1].upper() in options:
+            return declared[1].upper()
+    if release != "2024-01" and len(prediction.lower()) > 2 * sum(map(len, options.values())):
+        return None
+    named = [letter for letter, text in options.items() if text.lower() in prediction.lower()]
+    return named[0] if len(named) == 1 else None
+
+
+class Phrases(NamedTuple):
+    """How a language says which option it takes, in regular expressions."""
+
+    cues: str  # lead to a letter, through `fillers`: "the correct option is"
+    fillers: str
+    verdicts: str  # follow one: "B is correct"
+    nouns: str  # may stand beside a letter that is the whole answer: "B şıkkı"
+    joins: str  # leave two letters open: "A or B"
+    reasons: str  # follow a letter that might else be an article or a preposition: "A because"
+    negations: str
+
+
+# A further language is one more entry.
+PHRASES = {
+    "en": Phrases(
+        "answers?|options?|choices?|choose|select|pick|letter",
+        "the|is|it|be|would|should|must|correct|right|best|final|most|likely|option|letter",
+        r"(?:is|seems|looks) (?:the )?(?:most )?(?:correct|right|best|answer)",
+        "option|choice",
+        "or|and",
+        "because|since|as|for",
+        "not|no|isn't|neither|nor|none|cannot|wrong|incorrect",
+    ),
+    "zh": Phrases(
+        "答案|选择|選擇|选项|選項|选|選",
+        "正确|正確|应该|應該|应当|应|是|为|為|的|最终|字母|选项|項|项|择|擇",
+        "(?:选项|選項|项|項)?(?:才)?(?:是|为)?(?:最)?(?:正确|正確|对的|對的|答案|符合)",
+        "选项|選項|项|項",
+        "或者?|和|还是|還是|与|與",
+        "因为|因為|，",
+        "不|没|沒|非|错|錯",
+    ),
+    "pt": Phrases(
+        "respostas?|opção|alternativa|letra|escolha|escolho|seleciono",
+        "a|o|é|e|seria|deve|ser|correta|correto|certa|certo|final|letra|opção|alternativa",
+        r"(?:é|está) (?:a )?(?:resposta |opção |alternativa )?(?:correta|correto|certa|certo)",
+        "correta|certa",
+        "ou|e",
+        "porque|pois|já",
+        "não|nem|nenhuma?|errada?o?|incorreta?o?",
+    ),
+    "ar": Phrases(
+        "الاجابات?|اجابة|الجواب|جواب|الخيار|خيار|الاختيار|الحرف|حرف|اختار",
+        "هي|هو|الصحيحة?|الصائبة?|النهائية?|تكون|الخيار|الحرف|حرف",
+        r"(?:هو|هي) (?:الخيار |الاجابة |الجواب )?(?:ال)?صحيحة?",
+        "الصحيحة?|فقط",
+        "او|ام",
+        "لان",
+        "ليس|ليست|لا|غير|خطا",
+    ),
+    "tr": Phrases(
+        "cevap|cevabı|cevabım|yanıt|yanıtı|yanıtım|şık|şıkkı|seçenek|seçeneği|harf|harfi|seçiyorum",
+        "doğru|olan|olarak|ise|en|uygun|şık|seçenek",
+        r"(?:şıkkı |seçeneği )?(?:doğru|doğrudur)",
+        "şıkkı|şık|seçeneği|seçenek|şıkkıdır|seçeneğidir|olmalı|olmalıdır",
+        "veya|ya da|ve",
+        "çünkü",
+        "değil|değildir|yanlış|yok",
+    ),
+    "ru": Phrases(
+        "ответ|ответа|ответом|вариант|варианта|вариантом|буква|буквой|букву|выбираю|выбор",
+        "это|правильный|правильным|верный|верным|является|под|будет|пункт|вариант|буква|буквой",
+        r"(?:это |является )?(?:правильн|верн)\w+",
+        "вариант|верно|правильно",
+        "или|и",
+        "потому|так|поскольку",
+        "не|нет|ни|неверно|неправильно|неверный|неправильный",
+    ),
+}
+# Options are shown with Latin letters: a letter of another script is first the one that looks alike, then the one at
+# its place (Arabic in the order of abjad) or of its sound.
+LATIN = (
+    {letter: letter for letter in LETTERS}
+    | dict(zip("АВСЕНКМОРТХ", "ABCEHKMOPTX", strict=True))
+    | {"Б": "B", "Г": "D", "Д": "D"}
+    | dict(zip("ابجدهوزحطي", "ABCDEFGHIJ", strict=True))
+)
+PUNCTUATION = "\"'`*_~“”„«»‘’「」『』【】《》<>()[]{}.,:;!?-–—=。、،؛؟…|/\\$"
+CJK = "\u3040-\u30ff\u3400-\u9fff"
+
+
+def _any_of(name: str) -> str:
+    """A word of any language; only Chinese needs no space around it."""
+    words = "|".join(getattr(phrases, name) for language, phrases in PHRASES.items() if language != "zh")
+    return rf"(?:(?<![^\W{CJK}])(?:{words})(?![^\W{CJK}])|{PHRASES['zh']._asdict()[name]})"
+
+
+GAP = rf"[\s{re.escape(PUNCTUATION)}]*"
+LETTER = re.compile(rf"(?<![^\W_{CJK}])[{''.join(LATIN)}{''.join(LATIN).lower()}](?![^\W_{CJK}])")
+CUED = re.compile(rf"{_any_of('cues')}(?:{GAP}{_any_of('fillers')})*{GAP}$", re.I)
+JUDGED = re.compile(rf"(?:'\w+)?{GAP}{_any_of('verdicts')}", re.I)
+JOIN = re.compile(rf"{GAP}(?:{_any_of('joins')}|[,、،/&+]){GAP}", re.I)
+NOUN = re.compile(rf"(?:'\w+)?{GAP}{_any_of('nouns')}?{GAP}", re.I)
+REASON = re.compile(rf"{GAP}{_any_of('reasons')}", re.I)
+NEGATED = re.compile(_any_of("negations"), re.I)
+WORD_AFTER = re.compile(r"\s+[^\W\d_]")
+
+
+def _plain(text: str) -> str:
+    """One form of what looks alike: full-width and circled letters, Arabic's alefs, spaces; no invisible marks."""
+    text = "".join(mark for mark in unicodedata.normalize("NFKC", text) if unicodedata.category(mark) != "Cf")
+    text = re.sub("[\u0640\u064b-\u0652\u0670]", "", text)  # tatweel and vowel signs
+    return " ".join(re.sub("[أإآٱ]", "ا", text).split())
+
+
+def _words(text: str) -> str:
+    """Words alone, in one case without accents, each between spaces; each character of Chinese is one."""
+    text = unicodedata.normalize("NFD", _plain(text).replace("İ", "i").casefold().replace("ı", "i"))
+    text = "".join(mark for mark in text if not unicodedata.combining(mark))
+    text = re.sub(rf"([{CJK}])", r" \1 ", text)
+    words = re.findall(r"[^\W_]+", text)
+    return f" {' '.join(words)} "
+
+
+def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str | None:
+    """
+    The letter that a careful reader of Arabic, Chinese, English, Portuguese, Russian and Turkish finds in an answer:
+    full width or in another script, in a phrase, before a text, or an option's text alone.
+
+    Args:
+        prediction: an answer.
+        options: letters and texts.
+
+    Returns:
+        the letter; None where the answer decides for none or a reader could doubt it.
+    """
+    text = _plain(prediction)
+    found = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
+    if any(JOIN.fullmatch(text[one.end() : other.start()]) for one, other in itertools.pairwise(found)):
+        return None  # "A or B"
+    for reads in (_is_whole, _is_declared, _is_heading):
+        letters = {LATIN[match[0].upper()] for match in found if reads(text, match)}
+        if letters:
+            return letters.pop() if len(letters) == 1 else None
+    by_text = _read_text(text, options)
+    if by_text is None and not NEGATED.search(text):
+        letters = {LATIN[match[0].upper()] for match in found if _is_set_apart(text, match)}
+        return letters.pop() if len(letters) == 1 else None
+    return by_text
+
+
+def _is_whole(text: str, match: re.Match) -> bool:
+    """The letter is all, but for a noun: "b)", "B şıkkı"."""
+    return not text[: match.start()].strip(PUNCTUATION + " ") and bool(NOUN.fullmatch(text, match.end()))
+
+
+def _is_declared(text: str, match: re.Match) -> bool:
+    """The letter is said to be the answer."""
+    before, after = text[max(0, match.start() - 80) : match.start()], text[match.end() :]
+    if match[0].islower() and match[0] != match[0].upper():
+        return bool(CUED.search(before)) and not after.strip(PUNCTUATION + " ")
+    if JUDGED.match(after):
+        return True
+    is_word = WORD_AFTER.match(after) and match[0] in "AEIOАВСКО" and not REASON.match(after)  # "is A cat"
+    return bool(CUED.search(before)) and not is_word
+
+
+def _is_heading(text: str, match: re.Match) -> bool:
+    """The answer begins with the letter and a mark: "B. dog"."""
+    begins = not text[: match.start()].strip(PUNCTUATION + " ")
+    closed = text[: match.start()].strip()[-1:] in tuple("([{*\"'「【") and match.start() > 0
+    return begins and bool(closed or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", text[match.end() :]))
+
+
+def _is_set_apart(text: str, match: re.Match) -> bool:
+    """A capital in brackets or bold, or at the end of the answer."""
+    if match[0] != match[0].upper() or not (match[0].isupper() or match[0] in "ابجد"):
+        return False
+    around = text[: match.start()][-1:] + text[match.end() :][:1]
+    return around in ("()", "[]", "**", "「」", "【】") or not text[match.end() :].strip(PUNCTUATION + " ")
+
+
+def _read_text(text: str, options: Mapping[str, str]) -> str | None:
+    """The option whose text the answer is, or alone holds; within a longer option a shorter one does not count."""
+    answer, texts = _words(text), {letter: _words(option) for letter, option in options.items()}
+    same = [letter for letter, option in texts.items() if option == answer]
+    if same:
+        return same[0] if len(same) == 1 else None
+    if NEGATED.search(text):
+        return None
+    held = {letter: option for letter, option in texts.items() if option.strip() and option in answer}
+    longest = [
+        letter
+        for letter, option in held.items()
+        if option in _without(answer, [other for other in held.values() if option in other and option != other])
+    ]
+    return longest[0] if len(longest) == 1 else None
+
+
+def _without(answer: str, texts: Sequence[str]) -> str:
+    for text in sorted(texts, key=len, reverse=True):
+        answer = answer.replace(text, " | ")
+    return answer
+
+
+def circular_hits(indices: Sequence[int], hits: Sequence[bool]) -> dict[int, bool]:
+    """
+    Whether a question and all its rotations, whose indices are its own and multiples of `ROTATION`, were right.
+
+    Returns:
+        by the question's index; without questions that are there as rotations alone, which VLMEvalKit leaves out, too.
+    """
+    groups: dict[int, list[bool]] = defaultdict(list)
+    for index, hit in zip(indices, hits, strict=True):
+        groups[index % ROTATION].append(hit)
+    given = set(indices)
+    return {index: all(found) for index, found in groups.items() if index in given}
+
+
+class MultipleChoiceAccuracy(evaluate.Metric):
+    """`compute(predictions=, references=, options=, indices=None, release="2024-01")`, see `MetricInfo`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Accuracy of written answers to multiple-choice questions, by VLMEvalKit's exact matching and "
+            "by a matching that reads six languages; plain, and circular where there are rotations.",
+            citation="Sun et al., Parrot: Multilingual Visual Instruction Tuning, ICML 2025, arXiv 2406.02539. "
+            "Duan et al., VLMEvalKit, 2024, arXiv 2407.11691.",
+            inputs_description="predictions: answers. references: letters. options: texts of A, B, ... of each "
+            "question. indices: a rotation's is its question's and a multiple of 1,000,000. release: see "
+            "`read_letter`. Returns accuracy and accuracy_multilingual (of the questions, without rotations), "
+            "circular_accuracy and circular_accuracy_multilingual (with rotations alone), unparsed, "
+            "unparsed_multilingual and count.",
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Value("string"),
+                    "references": datasets.Value("string"),
+                    "options": datasets.Sequence(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[str],
+        options: Sequence[Sequence[str]],
+        indices: Sequence[int] | None = None,
+        release: str = "2024-01",
+    ) -> dict[str, Any]:
+        indices = range(len(predictions)) if indices is None else list(indices)
+        _check(references, options, indices, release)
+        lettered = [dict(zip(LETTERS, texts, strict=False)) for texts in options]
+        pairs = list(zip(predictions, lettered, strict=True))
+        verdicts = {
+            "": [read_letter(prediction, texts, release) for prediction, texts in pairs],
+            "_multilingual": [read_letter_multilingual(prediction, texts) for prediction, texts in pairs],
+        }
+        results: dict[str, Any] = {"count": len(predictions)}
+        for suffix, letters in verdicts.items():
+            hits = [letter == reference for letter, reference in zip(letters, references, strict=True)]
+            circular = circular_hits(indices, hits)
+            plain = [hit for index, hit in zip(indices, hits, strict=True) if index in circular]
+            results[f"accuracy{suffix}"] = sum(plain) / len(plain)
+            if len(plain) < len(hits):
+                results[f"circular_accuracy{suffix}"] = sum(circular.values()) / len(circular)
+            results[f"unparsed{suffix}"] = letters.count(None)
+        return results
+
+
+def _check(references: Sequence[str], options: Sequence[Sequence[str]], indices: Sequence[int], release: str) -> None:
+    if release not in RELEASES:
+        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
+    if len(indices) != len(references):
+        raise ValueError(f"{len(indices)} indices were given for {len(references)} answers: give one for each.")
+    if len(set(indices)) < len(indices):
+        twice = next(index for index in indices if list(indices).count(index) > 1)
+        raise ValueError(f"The index {twice} is given twice: give each answer its own.")
+    if all(index >= ROTATION for index in indices):
+        raise ValueError(f"All indices are of rotations, {indices[0]} and on: give the questions' own answers, too.")
+    for row, (reference, texts) in enumerate(zip(references, options, strict=True)):
+        if not 2 <= len(texts) <= len(LETTERS) or reference not in LETTERS[: len(texts)]:
+            raise ValueError(
+                f"Row {row}: the reference {reference!r} is no letter of its {len(texts)} options {list(texts)}; give "
+                "2 to 26 options and the letter of one."
+            )
