@@ -88,7 +88,7 @@ def test_options_score_as_each_does_asked_alone(
     is_blind: bool,
 ) -> None:
     answerer = ParrotAnswerer(model, processor, way, is_blind=is_blind)
-    answers = answerer.answer(questions, [answerer.encode(question) for question in questions])
+    answers = answerer.answer(questions, answerer.encode(questions))
     end = processor.tokenizer.eos_token
     differences = []
     for question, answer in zip(questions, answers, strict=True):
@@ -112,7 +112,7 @@ def test_written_answers_are_those_of_generate_asked_alone(
     model: ParrotForConditionalGeneration, processor: ParrotProcessor, questions: list[Question]
 ) -> None:
     answerer = ParrotAnswerer(model, processor, "generate", max_new_tokens=6)
-    answers = answerer.answer(questions, [answerer.encode(question) for question in questions])
+    answers = answerer.answer(questions, answerer.encode(questions))
     texts = set()
     for question, answer in zip(questions, answers, strict=True):
         _, inputs = alone(model, processor, question, question.prompt, True)
@@ -137,7 +137,7 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
     monkeypatch.setattr(
         answerer,
         "encode",
-        lambda question: encoded.append(question.image) or ParrotAnswerer.encode(answerer, question),
+        lambda asked: encoded.extend(one.image for one in asked) or ParrotAnswerer.encode(answerer, asked),
     )
     whole = [row for rows in ask(answerer, questions, set(), 4, (0, 1)) for row in rows]
     assert len(encoded) == len(set(encoded)) == 3
@@ -164,7 +164,7 @@ def test_a_picture_that_cannot_be_read_is_named(
 ) -> None:
     question = Question("7", "tr", "QQ==", "?", {"A": "x", "B": "y"}, "A", place="b.tsv, line 8")
     with pytest.raises(ValueError, match=r"b.tsv, line 8: the image cannot be read"):
-        ParrotAnswerer(model, processor, "text").encode(question)
+        ParrotAnswerer(model, processor, "text").encode([question])
 
 
 def test_an_image_mark_in_a_question_is_named(
@@ -173,15 +173,15 @@ def test_an_image_mark_in_a_question_is_named(
     question = Question("7", "tr", encode("red"), "<image>?", {"A": "x", "B": "y"}, "A", place="b.tsv, line 8")
     answerer = ParrotAnswerer(model, processor, "text")
     with pytest.raises(ValueError, match=r"b.tsv, line 8: the text holds '<image>'"):
-        answerer.answer([question], [answerer.encode(question)])
+        answerer.answer([question], answerer.encode([question]))
 
 
 def test_a_transparent_picture_is_seen_as_the_processor_shows_it(
     model: ParrotForConditionalGeneration, processor: ParrotProcessor
 ) -> None:
     answerer = ParrotAnswerer(model, processor, "text")
-    tokens = [
-        answerer.encode(Question("1", "en", image, "?", {"A": "x", "B": "y"}, "A"))
+    questions = [
+        Question("1", "en", image, "?", {"A": "x", "B": "y"}, "A")
         for image in (encode("#00000000", "RGBA"), encode("white"))
     ]
-    assert torch.equal(*tokens)
+    assert torch.equal(*answerer.encode(questions))

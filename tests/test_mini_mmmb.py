@@ -254,7 +254,7 @@ def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_
     answerer = PixelNeighbors(arguments.output, {question.index: question for question in questions["en"]})
     letters = {}
     for language, asked in questions.items():
-        answers = answerer.answer(asked, [answerer.encode(question) for question in asked])
+        answers = answerer.answer(asked, answerer.encode(asked))
         letters[language] = [answer.get("letter") for answer in answers]
         for question, letter in zip(asked, letters[language], strict=True):
             assert (letter is None) == (question.category == "counting")

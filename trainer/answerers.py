@@ -56,9 +56,13 @@ def open_image(question: Question) -> Image.Image:
 class Answerer:
     """Answers questions; this one by chance."""
 
-    def encode(self, question: Question) -> Any:
-        """What it needs of a question's picture, once for all that is asked about it."""
-        return None
+    def encode(self, questions: list[Question]) -> list[Any]:
+        """What it needs of each question's picture, once for all that is asked about it."""
+        return [None] * len(questions)
+
+    def length(self, question: Question) -> int:
+        """What it takes to answer; questions that take alike are answered together."""
+        return 0
 
     def answer(self, questions: list[Question], encoded: list[Any]) -> list[dict[str, Any]]:
         """
@@ -88,9 +92,9 @@ class PixelNeighbors(Answerer):
         self.known = {name: np.stack(vectors) for name, vectors in shown.items()}
         self.english = english
 
-    def encode(self, question: Question) -> np.ndarray:
-        """The thing in the picture, as a vector of pixels."""
-        return _object(open_image(question))
+    def encode(self, questions: list[Question]) -> list[np.ndarray]:
+        """The thing in each picture, as a vector of pixels."""
+        return [_object(open_image(question)) for question in questions]
 
     def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[dict[str, Any]]:
         """As `Answerer.answer`; {} where an option was never captioned."""
@@ -140,20 +144,29 @@ class ParrotAnswerer(Answerer):
         self.model, self.processor, self.way, self.is_blind = model, processor, way, is_blind
         self.max_new_tokens = max_new_tokens
 
+    def _prompt(self, question: Question) -> str:
+        return question.open_prompt if self.way in ("text", "pmi") else question.prompt
+
+    def length(self, question: Question) -> int:
+        """Of the prompt, in tokens."""
+        return len(self.processor.tokenizer(self._prompt(question))["input_ids"])
+
     @torch.inference_mode()
-    def encode(self, question: Question) -> torch.Tensor | None:
-        """A picture's tokens H (eq. 1), of shape (K, C), before any prompt has guided the experts; None if blind."""
+    def encode(self, questions: list[Question]) -> list[torch.Tensor] | list[None]:
+        """Each picture's tokens H (eq. 1), of shape (K, C), before a prompt has guided the experts; None if blind."""
         if self.is_blind:
-            return None
-        inputs = self.processor(images=[open_image(question)], text=self.processor.image_token, return_tensors="pt")
+            return [None] * len(questions)
+        pictures = [[open_image(question)] for question in questions]
+        inputs = self.processor(
+            images=pictures, text=[self.processor.image_token] * len(questions), return_tensors="pt"
+        )
         pixel_values = inputs["pixel_values"].to(self.model.device, self.model.dtype)
-        return self.model.get_image_features(pixel_values, return_dict=True).pooler_output[0]
+        return list(self.model.get_image_features(pixel_values, return_dict=True).pooler_output)
 
     @torch.inference_mode()
     def answer(self, questions: list[Question], encoded: list[torch.Tensor | None]) -> list[dict[str, Any]]:
         """As `Answerer.answer`."""
-        is_open = self.way in ("text", "pmi")
-        prompts = [question.open_prompt if is_open else question.prompt for question in questions]
+        prompts = list(map(self._prompt, questions))
         features = None if self.is_blind else encoded
         inputs, images = self._prepare(questions, prompts, features)
         if self.way == "generate":
@@ -229,17 +242,18 @@ class ParrotAnswerer(Answerer):
     ) -> list[list[list[float]]]:
         """For each question and each of its options the log-likelihoods of its tokens, in nats."""
         tokenizer, device = self.processor.tokenizer, self.model.device
+        end = [tokenizer.eos_token_id] * (self.way != "letter")
+        texts = [text for row in options for text in row]
+        ids = [[*row, *end] for row in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        length = max(map(len, ids))
         prompt_mask = inputs["attention_mask"]  # (B, L)
         prompted = self.model.base_model(
             input_ids=inputs["input_ids"],
             attention_mask=prompt_mask,
             position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
             mm_encoder_outputs=images and {"image": images},
-            use_cache=True,
+            use_cache=length > 1,
         )
-        end = [tokenizer.eos_token_id] * (self.way != "letter")
-        ids = [[*tokenizer(text, add_special_tokens=False)["input_ids"], *end] for row in options for text in row]
-        length = max(map(len, ids))
         answers = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=device)  # (O, T)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
         rows = torch.arange(len(options)).repeat_interleave(torch.tensor(list(map(len, options)))).to(device)  # (O,)
@@ -287,15 +301,16 @@ def ask(
         total=sum(len(by_image[image]) for group in mine for image in group), desc="questions", disable=rank > 0
     ) as progress:
         for group in mine:
-            asked = [question for image in group for question in by_image[image]]
-            asked.sort(key=lambda question: (len(question.open_prompt), sum(map(len, question.options.values()))))
+            asked = sorted((question for image in group for question in by_image[image]), key=answerer.length)
             encoded: dict[str, Any] = {}
             for first in range(0, len(asked), batch_size):
                 batch = asked[first : first + batch_size]
                 if any(question.key not in done for question in batch):
-                    for question in batch:
-                        if question.image not in encoded:
-                            encoded[question.image] = answerer.encode(question)
+                    new = list(
+                        {question.image: question for question in batch if question.image not in encoded}.values()
+                    )
+                    if new:
+                        encoded |= zip((question.image for question in new), answerer.encode(new), strict=True)
                     answers = answerer.answer(batch, [encoded[question.image] for question in batch])
                     yield [
                         {"index": question.index, "language": question.language, **answer}
