@@ -186,5 +186,5 @@ def test_answers_that_cannot_be_read_are_named(name: str, content: str, message:
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         read_answers(tmp_path / name, "en")
-    with pytest.raises(ValueError, match="There is no file of predictions"):
+    with pytest.raises(ValueError, match="There is no file "):
         read_answers(tmp_path / "absent.csv", "en")

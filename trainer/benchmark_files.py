@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas
 from huggingface_hub import hf_hub_download
@@ -295,7 +296,7 @@ def read_answers(file: Path, language: str) -> dict[str, str]:
     Raises:
         `ValueError`: naming the file and what is wrong with it.
     """
-    rows = _read_rows(file)
+    rows = read_rows(file)
     answers: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         for name in ("index", "prediction"):
@@ -312,9 +313,15 @@ def read_answers(file: Path, language: str) -> dict[str, str]:
     return answers
 
 
-def _read_rows(file: Path) -> list[dict[str, str]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """
+    The rows of a .tsv, .csv, .xlsx (all as text) or .jsonl.
+
+    Raises:
+        `ValueError`: naming the file, if it cannot be read.
+    """
     if not file.is_file():
-        raise ValueError(f"There is no file of predictions {file}.")
+        raise ValueError(f"There is no file {file}.")
     if file.suffix == ".jsonl":
         lines = file.read_text(encoding="utf-8").split("\n")  # answers may hold other line ends
         try:

@@ -24,8 +24,6 @@ asks about; the words are the same in both, so what is measured is a new style a
 `sheet.png` shows some of it, `example.jpg` is the benchmark's first picture.
 """
 
-import base64
-import csv
 import io
 import json
 import random
@@ -45,6 +43,8 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from trainer import HelpFormatter
+from trainer.build_benchmark import Entry
+from trainer.build_benchmark import build as build_benchmark
 from trainer.emoji import (
     DATA,
     LANGUAGES,
@@ -479,19 +479,26 @@ def benchmark_pictures(world: World, per_category: int, seed: int) -> Iterator[t
             yield category, world.picture(category, rng, concept)
 
 
-def write_benchmark(pictures: list[tuple[str, Picture]], output: Path, name: str) -> None:
-    """Writes one TSV a language, of MMMB's columns; the answer's letters are balanced in each category."""
-    images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
-    columns = ["index", "image", "question", *LETTERS, "answer", "category", "l2-category", "split"]
+def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[Entry]:
+    """The pictures' first questions in all languages; the answer's letters are balanced in each category."""
+    images = [_jpeg(picture.image) for _, picture in pictures]
+    entries = []
     for language in LANGUAGES:
-        with (output / f"{name}_{language}.tsv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(columns)
-            for index, (category, picture) in enumerate(pictures):
-                question, place = picture.questions[0], index % len(LETTERS)
-                options = [text[language] for text in question.options(place)]
-                asked = [index, images[index], question.ask(place)[language], *options, LETTERS[place]]
-                writer.writerow([*asked, category, CATEGORIES[category], "test"])
+        for index, (category, picture) in enumerate(pictures):
+            question, place = picture.questions[0], index % len(LETTERS)
+            entries.append(
+                Entry(
+                    index=str(index),
+                    language=language,
+                    image=images[index],
+                    question=question.ask(place)[language],
+                    options=tuple(text[language] for text in question.options(place)),
+                    answer=LETTERS[place],
+                    category=category,
+                    l2_category=CATEGORIES[category],
+                )
+            )
+    return entries
 
 
 def draw_sheet(pictures: list[tuple[str, Picture]], columns: int = 12) -> PILImage.Image:
@@ -575,7 +582,7 @@ def build(arguments: MiniMMMBArguments) -> None:
         world = World(concepts, [style], arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.test_per_category, arguments.seed))
         name = "mini_mmmb" if style == TEST_STYLES[0] else f"mini_mmmb_{style}"
-        write_benchmark(pictures, output, name)
+        build_benchmark(benchmark_entries(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
             draw_sheet(pictures).save(output / "sheet.png")
