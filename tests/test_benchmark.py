@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PILImage
 
+from tests.conftest import write_tsv
 from trainer import benchmark as command
 from trainer.answerers import ParrotAnswerer
 from trainer.benchmark import RunArguments, ScoreArguments, run, score
@@ -103,6 +104,16 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
         run(cut)
 
 
+def test_a_run_of_some_questions_goes_on_to_all(arguments: RunArguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments.baselines.clear()
+    assert run(replace(arguments, per_category=1))["results"]["en"]["all"]["questions"] == 2
+    asked = []
+    answer = ParrotAnswerer.answer
+    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: asked.append(len(args[1])) or answer(*args))
+    assert run(arguments)["results"]["en"]["all"]["count"] == 3
+    assert asked
+
+
 def test_what_was_generated_is_read_again_with_another_matching(arguments: RunArguments) -> None:
     arguments = replace(arguments, answer="generate", max_new_tokens=4, baselines=[])
     run(arguments)
@@ -149,6 +160,16 @@ def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_
         score(arguments)
     with pytest.raises(ValueError, match="2 files of predictions were given for the languages"):
         score(replace(arguments, predictions=[str(file)] * 2))
+
+
+def test_answers_are_scored_without_images_or_a_known_language(tmp_path: Path) -> None:
+    file = write_tsv(tmp_path / "any.tsv", [{"index": 7, "question": "?", "A": "x", "B": "y", "answer": "B"}])
+    (tmp_path / "answers.tsv").write_text("index\tprediction\n7\t(B)\n")
+    arguments = {"benchmark": [str(file)], "predictions": [str(tmp_path / "answers.tsv")]}
+    written = score(ScoreArguments(**arguments, output=str(tmp_path / "scored")))
+    assert written["results"]["und"]["all"]["accuracy"] == 1
+    with pytest.raises(ValueError, match=r"The name of .*any.tsv ends with no known language"):
+        run(RunArguments(model="chance", benchmark=[str(file)], output=str(tmp_path / "out")))
 
 
 def test_neighbors_need_the_english_questions(arguments: RunArguments) -> None:

@@ -21,6 +21,7 @@ import pandas
 import pytest
 
 from tests.conftest import encode, write_tsv
+from tests.hub import LoopbackHub, run_python
 from trainer.benchmark_files import (
     INSTRUCTIONS,
     LETTERS,
@@ -135,12 +136,38 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
     assert find_benchmark([english, chinese], None, "main") == {"en": Path(english), "zh": Path(chinese)}
     assert find_benchmark([other], ["sw"], "main") == {"sw": Path(other)}
     assert find_benchmark([str(tmp_path / "b_{language}.tsv")], ["en"], "main") == {"en": Path(english)}
+    assert find_benchmark([other], None, "main", unknown="und") == {"und": Path(other)}
     with pytest.raises(ValueError, match="ends with no known language"):
         find_benchmark([other], None, "main")
     with pytest.raises(ValueError, match=r"2 files .* were given for the languages \['en'\]"):
         find_benchmark([english, chinese], ["en"], "main")
     with pytest.raises(ValueError, match=r"no benchmark file .*b_tr.tsv"):
         find_benchmark([str(tmp_path / "b_{language}.tsv")], ["tr"], "main")
+
+
+PUBLISH_AND_FIND = """
+import json
+from huggingface_hub import HfApi
+from trainer.benchmark_files import find_benchmark
+HfApi().create_repo("AIDC-AI/Parrot-dataset", repo_type="dataset")
+commit = HfApi().upload_folder(folder_path="folder", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset").oid
+HfApi().delete_folder("mmbench", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset")
+found = find_benchmark(["mmmb"], ["en", "zh"], "main") | find_benchmark(["mmbench"], ["tr"], commit)
+print(json.dumps([commit, {language: str(file) for language, file in found.items()}]))
+"""
+
+
+def test_published_files_come_from_the_hub_at_a_revision(tmp_path: Path) -> None:
+    names = {"en": "mmmb/mmmb_en.tsv", "zh": "mmmb/mmmb_cn.tsv", "tr": "mmbench/mmbench_dev_tr.tsv"}
+    for name in names.values():
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True, parents=True)
+        write_tsv(tmp_path / "folder" / name, [ROW | {"question": name}])
+    with LoopbackHub() as hub:
+        told = run_python(PUBLISH_AND_FIND, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+    commit, files = json.loads(told.splitlines()[-1])
+    assert Path(files["tr"]).parts[-3] == commit
+    for language, name in names.items():
+        assert [question.text for question in read_benchmark(Path(files[language]), language)] == [name]
 
 
 def test_a_published_file_of_another_edition_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

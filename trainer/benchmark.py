@@ -42,7 +42,14 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
 
 from trainer import HelpFormatter
 from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, ask
-from trainer.benchmark_files import Question, find_benchmark, read_answers, read_benchmark, sha256
+from trainer.benchmark_files import (
+    Question,
+    find_benchmark,
+    first_of_each_category,
+    read_answers,
+    read_benchmark,
+    sha256,
+)
 from trainer.benchmark_results import (
     Row,
     compare,
@@ -134,17 +141,25 @@ class ScoreArguments(BenchmarkArguments):
 Questions = dict[tuple[str, str], Question]
 
 
-def read_questions(arguments: BenchmarkArguments, per_category: int | None = None) -> tuple[Questions, dict[str, Any]]:
-    """The questions of a benchmark by language and index, and what tells its files from others, by language."""
-    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision)
+def read_questions(
+    arguments: BenchmarkArguments, per_category: int | None = None, to_ask: bool = True
+) -> tuple[Questions, dict[str, Any]]:
+    """
+    The questions of a benchmark by language and index, and what tells its files from others, by language. To score
+    answers, neither images nor the language need be known: it is "und", undetermined, if a single file's name tells
+    none.
+    """
+    unknown = None if to_ask else "und"
+    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, unknown)
     questions: Questions = {}
     described = {}
     for language, file in files.items():
-        described[language] = {"file": file.name, "sha256": sha256(file)}
-        found = read_benchmark(file, language)
-        described[language]["rows"] = len(found)
+        found = read_benchmark(file, language, needs_images=to_ask)
+        described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
+        if file.parent.parent.parent.name == "snapshots":  # of the Hub's cache: snapshots/<commit>/<folder>/<file>
+            described[language]["revision"] = file.parent.parent.name
         if per_category is not None:
-            found = read_benchmark(file, language, per_category)
+            found = first_of_each_category(found, per_category)
         questions |= {question.key: question for question in found}
     return questions, described
 
@@ -324,7 +339,7 @@ def score(arguments: ScoreArguments) -> dict[str, Any]:
     Raises:
         `ValueError`: if a file cannot be read, or answers what was not asked.
     """
-    questions, benchmark = read_questions(arguments)
+    questions, benchmark = read_questions(arguments, to_ask=False)
     languages, files = list(benchmark), [Path(name) for name in arguments.predictions]
     if len(files) not in (1, len(languages)):
         raise ValueError(

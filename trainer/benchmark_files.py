@@ -117,7 +117,9 @@ class Question:
         return f"{self.open_prompt}{options}\n{INSTRUCTIONS[self.language]}"
 
 
-def find_benchmark(names: Sequence[str], languages: Sequence[str] | None, revision: str) -> dict[str, Path]:
+def find_benchmark(
+    names: Sequence[str], languages: Sequence[str] | None, revision: str, unknown: str | None = None
+) -> dict[str, Path]:
     """
     The files of a benchmark by language.
 
@@ -126,6 +128,7 @@ def find_benchmark(names: Sequence[str], languages: Sequence[str] | None, revisi
             language.
         languages: in the order of the files; if None, the six of MMMB, or those that the files' names end with.
         revision: of the Hub's data set.
+        unknown: the language of a single file whose name does not end with one; if None, that is an error.
 
     Raises:
         `ValueError`: if a file is missing, or whose language it is cannot be told.
@@ -142,7 +145,7 @@ def find_benchmark(names: Sequence[str], languages: Sequence[str] | None, revisi
     if len(names) == 1 and "{language}" in names[0]:
         files = {language: Path(names[0].format(language=language)) for language in languages or LANGUAGES}
     else:
-        languages = languages or [_language_of(Path(name)) for name in names]
+        languages = languages or [_language_of(Path(name), unknown if len(names) == 1 else None) for name in names]
         if len(set(languages)) != len(names):
             raise ValueError(
                 f"{len(names)} files {list(names)} were given for the languages {list(languages)}: give one file a "
@@ -158,9 +161,11 @@ def find_benchmark(names: Sequence[str], languages: Sequence[str] | None, revisi
     return files
 
 
-def _language_of(file: Path) -> str:
+def _language_of(file: Path, unknown: str | None) -> str:
     language = file.stem.rpartition("_")[2].lower().replace("cn", "zh")
     if language not in INSTRUCTIONS:
+        if unknown:
+            return unknown
         raise ValueError(f"The name of {file} ends with no known language, as in _en.tsv: give it by --languages.")
     return language
 
@@ -177,7 +182,9 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_benchmark(file: Path, language: str, per_category: int | None = None) -> list[Question]:
+def read_benchmark(
+    file: Path, language: str, per_category: int | None = None, needs_images: bool = True
+) -> list[Question]:
     """
     The questions of a TSV file with the columns index, image (base64, or the index of the row that has it), question,
     A, B, ... up to Z, answer and, if wanted, hint, category and l2-category.
@@ -189,6 +196,7 @@ def read_benchmark(file: Path, language: str, per_category: int | None = None) -
     Args:
         language: of its questions.
         per_category: how many of each category, the first ones; all if None.
+        needs_images: whether a row without an image is an error.
 
     Raises:
         `ValueError`: naming the file, the line and the column that cannot be read.
@@ -198,28 +206,33 @@ def read_benchmark(file: Path, language: str, per_category: int | None = None) -
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t")
         for row in reader:
-            question = _question(row, language, f"{file}, line {reader.line_num}")
+            question = _question(row, language, f"{file}, line {reader.line_num}", needs_images)
             if question.index in lines_of:
                 raise ValueError(
                     f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
                 )
             lines_of[question.index] = reader.line_num
             questions.append(question)
-    questions = _with_images(questions)
+    if needs_images:
+        questions = _with_images(questions)
     questions = _with_matched_options(questions, file)
-    if per_category is None:
-        return questions
+    return questions if per_category is None else first_of_each_category(questions, per_category)
+
+
+def first_of_each_category(questions: Sequence[Question], number: int) -> list[Question]:
+    """The first so many questions of each category, with their rotations."""
     asked: dict[str, set[str]] = defaultdict(set)
     for question in questions:
-        if len(asked[question.category]) < per_category:
+        if len(asked[question.category]) < number:
             asked[question.category].add(base_index(question.index))
     return [question for question in questions if base_index(question.index) in asked[question.category]]
 
 
-def _question(row: dict[str, str], language: str, place: str) -> Question:
+def _question(row: dict[str, str], language: str, place: str, needs_image: bool) -> Question:
     if None in row or None in row.values():
         raise ValueError(f"{place}: the row has more or fewer cells than the header. Repair it.")
-    missing = [name for name in ("index", "image", "question", "answer") if row.get(name, "") in NOT_A_NUMBER]
+    needed = ["index", *["image"] * needs_image, "question", "answer"]
+    missing = [name for name in needed if row.get(name, "") in NOT_A_NUMBER]
     if missing:
         raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
     options = {letter: row[letter] for letter in LETTERS if row.get(letter, "") not in NOT_A_NUMBER}
@@ -232,7 +245,7 @@ def _question(row: dict[str, str], language: str, place: str) -> Question:
     return Question(
         index=row["index"],
         language=language,
-        image=row["image"],
+        image=row.get("image", ""),
         text=row["question"],
         options=options,
         answer=row["answer"],

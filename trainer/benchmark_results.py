@@ -288,16 +288,20 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
     categories = list(dict.fromkeys(name for language in languages for name in model[language]["category"]))
     height = max(4, 0.35 * len(categories) + 1)
     figure, (bars, heat) = pyplot.subplots(1, 2, figsize=(12, height), layout="constrained")
-    width = 0.8 / len(results)
-    for number, (answerer, found) in enumerate(results.items()):
-        whole = {
+    bars_of = {
+        name: {
             place: found[language]["all"]
             for place, language in enumerate(languages)
             if _percent(found[language]["all"], whole=found is not model) != "–"
         }
-        shares = np.array([[one["accuracy"], one["low"], one["high"]] for one in whole.values()]).reshape(-1, 3).T
-        places = [place + (number - (len(results) - 1) / 2) * width for place in whole]
-        bars.bar(places, shares[0], width, label=answerer, yerr=[shares[0] - shares[1], shares[2] - shares[0]])
+        for name, found in results.items()
+    }
+    bars_of = {name: drawn for name, drawn in bars_of.items() if drawn}
+    width = 0.8 / max(1, len(bars_of))
+    for number, (name, drawn) in enumerate(bars_of.items()):
+        places = [place + (number - (len(bars_of) - 1) / 2) * width for place in drawn]
+        shares, low, high = np.array([[one["accuracy"], one["low"], one["high"]] for one in drawn.values()]).T
+        bars.bar(places, shares, width, label=name, yerr=[shares - low, high - shares])
     bars.set_xticks(range(len(languages)), languages)
     bars.set(ylim=(0, 1), ylabel="accuracy")
     bars.legend()
