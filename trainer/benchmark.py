@@ -101,6 +101,9 @@ class RunArguments(BenchmarkArguments):
     """Arguments of `trainer/benchmark.py run`."""
 
     model: str = field(metadata={"help": "Folder or Hub id of a Parrot; or as --baselines."})
+    revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the model on the Hub: its code runs here."}
+    )
     answer: Literal["generate", "score"] = field(
         default="generate",
         metadata={"help": "generate: write an answer, greedily. score: take the likeliest option."},
@@ -164,11 +167,11 @@ def read_questions(
     return questions, described
 
 
-def weights_of(model: str) -> dict[str, Any]:
+def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     """What tells a model's weights from others under the same name: its files' times, or its commit on the Hub."""
     if Path(model).is_dir():
         return {file.name: file.stat().st_mtime_ns for file in sorted(Path(model).glob("*.safetensors"))}
-    return {"commit": AutoConfig.from_pretrained(model, trust_remote_code=True)._commit_hash}
+    return {"commit": AutoConfig.from_pretrained(model, trust_remote_code=True, revision=revision)._commit_hash}
 
 
 def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:
@@ -183,11 +186,17 @@ def make_answerer(name: str, arguments: RunArguments, questions: Questions, stat
                 f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
             )
         return PixelNeighbors(name.removeprefix(NEIGHBORS), english)
-    path = arguments.model if name == "text-only" else name
+    path, revision = weights_from(name, arguments)
     device_map = "auto" if state.num_processes == 1 else {"": state.device}
-    model = AutoModel.from_pretrained(path, trust_remote_code=True, device_map=device_map).eval()
-    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
+    model = AutoModel.from_pretrained(path, trust_remote_code=True, revision=revision, device_map=device_map).eval()
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True, revision=revision)
     return ParrotAnswerer(model, processor, way_of(name, arguments), arguments.max_new_tokens, name == "text-only")
+
+
+def weights_from(name: str, arguments: RunArguments) -> tuple[str, str | None]:
+    """Folder or Hub id of who is called so, and the revision."""
+    path = arguments.model if name == "text-only" else name
+    return path, arguments.revision if path == arguments.model else None
 
 
 def way_of(name: str, arguments: RunArguments) -> str:
@@ -229,10 +238,10 @@ def run_one(
 ) -> tuple[Row, list[Row]]:
     """Asks one answerer what it has not answered yet. Returns its settings and, in the first process, judged rows."""
     is_model = way_of(name, arguments) != "choice"
-    path = arguments.model if name == "text-only" else name
+    path, revision = weights_from(name, arguments)
     settings = {
         "model": name,
-        **({"weights": weights_of(path), "of": path} if is_model else {}),
+        **({"weights": weights_of(path, revision), "of": path} if is_model else {}),
         "benchmark": benchmark,
         "answer": way_of(name, arguments),
         **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer == "generate" and is_model else {}),
