@@ -108,7 +108,7 @@ PHRASES = {
         "not|no|isn't|neither|nor|none|cannot|wrong|incorrect",
     ),
     "zh": Phrases(
-        "答案|选择|選擇|选项|選項|选|選",
+        "答案|选择|選擇|选项|選項|选|選|应为|應為|应该是|應該是",
         "正确|正確|应该|應該|应当|应|是|为|為|的|最终|字母|选项|項|项|择|擇",
         "(?:选项|選項|项|項)?(?:才)?(?:是|为)?(?:最)?(?:正确|正確|对的|對的|答案|符合)",
         "选项|選項|项|項",
@@ -173,6 +173,7 @@ def _any_of(name: str) -> str:
 
 GAP = rf"[\s{re.escape(PUNCTUATION)}]*"
 LETTER = re.compile(rf"(?<![^\W_{CJK}])[{''.join(LATIN)}{''.join(LATIN).lower()}](?![^\W_{CJK}])")
+LISTED = re.compile(rf"{LETTER.pattern}[.):]")
 CUED = re.compile(rf"{_any_of('cues')}(?:{GAP}{_any_of('fillers')})*{GAP}$", re.I)
 JUDGED = re.compile(rf"(?:'\w+)?{GAP}{_any_of('verdicts')}", re.I)
 JOIN = re.compile(rf"{GAP}(?:{_any_of('joins')}|[,、،/&+]){GAP}", re.I)
@@ -194,6 +195,7 @@ def _words(text: str) -> str:
     text = unicodedata.normalize("NFD", _plain(text).replace("İ", "i").casefold().replace("ı", "i"))
     text = "".join(mark for mark in text if not unicodedata.combining(mark))
     text = re.sub(rf"([{CJK}])", r" \1 ", text)
+    text = re.sub(r"\bال(?=\w{3})", "", text)  # the Arabic article
     words = re.findall(r"[^\W_]+", text)
     return f" {' '.join(words)} "
 
@@ -214,8 +216,9 @@ def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str
     found = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
     if any(JOIN.fullmatch(text[one.end() : other.start()]) for one, other in itertools.pairwise(found)):
         return None  # "A or B"
-    for reads in (_is_whole, _is_declared, _is_heading):
-        letters = {LATIN[match[0].upper()] for match in found if reads(text, match)}
+    first_line = _plain(prediction.strip().partition("\n")[0])  # "B", and then why
+    for read, reads in ((first_line, _is_whole), (text, _is_declared), (text, _is_heading)):
+        letters = {LATIN[match[0].upper()] for match in found if match.end() <= len(read) and reads(read, match)}
         if letters:
             return letters.pop() if len(letters) == 1 else None
     by_text = _read_text(text, options)
@@ -242,10 +245,10 @@ def _is_declared(text: str, match: re.Match) -> bool:
 
 
 def _is_heading(text: str, match: re.Match) -> bool:
-    """The answer begins with the letter and a mark: "B. dog"."""
-    begins = not text[: match.start()].strip(PUNCTUATION + " ")
-    closed = text[: match.start()].strip()[-1:] in tuple("([{*\"'「【") and match.start() > 0
-    return begins and bool(closed or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", text[match.end() :]))
+    """The answer begins with the letter and a mark, and lists no other so: "B. dog"."""
+    before, after = text[: match.start()], text[match.end() :]
+    is_marked = (before.strip()[-1:] in tuple("([{*\"'「【") and before) or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after)
+    return bool(is_marked) and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)
 
 
 def _is_set_apart(text: str, match: re.Match) -> bool:
@@ -259,7 +262,8 @@ def _is_set_apart(text: str, match: re.Match) -> bool:
 def _read_text(text: str, options: Mapping[str, str]) -> str | None:
     """The option whose text the answer is, or alone holds; within a longer option a shorter one does not count."""
     answer, texts = _words(text), {letter: _words(option) for letter, option in options.items()}
-    same = [letter for letter, option in texts.items() if option == answer]
+    clause = _words(re.split(r"[,.;:،。，、：；]", text)[0])  # "No, it is not"
+    same = [letter for letter, option in texts.items() if option in (answer, clause)]
     if same:
         return same[0] if len(same) == 1 else None
     if NEGATED.search(text):
