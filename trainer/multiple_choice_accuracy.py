@@ -247,7 +247,8 @@ def _is_declared(text: str, match: re.Match) -> bool:
 def _is_heading(text: str, match: re.Match) -> bool:
     """The answer begins with the letter and a mark, and lists no other so: "B. dog"."""
     before, after = text[: match.start()], text[match.end() :]
-    is_marked = (before.strip()[-1:] in tuple("([{*\"'「【") and before) or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after)
+    is_marked = before.strip()[-1:] in tuple("([{*\"'「【") if before else False
+    is_marked = is_marked or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after)
     return bool(is_marked) and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)
 
 
