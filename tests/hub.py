@@ -20,7 +20,8 @@ A Hub on 127.0.0.1 for tests: as much of the Hugging Face Hub's HTTP API as the 
         assert "GET /org/name/resolve/main/config.json" in hub.requests
 
 Model and dataset repositories live in memory, each commit as all of its files. There are no branches but `main`, no
-pull requests and no Xet; what is not here is answered with 501 and the request's name.
+pull requests and no Xet; what is not here is answered with 501 and the request's name. Requests that match the regular
+expression `hub.outage` are refused.
 """
 
 import base64
@@ -83,8 +84,10 @@ class RefusalError(Exception):
 class Repository:
     """The commits of one repository on `main`, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, private: bool = False) -> None:
+        self.private = private
         self.commits: dict[str, dict[str, bytes]] = {}
+        self.tags: dict[str, str] = {}
         self.commit({".gitattributes": GIT_ATTRIBUTES})
 
     @property
@@ -99,7 +102,7 @@ class Repository:
 
     def at(self, revision: str) -> tuple[str, dict[str, bytes]]:
         """The sha that a revision names, and its files."""
-        sha = self.head if revision == "main" else revision
+        sha = self.head if revision == "main" else self.tags.get(revision, revision)
         if sha not in self.commits:
             raise RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return sha, self.commits[sha]
@@ -114,6 +117,7 @@ class LoopbackHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
         self.requests: list[str] = []
+        self.outage: str | None = None
         self._repositories: dict[tuple[str, str], Repository] = {}
         self._objects: dict[str, bytes] = {}  # LFS files by their SHA-256
         self._lock = threading.Lock()
@@ -123,6 +127,8 @@ class LoopbackHub(ThreadingHTTPServer):
             ("POST", r"/api/validate-yaml", self._validate_yaml),
             ("POST", r"/api/repos/create", self._create),
             ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", self._info),
+            ("GET", rf"{API}/refs", self._refs),
+            ("POST", rf"{API}/tag/(?P<revision>[^/]+)", self._tag),
             ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", self._tree),
             ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", self._paths_info),
             ("POST", rf"{API}/preupload/(?P<revision>[^/]+)", self._preupload),
@@ -166,6 +172,8 @@ class LoopbackHub(ThreadingHTTPServer):
                 return refusal.response
 
     def _route(self, request: Request) -> Response:
+        if self.outage and re.fullmatch(self.outage, f"{request.method} {request.path}"):
+            raise RefusalError(400, "An outage that the test asked for")  # a client tries 5xx again
         authorized = request.headers.get("authorization") == f"Bearer {TOKEN}"
         if not authorized and (request.method == "POST" or request.path == "/api/whoami-v2"):
             raise RefusalError(401, "Invalid credentials in Authorization header")
@@ -193,14 +201,29 @@ class LoopbackHub(ThreadingHTTPServer):
         url = f"{self.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
         if (repo_type, repo_id) in self._repositories:
             return json_response({"error": f"You already created this {repo_type} repo", "url": url}, status=409)
-        self._repositories[repo_type, repo_id] = Repository()
+        self._repositories[repo_type, repo_id] = Repository(
+            private=asked.get("private") or asked.get("visibility") == "private"
+        )
         return json_response({"name": repo_id, "url": url})
 
     def _info(self, request: Request, repo_type: str, repo_id: str, revision: str = "main") -> Response:
-        sha, files = self._repository(repo_type, repo_id).at(revision)
+        repository = self._repository(repo_type, repo_id)
+        sha, files = repository.at(revision)
         siblings = [entry(path, files) for path in sorted(files)]
         siblings = [{"rfilename": file.pop("path"), "blobId": file.pop("oid"), **file} for file in siblings]
-        return json_response({"id": repo_id, "sha": sha, "private": False, "tags": [], "siblings": siblings})
+        return json_response(
+            {"id": repo_id, "sha": sha, "private": repository.private, "tags": [], "siblings": siblings}
+        )
+
+    def _refs(self, request: Request, repo_type: str, repo_id: str) -> Response:
+        tags = self._repository(repo_type, repo_id).tags
+        found = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": sha} for tag, sha in tags.items()]
+        return json_response({"branches": [], "converts": [], "tags": found})
+
+    def _tag(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
+        repository = self._repository(repo_type, repo_id)
+        repository.tags[request.json()["tag"]] = repository.at(revision)[0]
+        return json_response({})
 
     def _tree(self, request: Request, repo_type: str, repo_id: str, revision: str, folder: str = "") -> Response:
         sha, files = self._repository(repo_type, repo_id).at(revision)

@@ -136,8 +136,8 @@ def test_a_range_is_served_and_what_the_server_does_not_know_is_refused(hub: Loo
     assert get(path, Range="bytes=2-4") == (206, content[2:5])
     assert get(path, Range="bytes=2-") == (206, content[2:])
     assert get("/api/whoami-v2", Authorization="Bearer hf_other")[0] == 401
-    assert get("/api/models/org/name/refs")[0] == 501
-    assert "GET /api/models/org/name/refs" in hub.requests
+    assert get("/api/models/org/name/discussions")[0] == 501
+    assert "GET /api/models/org/name/discussions" in hub.requests
 
 
 def test_a_process_finds_the_repository_only_if_asked_and_shows_why_it_fails(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ COMMANDS = [
     ["-m", "trainer.ask"],
     ["-m", "trainer.mini_mmmb"],
     ["trainer/benchmark.py"],
+    ["trainer/publish.py"],
     ["trainer/sft.py"],
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,7 +86,8 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
 def test_every_command_explains_itself(command: list[str]) -> None:
     run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert command[-1] in run.stdout.replace("\n", " ")  # the description shows the line to run
-    assert ("--question" if command[-1] == "trainer.ask" else "--output") in run.stdout
+    options = {"trainer.ask": "--question", "trainer/publish.py": "--dry_run"}
+    assert options.get(command[-1], "--output") in run.stdout
 
 
 def test_every_path_in_the_readme_and_the_manuals_exists() -> None:

@@ -99,6 +99,10 @@ def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) 
     resumed = train(world, tmp_path / "killed", "--save_steps", "2")
     assert len(losses(whole)) == 4
     assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
+    assert [json.loads((folder / "training.json").read_text())[0]["resumed_from"] for folder in (whole, resumed)] == [
+        None,
+        "checkpoint-2",
+    ]
     before, after = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=1e-6)

@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accelerate import PartialState
-from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser
+from transformers import AutoModel, AutoProcessor, HfArgumentParser
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
@@ -171,7 +172,7 @@ def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     """What tells a model's weights from others under the same name: its files' times, or its commit on the Hub."""
     if Path(model).is_dir():
         return {file.name: file.stat().st_mtime_ns for file in sorted(Path(model).glob("*.safetensors"))}
-    return {"commit": AutoConfig.from_pretrained(model, trust_remote_code=True, revision=revision)._commit_hash}
+    return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
 
 
 def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:

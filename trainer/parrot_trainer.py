@@ -13,13 +13,18 @@
 # limitations under the License.
 """TRL's SFTTrainer, and what a multilingual model is watched by: each language's loss, and which experts serve it."""
 
+import dataclasses
+import json
+import os
 from collections import defaultdict
 from contextlib import nullcontext
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
 from matplotlib import pyplot
 from PIL import Image as PILImage
@@ -31,6 +36,17 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.benchmark_results import draw_router
+
+
+# What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
+RECORDED = (
+    *("stage", "model_name_or_path", "model_revision", "dataset_name", "dataset_config", "datasets"),
+    *("dataset_train_split", "test_split_size", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim"),
+    *("adam_beta1", "adam_beta2", "weight_decay", "max_grad_norm", "max_length", "dtype", "bf16", "fp16", "seed"),
+    *("gradient_checkpointing", "load_in_4bit", "use_peft"),
+)
+RECORDED_OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_modules_to_save")
 
 
 class ParrotTrainer(SFTTrainer):
@@ -184,6 +200,47 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
                     f"The row, to search for: {str(row.get('messages'))[:300]}"
                 ) from error
         raise
+
+
+def record(given: dict[str, Any], folder: Path, seconds: float, steps: int, resumed_from: str | None) -> None:
+    """
+    Writes `training.json`, how the model came to be: a run by its recipe, hardware, time and versions, after those of
+    the model that it began with. Of a folder of this machine it has the name alone.
+
+    Args:
+        given: a run's arguments by name.
+        folder: of the trained model.
+        seconds: that training took; since it was resumed, if it was.
+        steps: of the optimizer, in all.
+        resumed_from: the checkpoint, if there was one.
+    """
+    base = Path(given["model_name_or_path"]) / "training.json"
+    runs = json.loads(base.read_text(encoding="utf-8")) if base.is_file() else []
+
+    def public(value: Any) -> Any:
+        if isinstance(value, list):
+            return [public(one) for one in value]
+        if dataclasses.is_dataclass(value):
+            value = dataclasses.asdict(value)
+        if isinstance(value, dict):
+            return {name: public(one) for name, one in value.items() if one is not None}
+        return Path(value).resolve().name if isinstance(value, str) and value and Path(value).exists() else value
+
+    recipe = {name: given[name] for name in RECORDED + RECORDED_OF_LORA * given["use_peft"]}
+    state = PartialState()
+    is_gpu = state.device.type == "cuda"
+    device = torch.cuda.get_device_name(state.device) if is_gpu else f"{state.device.type}, {os.cpu_count()} cores"
+    run = {
+        "recipe": {name: value for name, value in public(recipe).items() if value not in ([], "")},
+        "processes": state.num_processes,
+        "device": device,
+        "seconds": round(seconds),
+        "steps": steps,
+        "resumed_from": resumed_from and Path(resumed_from).name,
+        "versions": {package: version(package) for package in ("torch", "transformers", "trl", "peft", "datasets")},
+    }
+    text = json.dumps([*runs, run], indent=2, ensure_ascii=False)
+    (folder / "training.json").write_text(text + "\n", encoding="utf-8")
 
 
 def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:

@@ -37,7 +37,8 @@ need be repeated for, of each its first rows. One that is listed twice counts tw
 
 Watching. Each language's loss and the router's weights are logged with the metrics, to `--report_to tensorboard` or
 `trackio` too, and drawn at the end. `--eval_strategy steps` also gives `eval_loss` and `eval_loss_<language>` on the
-test split. A run whose output folder holds a checkpoint goes on from it; `--push_to_hub` publishes what is saved.
+test split. A run whose output folder holds a checkpoint goes on from it. `--push_to_hub` uploads the folder as it is;
+trainer/publish.py makes of it what others can trust, with a card of how it came to be, from `training.json`.
 
 Tried on two CPU cores.
 """
@@ -67,7 +68,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter
-from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint
+from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint, record
 
 
 TRAINED = {
@@ -220,7 +221,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     checkpoint = training_args.resume_from_checkpoint or last_checkpoint(training_args.output_dir)
     if checkpoint:
         print(f"Going on from {checkpoint}.")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trained = trainer.train(resume_from_checkpoint=checkpoint)
     if script_args.stage == "align":  # they were bypassed for this stage; new experts add nothing
         model.config.use_experts = own_use_experts
     if not model_args.use_peft:  # checkpoints have in float32 what is trained
@@ -229,6 +230,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if trainer.is_world_process_zero():
         for picture in draw(trainer.state.log_history, Path(training_args.output_dir)):
             print(f"Drawn: {picture}")
+        given = vars(training_args) | vars(model_args) | vars(script_args)
+        folder = Path(training_args.output_dir)
+        record(given, folder, trained.metrics["train_runtime"], trained.global_step, checkpoint)
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name

@@ -1,0 +1,213 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a model's card says: from its config, the record of its training and what was measured."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.utils import validate_repo_id
+from peft import PeftConfig
+
+from modeling_parrot import ParrotConfig
+from trainer.benchmark import weights_of
+from trainer.benchmark_results import report
+
+
+TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card_template.md"
+
+
+@dataclass(kw_only=True)
+class CardArguments:
+    """What a card is made of."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a Parrot, or folder of an adapter."})
+    repo_id: str = field(metadata={"help": "Where it is published, such as org/parrot."})
+    license: str = field(metadata={"help": "The Hub's name of its licence, or other. Mind those of its parts."})
+    license_name: str | None = field(default=None, metadata={"help": "Name of a licence that is other."})
+    license_link: str | None = field(default=None, metadata={"help": "Address of a licence that is other."})
+    results: str | None = field(default=None, metadata={"help": "Folder that trainer/benchmark.py wrote."})
+    benchmark_id: str | None = field(
+        default=None,
+        metadata={"help": "Hub id of the benchmark's data set; its leaderboard then reads .eval_results/*.yaml."},
+    )
+    quoted: str | None = field(
+        default=None, metadata={"help": "JSON file of others' figures: source, url, languages and results."}
+    )
+    base_model: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was made of."})
+    dataset: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was trained on."})
+    tag: str = field(default="v1.0", metadata={"help": "Git tag of the commit; a new one each time."})
+
+    def __post_init__(self) -> None:
+        for repo_id in [self.repo_id, *self.base_model, *self.dataset, *filter(None, [self.benchmark_id])]:
+            validate_repo_id(repo_id)
+            if "/" not in repo_id or Path(repo_id).exists():
+                raise ValueError(f"{repo_id!r} is no owner/name on the Hub, or a folder here: give a Hub id.")
+        if (self.license == "other") != bool(self.license_name and self.license_link):
+            raise ValueError(
+                f"license={self.license!r}, license_name={self.license_name!r}, license_link={self.license_link!r}: "
+                "give name and link of a licence that is 'other', and of no other."
+            )
+
+
+def is_adapter(model: str) -> bool:
+    """Whether a folder is peft's."""
+    return (Path(model) / "adapter_config.json").is_file()
+
+
+def read_config(model: str) -> ParrotConfig:
+    """
+    The config of a model, or of an adapter's base.
+
+    Raises:
+        `ValueError`: if it is not a Parrot's.
+    """
+    name = PeftConfig.from_pretrained(model).base_model_name_or_path if is_adapter(model) else model
+    found = ParrotConfig.get_config_dict(name)[0].get("model_type")
+    if found != "parrot":
+        raise ValueError(f"{name} has the model_type {found!r} in its config.json and not 'parrot': convert it first.")
+    return ParrotConfig.from_pretrained(name)
+
+
+def read_results(arguments: CardArguments) -> dict[str, Any] | None:
+    """
+    What trainer/benchmark.py measured, with the benchmark's name.
+
+    Raises:
+        `ValueError`: if other weights were measured.
+    """
+    if not arguments.results:
+        return None
+    file = Path(arguments.results) / "results.json"
+    found = json.loads(file.read_text(encoding="utf-8"))
+    settings = found["settings"]
+    if "weights" in settings and settings["weights"] != (weights := weights_of(arguments.model)):
+        raise ValueError(
+            f"{file} measured the weights {settings['weights']}, and {arguments.model} has {weights}: measure what "
+            "you publish, in a new folder."
+        )
+    names = {
+        Path(asked["file"]).stem.removesuffix(f"_{language}") for language, asked in settings["benchmark"].items()
+    }
+    # Another model that served as a baseline may be a local folder.
+    baselines = {Path(name).name if Path(name).exists() else name: told for name, told in found["baselines"].items()}
+    asked = sum(told["all"]["rows"] for told in found["results"].values() if told["all"])
+    there = sum(told["rows"] for told in settings["benchmark"].values())
+    return found | {"benchmark": ", ".join(sorted(names)), "baselines": baselines, "asked": asked, "there": there}
+
+
+def eval_results(arguments: CardArguments, results: dict[str, Any] | None, quoted: dict[str, Any]) -> list[EvalResult]:
+    """Accuracies by language, for the Hub: what was measured, then what is quoted."""
+    task = {"task_type": "image-text-to-text", "metric_type": "accuracy"}
+    found = []
+    for language, told in (results["results"] if results else {}).items():
+        if not (measured := told["all"]):
+            continue
+        found.append(
+            EvalResult(
+                **task,
+                dataset_type=arguments.benchmark_id or results["benchmark"],
+                dataset_name=f"{results['benchmark']} ({language})",
+                dataset_config=language,
+                dataset_split="test",
+                dataset_args={"sha256": results["settings"]["benchmark"][language]["sha256"]},
+                metric_name="accuracy (%)",
+                metric_value=round(100 * measured["accuracy"], 2),
+                metric_args={
+                    "interval_95": [round(100 * measured[end], 2) for end in ("low", "high")],
+                    "questions": measured["count"],
+                    "answer": results["settings"].get("answer"),
+                },
+            )
+        )
+    for benchmark, figures in quoted.get("results", {}).items():
+        found += [
+            EvalResult(
+                **task,
+                dataset_type=benchmark.lower().replace(" ", "-"),
+                dataset_name=f"{benchmark} ({language})",
+                dataset_config=language,
+                metric_name="accuracy (%), quoted",
+                metric_value=figure,
+                source_name=quoted["source"],
+                source_url=quoted["url"],
+            )
+            for language, figure in zip(quoted["languages"], figures, strict=True)
+        ]
+    return found
+
+
+def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> None:
+    """Writes README.md, the pictures that it shows and, for a benchmark of the Hub, .eval_results."""
+    results = read_results(arguments)
+    quoted = json.loads(Path(arguments.quoted).read_text(encoding="utf-8")) if arguments.quoted else {}
+    history = Path(arguments.model) / "training.json"
+    training = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
+    for run in training:
+        run["yaml"] = yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True).rstrip()
+    for source in filter(None, (arguments.model, arguments.results)):  # whose router.png goes before the training's
+        for name in ("loss", "accuracy", "router"):
+            if (picture := Path(source) / f"{name}.png").is_file():
+                shutil.copy(picture, folder)
+    evaluated = eval_results(arguments, results, quoted)
+    name = arguments.repo_id.partition("/")[2]
+    languages = list(dict.fromkeys(one.dataset_config for one in evaluated))
+    measured = [one.metric_value for one in evaluated if one.source_name is None]
+    data = ModelCardData(
+        language=languages or None,
+        license=arguments.license,
+        license_name=arguments.license_name,
+        license_link=arguments.license_link,
+        library_name="peft" if base else "transformers",
+        pipeline_tag="image-text-to-text",
+        base_model=base.get("base") or arguments.base_model or None,
+        datasets=arguments.dataset or None,
+        tags=["parrot", "multilingual", "vision-language", "mixture-of-experts"],
+        model_name=name,
+        eval_results=evaluated or None,
+    )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        name=name,
+        arguments=arguments,
+        config=read_config(arguments.model),
+        results=results,
+        table=report({"model": results["results"], **results["baselines"]}, results["router"]) if results else None,
+        quoted=quoted,
+        training=training,
+        languages=languages,
+        spread=(min(measured), max(measured)) if len(set(measured)) > 1 else None,
+        pictures={file.stem for file in folder.glob("*.png")},
+        **base,
+    )
+    card.save(folder / "README.md")
+    if arguments.benchmark_id and results:
+        entries = [
+            EvalResultEntry(
+                dataset_id=arguments.benchmark_id,
+                task_id=one.dataset_config,
+                value=one.metric_value,
+                notes=f"95% interval {one.metric_args['interval_95']}, {one.metric_args['questions']} questions",
+            )
+            for one in evaluated
+            if one.source_name is None
+        ]
+        (folder / ".eval_results").mkdir(exist_ok=True)
+        file = folder / ".eval_results" / f"{arguments.benchmark_id.partition('/')[2]}.yaml"
+        file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
