@@ -106,7 +106,7 @@ class MiniMMMBArguments:
         default=None, metadata={"help": "Things to name, spread evenly over ten categories; all 789 if not given."}
     )
     image_size: int = field(default=112, metadata={"help": "Side of the pictures, in pixels."})
-    align_views: int = field(default=2, metadata={"help": "Captioned pictures of each concept in each style."})
+    align_views: int = field(default=8, metadata={"help": "Captioned pictures of each concept in each style."})
     captions: bool = field(
         default=False,
         metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
