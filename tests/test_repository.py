@@ -36,6 +36,8 @@ COMMANDS = [
     ["-m", "trainer.demo_base"],
     ["-m", "trainer.ask"],
     ["-m", "trainer.mini_mmmb"],
+    ["-m", "trainer.build_benchmark"],
+    ["-m", "trainer.benchmark_speed"],
     ["trainer/benchmark.py"],
     ["trainer/publish.py"],
     ["trainer/sft.py"],
@@ -86,7 +88,7 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
 def test_every_command_explains_itself(command: list[str]) -> None:
     run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert command[-1] in run.stdout.replace("\n", " ")  # the description shows the line to run
-    options = {"trainer.ask": "--question", "trainer/publish.py": "--dry_run"}
+    options = {"trainer.ask": "--question", "trainer/publish.py": "--dry_run", "trainer.benchmark_speed": "--rounds"}
     assert options.get(command[-1], "--output") in run.stdout
 
 
@@ -105,6 +107,16 @@ def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^make (\S+)", README, re.MULTILINE)) <= set(targets)
+
+
+def test_the_figures_in_the_readme_are_those_that_its_commands_printed() -> None:
+    """The demo's card holds the benchmark's own tables; the README quotes them, and speaks of the same run."""
+    card = (ROOT / "model_cards" / "parrot-demo" / "README.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\|.*\|$", README[: README.index("## How it works")], re.MULTILINE)
+    assert len(table) == 6
+    assert "\n".join(table) in card
+    told = re.search(r"right in ([\d.]+)%\s+of held-out questions \(chance ([\d.]+)\)", README).groups()
+    assert re.search(r"with an accuracy of ([\d.]+)\s+\(chance ([\d.]+)\)", card).groups() == told
 
 
 def test_the_three_lists_of_versions_agree() -> None:
