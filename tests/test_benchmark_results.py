@@ -94,6 +94,17 @@ def test_rotations_count_only_together() -> None:
     assert "| plain | 66.7 |" in text
 
 
+def test_large_indices_alone_make_no_rotations(tmp_path: Path) -> None:
+    questions = by_key(ask(1_000_001), ask(2_000_001), ask(3))
+    rows = judge(answers((1_000_001, "A"), (2_000_001, "B"), (3, "A")), questions, "2024-01")
+    measured = measure(rows, list(questions.values()))
+    assert (measured["count"], measured["questions"], measured["accuracy"]) == (3, 3, pytest.approx(2 / 3))
+    file = write(tmp_path / "one", [(True, True)])
+    row = {"index": "1000001", "language": "en", "hit": True, "hit_multilingual": True}
+    file.with_name("predictions.jsonl").write_text(json.dumps(row) + "\n")
+    assert "| en | 1 | 100.0 | 100.0 |" in compare(file, file)
+
+
 def test_results_are_given_by_language_and_category() -> None:
     questions = by_key(ask(1), ask(2, category="color"), ask(1, language="tr"))
     rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")

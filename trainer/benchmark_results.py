@@ -112,13 +112,14 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         `count` of questions answered, of `questions` asked, `rows` with rotations, `unparsed` and
         `unparsed_multilingual` answers and what `chance` would reach in a row. None without answers.
     """
-    asked = {base_index(question.index) for question in questions}
-    bases = [row for row in rows if row["index"] in asked]
+    bases = list(filter(_is_counted, rows))
     if not bases:
         return None
+    is_circular = "plain_hit" in bases[0]
+    asked = {base_index(question.index) if is_circular else question.index for question in questions}
     shares = {}
     for suffix in ("", "_multilingual"):
-        if "plain_hit" in bases[0]:
+        if is_circular:
             shares[f"plain{suffix}"] = share([row[f"plain_hit{suffix}"] for row in bases])
             shares[f"circular{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
         else:
@@ -133,6 +134,11 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
         "chance": float(np.mean([1 / len(question.options) for question in questions])),
     }
+
+
+def _is_counted(row: Row) -> bool:
+    """A rotation counts with its question; a large index alone makes none."""
+    return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
 
 def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> dict[str, Any]:
@@ -397,5 +403,5 @@ def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
         if not needed.is_file():
             raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
     rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
-    found = {(row["language"], row["index"]): row for row in rows if row["index"] == base_index(row["index"])}
+    found = {(row["language"], row["index"]): row for row in filter(_is_counted, rows)}
     return json.loads(file.read_text())["settings"], found
