@@ -112,6 +112,12 @@ def test_a_row_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
         read_benchmark(file, "en")
 
 
+def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b_en.tsv").write_text("\t".join(ROW) + "\n")
+    with pytest.raises(ValueError, match=r"b_en.tsv holds no rows"):
+        read_benchmark(tmp_path / "b_en.tsv", "en")
+
+
 def test_options_that_vlmevalkit_reads_otherwise_are_kept_and_told_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
         word, _ = read(tmp_path, {"B": "None"}, {"index": "2"})

@@ -250,6 +250,11 @@ def run_one(
     }
     folder.mkdir(parents=True, exist_ok=True)
     given = read_given(folder, settings)
+    if more := given.keys() - questions.keys():
+        raise ValueError(
+            f"{folder} holds answers to {len(more)} questions that are not asked now, which would be lost: delete it "
+            "or give another --output."
+        )
     state.wait_for_everyone()  # nobody writes before all have read
     if state.is_main_process:
         (folder / "settings.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
@@ -357,8 +362,9 @@ def score(arguments: ScoreArguments) -> dict[str, Any]:
             "with a column language."
         )
     answers = []
-    for language, file in zip(languages, files * (len(languages) if len(files) == 1 else 1), strict=True):
-        for index, prediction in read_answers(file, language).items():
+    is_shared = len(files) < len(languages)
+    for language, file in zip(languages, files * len(languages) if is_shared else files, strict=True):
+        for index, prediction in read_answers(file, language, is_shared).items():
             if (language, index) not in questions:
                 raise ValueError(
                     f"{file} answers the index {index!r}, which {benchmark[language]['file']} does not ask: give the "

@@ -213,6 +213,8 @@ def read_benchmark(
                 )
             lines_of[question.index] = reader.line_num
             questions.append(question)
+    if not questions:
+        raise ValueError(f"{file} holds no rows. Give a benchmark's TSV file.")
     if needs_images:
         questions = _with_images(questions)
     questions = _with_matched_options(questions, file)
@@ -298,13 +300,14 @@ def base_index(index: str) -> str:
     return str(int(index) % ROTATION) if index.isdecimal() and int(index) >= ROTATION else index
 
 
-def read_answers(file: Path, language: str) -> dict[str, str]:
+def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> dict[str, str]:
     """
     Answers by index.
 
     Args:
         file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`; if it has a `language`, only the rows of the
             given one are read.
+        is_one_of_several: whether the file has the answers in other languages, too, and must name each row's.
 
     Raises:
         `ValueError`: naming the file and what is wrong with it.
@@ -315,6 +318,11 @@ def read_answers(file: Path, language: str) -> dict[str, str]:
         for name in ("index", "prediction"):
             if name not in row:
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
+        if is_one_of_several and "language" not in row:
+            raise ValueError(
+                f"{file}, row {number}: there is no column 'language', and several are scored. Add it, or give a file "
+                "for each."
+            )
         if row.get("language", language) != language:
             continue
         index, prediction = str(row["index"]), row["prediction"]
