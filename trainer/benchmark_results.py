@@ -352,14 +352,25 @@ def compare(first: Path, second: Path) -> str:
         first, second: results.json files beside their predictions.jsonl.
 
     Raises:
-        `ValueError`: if a file is missing, or the benchmarks' files are others.
+        `ValueError`: if a file is missing, or the benchmarks' files or the matching are others.
     """
     (settings, rows), (other_settings, other_rows) = map(_read_results, (first, second))
     names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
+    if not names:
+        raise ValueError(
+            f"{first} has the languages {list(settings['benchmark'])} and {second} has "
+            f"{list(other_settings['benchmark'])}: give results with a language in common."
+        )
+    matchings = settings.get("matching"), other_settings.get("matching")
+    if len(set(matchings)) > 1:
+        raise ValueError(
+            f"{first} was read by the matching {matchings[0]!r} and {second} by {matchings[1]!r}: give one of the "
+            "commands again with the other's --matching."
+        )
     for language in names:
         if settings["benchmark"][language]["sha256"] != other_settings["benchmark"][language]["sha256"]:
             raise ValueError(f"{first} and {second} have other questions in {language!r}: their files' sha256 differ.")
-    lines = [f"A: {settings['model']}, B: {other_settings['model']}", ""]
+    lines = [f"A: {_who(settings)}, B: {_who(other_settings)}", ""]
     for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
         lines += [
             f"| {title} | questions | A | B | B − A | 95% interval | p |",
@@ -377,6 +388,11 @@ def compare(first: Path, second: Path) -> str:
     if left_out:
         lines.append(f"Left out are {len(left_out)} questions that only one of them answered.")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _who(settings: Row) -> str:
+    """The model, and how it answered: the same may be compared under two ways."""
+    return settings["model"] + (f" ({settings['answer']})" if "answer" in settings else "")
 
 
 def _compare_pairs(language: str, pairs: Sequence[tuple[bool, bool]]) -> str:
