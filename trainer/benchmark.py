@@ -29,6 +29,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,7 @@ that reads letters and phrasings of six languages (letter_multilingual, hit_mult
 COMPARE = """Prints the differences between two results, by language, with a paired significance test on the same
 questions, as Markdown."""
 NEIGHBORS = "neighbors:"
+PATIENCE = timedelta(days=7)  # who has finished waits for the others; by default not longer than 10 minutes on GPUs
 
 
 @dataclass(kw_only=True)
@@ -325,7 +327,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
     """
-    state = PartialState()
+    state = PartialState(timeout=PATIENCE)
     questions, benchmark = read_questions(arguments, arguments.per_category)
     output = Path(arguments.output)
     baselines = {}
