@@ -112,6 +112,10 @@ def test_a_run_of_some_questions_goes_on_to_all(arguments: RunArguments, monkeyp
     monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: asked.append(len(args[1])) or answer(*args))
     assert run(arguments)["results"]["en"]["all"]["count"] == 3
     assert asked
+    before = rows_of(arguments.output)
+    with pytest.raises(ValueError, match=r"holds answers to 2 questions that are not asked now"):
+        run(replace(arguments, per_category=1))
+    assert rows_of(arguments.output) == before
 
 
 def test_what_was_generated_is_read_again_with_another_matching(arguments: RunArguments) -> None:
@@ -158,6 +162,8 @@ def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_
     file.write_text("index,prediction\n9,A\n")
     with pytest.raises(ValueError, match=r"answers the index '9', which bench_en.tsv does not ask"):
         score(arguments)
+    with pytest.raises(ValueError, match=r"row 1: there is no column 'language', and several are scored"):
+        score(replace(arguments, languages=["en", "tr"]))
     with pytest.raises(ValueError, match="2 files of predictions were given for the languages"):
         score(replace(arguments, predictions=[str(file)] * 2))
 

@@ -112,6 +112,19 @@ def test_a_row_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
         read_benchmark(file, "en")
 
 
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    text = "\t".join(ROW) + "\n" + "\t".join(ROW.values()) + "\n"
+    (tmp_path / "b_en.tsv").write_text(text, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"b_en.tsv, after line 0: 'utf-8' codec can't decode .* Save it as a TSV"):
+        read_benchmark(tmp_path / "b_en.tsv", "en")
+
+
+def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b_en.tsv").write_text("\t".join(ROW) + "\n")
+    with pytest.raises(ValueError, match=r"b_en.tsv holds no rows"):
+        read_benchmark(tmp_path / "b_en.tsv", "en")
+
+
 def test_options_that_vlmevalkit_reads_otherwise_are_kept_and_told_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
         word, _ = read(tmp_path, {"B": "None"}, {"index": "2"})

@@ -94,6 +94,17 @@ def test_rotations_count_only_together() -> None:
     assert "| plain | 66.7 |" in text
 
 
+def test_large_indices_alone_make_no_rotations(tmp_path: Path) -> None:
+    questions = by_key(ask(1_000_001), ask(2_000_001), ask(3))
+    rows = judge(answers((1_000_001, "A"), (2_000_001, "B"), (3, "A")), questions, "2024-01")
+    measured = measure(rows, list(questions.values()))
+    assert (measured["count"], measured["questions"], measured["accuracy"]) == (3, 3, pytest.approx(2 / 3))
+    file = write(tmp_path / "one", [(True, True)])
+    row = {"index": "1000001", "language": "en", "hit": True, "hit_multilingual": True}
+    file.with_name("predictions.jsonl").write_text(json.dumps(row) + "\n")
+    assert "| en | 1 | 100.0 | 100.0 |" in compare(file, file)
+
+
 def test_results_are_given_by_language_and_category() -> None:
     questions = by_key(ask(1), ask(2, category="color"), ask(1, language="tr"))
     rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
@@ -148,14 +159,16 @@ def test_without_a_router_or_with_one_language_there_is_no_read_out() -> None:
     assert read_out_languages([{"index": "1", "language": "en", "router": [1.0]}]) is None
 
 
-def write(folder: Path, hits: list[tuple[bool, bool]], sha256: str = "s") -> Path:
+def write(
+    folder: Path, hits: list[tuple[bool, bool]], sha256: str = "s", language: str = "en", **settings: str
+) -> Path:
     folder.mkdir()
     rows = [
-        {"index": str(index), "language": "en", "hit": hit, "hit_multilingual": multilingual}
+        {"index": str(index), "language": language, "hit": hit, "hit_multilingual": multilingual}
         for index, (hit, multilingual) in enumerate(hits)
     ]
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = {"model": folder.name, "benchmark": {"en": {"sha256": sha256}}}
+    settings |= {"model": folder.name, "benchmark": {language: {"sha256": sha256}}}
     (folder / "results.json").write_text(json.dumps({"settings": settings}))
     return folder / "results.json"
 
@@ -173,6 +186,16 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
         compare(one, write(tmp_path / "third", [(True, True)], sha256="t"))
     with pytest.raises(ValueError, match=r"There is no .*results.json"):
         compare(one, tmp_path / "absent" / "results.json")
+
+
+def test_results_that_cannot_be_compared_are_errors_and_ways_of_answering_are_told(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", [(True, True)], answer="generate", matching="2024-01")
+    other = write(tmp_path / "other", [(True, True)], answer="letter", matching="2024-01")
+    assert compare(one, other).startswith("A: one (generate), B: other (letter)\n")
+    with pytest.raises(ValueError, match=r"by the matching '2024-01' and .* by '2026-05': give one of the commands"):
+        compare(one, write(tmp_path / "later", [(True, True)], matching="2026-05"))
+    with pytest.raises(ValueError, match=r"languages \['en'\] and .* has \['tr'\]: give results with a language"):
+        compare(one, write(tmp_path / "turkish", [(True, True)], language="tr"))
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,7 @@ that reads letters and phrasings of six languages (letter_multilingual, hit_mult
 COMPARE = """Prints the differences between two results, by language, with a paired significance test on the same
 questions, as Markdown."""
 NEIGHBORS = "neighbors:"
+PATIENCE = timedelta(days=7)  # who has finished waits for the others; by default not longer than 10 minutes on GPUs
 
 
 @dataclass(kw_only=True)
@@ -250,6 +252,11 @@ def run_one(
     }
     folder.mkdir(parents=True, exist_ok=True)
     given = read_given(folder, settings)
+    if more := given.keys() - questions.keys():
+        raise ValueError(
+            f"{folder} holds answers to {len(more)} questions that are not asked now, which would be lost: delete it "
+            "or give another --output."
+        )
     state.wait_for_everyone()  # nobody writes before all have read
     if state.is_main_process:
         (folder / "settings.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
@@ -320,7 +327,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
     """
-    state = PartialState()
+    state = PartialState(timeout=PATIENCE)
     questions, benchmark = read_questions(arguments, arguments.per_category)
     output = Path(arguments.output)
     baselines = {}
@@ -357,8 +364,9 @@ def score(arguments: ScoreArguments) -> dict[str, Any]:
             "with a column language."
         )
     answers = []
-    for language, file in zip(languages, files * (len(languages) if len(files) == 1 else 1), strict=True):
-        for index, prediction in read_answers(file, language).items():
+    is_shared = len(files) < len(languages)
+    for language, file in zip(languages, files * len(languages) if is_shared else files, strict=True):
+        for index, prediction in read_answers(file, language, is_shared).items():
             if (language, index) not in questions:
                 raise ValueError(
                     f"{file} answers the index {index!r}, which {benchmark[language]['file']} does not ask: give the "

@@ -21,7 +21,7 @@ import hashlib
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -203,20 +203,32 @@ def read_benchmark(
     """
     csv.field_size_limit(2**31 - 1)
     questions, lines_of = [], {}
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t")
-        for row in reader:
-            question = _question(row, language, f"{file}, line {reader.line_num}", needs_images)
-            if question.index in lines_of:
-                raise ValueError(
-                    f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
-                )
-            lines_of[question.index] = reader.line_num
-            questions.append(question)
+    for row, line in _rows(file):
+        question = _question(row, language, f"{file}, line {line}", needs_images)
+        if question.index in lines_of:
+            raise ValueError(
+                f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
+            )
+        lines_of[question.index] = line
+        questions.append(question)
+    if not questions:
+        raise ValueError(f"{file} holds no rows. Give a benchmark's TSV file.")
     if needs_images:
         questions = _with_images(questions)
     questions = _with_matched_options(questions, file)
     return questions if per_category is None else first_of_each_category(questions, per_category)
+
+
+def _rows(file: Path) -> Iterator[tuple[dict[str, str], int]]:
+    """Rows with the numbers of their last lines."""
+    line = 0
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, delimiter="\t")
+        try:
+            for row in reader:
+                yield row, (line := reader.line_num)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{file}, after line {line}: {error}. Save it as a TSV in UTF-8.") from error
 
 
 def first_of_each_category(questions: Sequence[Question], number: int) -> list[Question]:
@@ -298,13 +310,14 @@ def base_index(index: str) -> str:
     return str(int(index) % ROTATION) if index.isdecimal() and int(index) >= ROTATION else index
 
 
-def read_answers(file: Path, language: str) -> dict[str, str]:
+def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> dict[str, str]:
     """
     Answers by index.
 
     Args:
         file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`; if it has a `language`, only the rows of the
             given one are read.
+        is_one_of_several: whether the file has the answers in other languages, too, and must name each row's.
 
     Raises:
         `ValueError`: naming the file and what is wrong with it.
@@ -315,6 +328,11 @@ def read_answers(file: Path, language: str) -> dict[str, str]:
         for name in ("index", "prediction"):
             if name not in row:
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
+        if is_one_of_several and "language" not in row:
+            raise ValueError(
+                f"{file}, row {number}: there is no column 'language', and several are scored. Add it, or give a file "
+                "for each."
+            )
         if row.get("language", language) != language:
             continue
         index, prediction = str(row["index"]), row["prediction"]

@@ -112,13 +112,14 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         `count` of questions answered, of `questions` asked, `rows` with rotations, `unparsed` and
         `unparsed_multilingual` answers and what `chance` would reach in a row. None without answers.
     """
-    asked = {base_index(question.index) for question in questions}
-    bases = [row for row in rows if row["index"] in asked]
+    bases = list(filter(_is_counted, rows))
     if not bases:
         return None
+    is_circular = "plain_hit" in bases[0]
+    asked = {base_index(question.index) if is_circular else question.index for question in questions}
     shares = {}
     for suffix in ("", "_multilingual"):
-        if "plain_hit" in bases[0]:
+        if is_circular:
             shares[f"plain{suffix}"] = share([row[f"plain_hit{suffix}"] for row in bases])
             shares[f"circular{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
         else:
@@ -133,6 +134,11 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
         "chance": float(np.mean([1 / len(question.options) for question in questions])),
     }
+
+
+def _is_counted(row: Row) -> bool:
+    """A rotation counts with its question; a large index alone makes none."""
+    return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
 
 def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> dict[str, Any]:
@@ -346,14 +352,25 @@ def compare(first: Path, second: Path) -> str:
         first, second: results.json files beside their predictions.jsonl.
 
     Raises:
-        `ValueError`: if a file is missing, or the benchmarks' files are others.
+        `ValueError`: if a file is missing, or the benchmarks' files or the matching are others.
     """
     (settings, rows), (other_settings, other_rows) = map(_read_results, (first, second))
     names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
+    if not names:
+        raise ValueError(
+            f"{first} has the languages {list(settings['benchmark'])} and {second} has "
+            f"{list(other_settings['benchmark'])}: give results with a language in common."
+        )
+    matchings = settings.get("matching"), other_settings.get("matching")
+    if len(set(matchings)) > 1:
+        raise ValueError(
+            f"{first} was read by the matching {matchings[0]!r} and {second} by {matchings[1]!r}: give one of the "
+            "commands again with the other's --matching."
+        )
     for language in names:
         if settings["benchmark"][language]["sha256"] != other_settings["benchmark"][language]["sha256"]:
             raise ValueError(f"{first} and {second} have other questions in {language!r}: their files' sha256 differ.")
-    lines = [f"A: {settings['model']}, B: {other_settings['model']}", ""]
+    lines = [f"A: {_who(settings)}, B: {_who(other_settings)}", ""]
     for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
         lines += [
             f"| {title} | questions | A | B | B − A | 95% interval | p |",
@@ -371,6 +388,11 @@ def compare(first: Path, second: Path) -> str:
     if left_out:
         lines.append(f"Left out are {len(left_out)} questions that only one of them answered.")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _who(settings: Row) -> str:
+    """The model, and how it answered: the same may be compared under two ways."""
+    return settings["model"] + (f" ({settings['answer']})" if "answer" in settings else "")
 
 
 def _compare_pairs(language: str, pairs: Sequence[tuple[bool, bool]]) -> str:
@@ -397,5 +419,5 @@ def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
         if not needed.is_file():
             raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
     rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
-    found = {(row["language"], row["index"]): row for row in rows if row["index"] == base_index(row["index"])}
+    found = {(row["language"], row["index"]): row for row in filter(_is_counted, rows)}
     return json.loads(file.read_text())["settings"], found
