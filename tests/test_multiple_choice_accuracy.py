@@ -13,12 +13,15 @@
 # limitations under the License.
 """Reading answers, and the `evaluate` metric of what was read."""
 
+import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import evaluate
+import numpy
 import pytest
+from transformers import EvalPrediction
 
+import trainer.multiple_choice_accuracy
 from tests.tiny import tiny_processor
 from trainer.multiple_choice_accuracy import LETTERS, circular_hits, read_letter, read_letter_multilingual
 
@@ -428,6 +431,11 @@ def test_exact_matching_is_that_of_each_release(answer: str, expected: str) -> N
     assert "".join(found) == expected
 
 
+def test_exact_matching_refuses_a_release_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match="The release '2025' is none of 2024-01, 2025-07, 2026-05"):
+        read_letter("A", {"A": "cat"}, release="2025")
+
+
 def test_a_question_and_its_rotations_are_right_together() -> None:
     indices = [1, 2, 1_000_001, 2_000_001, 1_000_002, 1_000_003]
     assert circular_hits(indices, [True, True, True, True, False, True]) == {1: True, 2: False}
@@ -449,6 +457,13 @@ def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
     }
 
 
+def test_large_indices_without_their_questions_are_no_rotations() -> None:
+    given = {"predictions": ["A", "B"], "references": ["A", "A"], "options": [["x1", "x2"]] * 2}
+    found = evaluate.load(METRIC).compute(indices=[1, 1_000_002], **given)
+    assert found["accuracy"] == 0.5 and "circular_accuracy" not in found
+    assert evaluate.load(METRIC).compute(indices=[1_000_001, 2_000_001], **given) == found
+
+
 def test_the_metric_is_circular_where_there_are_rotations() -> None:
     found = evaluate.load(METRIC).compute(
         predictions=["A", "B", "A", "A", "B"],
@@ -463,10 +478,15 @@ def test_the_metric_is_circular_where_there_are_rotations() -> None:
     ("change", "message"),
     [
         ({"references": ["A", "C"]}, r"Row 1: the reference 'C' is no letter of its 2 options \['x', 'y'\]"),
-        ({"options": [["x"], ["x", "y"]]}, "Row 0: the reference 'A' is no letter of its 1 options"),
-        ({"indices": [1, 1]}, "The index 1 is given twice"),
+        ({"references": ["A", "AB"]}, "Row 1: the reference 'AB' is no letter"),
+        ({"references": ["", "B"]}, "Row 0: the reference '' is no letter"),
+        ({"references": ["A", None]}, "Row 1: the reference None is no letter"),
+        ({"options": [["x"], ["x", "y"]]}, r"Row 0: the options \['x'\] are not 2 to 26 texts"),
+        ({"options": [["x", "y"], ["x", None]]}, r"Row 1: the options \['x', None\] are not"),
+        ({"predictions": ["A", None]}, "Row 1: the prediction is None"),
+        ({"predictions": [], "references": [], "options": []}, "There are 0 predictions"),
+        ({"indices": [1, 1]}, "Row 1: the index 1 is row 0's"),
         ({"indices": [1]}, "1 indices were given for 2 answers"),
-        ({"indices": [1_000_001, 1_000_002]}, "All indices are of rotations"),
         ({"release": "2023"}, "The release '2023' is none of 2024-01, 2025-07, 2026-05"),
     ],
 )
@@ -476,8 +496,20 @@ def test_what_cannot_be_scored_is_named(change: dict, message: str) -> None:
         evaluate.load(METRIC).compute(**(given | change))
 
 
-def test_a_trainer_that_generates_computes_it() -> None:
-    tokenizer, accuracy = tiny_processor().tokenizer, evaluate.load(METRIC)
-    output = SimpleNamespace(predictions=tokenizer(["A", "it is y"])["input_ids"])
-    texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
-    assert accuracy.compute(predictions=texts, references=["A", "B"], options=[["x", "y"]] * 2)["accuracy"] == 1
+def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() -> None:
+    tokenizer = tiny_processor().tokenizer
+    example = trainer.multiple_choice_accuracy.__doc__.partition("    def compute_metrics")
+    names = {
+        "accuracy": evaluate.load(METRIC),
+        "letters": ["A", "B"],
+        "numpy": numpy,
+        "options": [["x", "y"]] * 2,
+        "prompt_length": 2,
+        "tokenizer": tokenizer,
+    }
+    exec(textwrap.dedent("".join(example[1:])), names)
+    rows = [tokenizer("B B")["input_ids"][:2] + tokenizer(text)["input_ids"] for text in ("A", "it is y")]
+    longest = max(map(len, rows))
+    predictions = numpy.array([row + [-100] * (longest - len(row)) for row in rows])
+    found = names["compute_metrics"](EvalPrediction(predictions=predictions, label_ids=None))
+    assert (found["accuracy"], found["unparsed"]) == (1, 0)

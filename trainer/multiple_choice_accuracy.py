@@ -18,10 +18,13 @@ Multiple-choice accuracy of written answers, as an `evaluate` metric:
     accuracy.compute(predictions=["B. dog", "答案是A。"], references=["B", "A"], options=[["cat", "dog"]] * 2)
 
 An answer is read twice: by `read_letter`, whose verdicts are VLMEvalKit's, and by `read_letter_multilingual`, which
-understands more of six languages. In training, with a trainer that generates:
+understands more of six languages. In training, with a trainer that generates (`predict_with_generate`; it fills up
+with -100, and a decoder-only model's sequences begin with their prompts, whose `prompt_length` is cut off):
 
     def compute_metrics(output):
-        texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
+        ids = output.predictions[:, prompt_length:]
+        ids = numpy.where(ids < 0, tokenizer.pad_token_id, ids)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         return accuracy.compute(predictions=texts, references=letters, options=options)
 """
 
@@ -66,6 +69,8 @@ def read_letter(prediction: str, options: Mapping[str, str], release: str = "202
     Returns:
         the letter, "Z" for a refusal, None for an answer that is not read and counts as wrong.
     """
+    if release not in RELEASES:
+        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
     if API_FAILURE not in prediction:
         if any(refusal in prediction for refusal in REFUSALS):
             return REFUSED
@@ -330,7 +335,10 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         release: str = "2024-01",
     ) -> dict[str, Any]:
         indices = range(len(predictions)) if indices is None else list(indices)
-        _check(references, options, indices, release)
+        _check(predictions, references, options, indices)
+        # A benchmark's own indices may be as large: a rotation is one whose question is there.
+        given = set(indices)
+        is_rotated = any(index >= ROTATION and index % ROTATION in given for index in indices)
         lettered = [dict(zip(LETTERS, texts, strict=False)) for texts in options]
         pairs = list(zip(predictions, lettered, strict=True))
         verdicts = {
@@ -341,27 +349,33 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         for suffix, letters in verdicts.items():
             hits = [letter == reference for letter, reference in zip(letters, references, strict=True)]
             circular = circular_hits(indices, hits)
-            plain = [hit for index, hit in zip(indices, hits, strict=True) if index in circular]
+            plain = [hit for index, hit in zip(indices, hits, strict=True) if not is_rotated or index < ROTATION]
             results[f"accuracy{suffix}"] = sum(plain) / len(plain)
-            if len(plain) < len(hits):
+            if is_rotated:
                 results[f"circular_accuracy{suffix}"] = sum(circular.values()) / len(circular)
             results[f"unparsed{suffix}"] = letters.count(None)
         return results
 
 
-def _check(references: Sequence[str], options: Sequence[Sequence[str]], indices: Sequence[int], release: str) -> None:
-    if release not in RELEASES:
-        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
+def _check(
+    predictions: Sequence[str], references: Sequence[str], options: Sequence[Sequence[str]], indices: Sequence[int]
+) -> None:
+    if not predictions:
+        raise ValueError("There are 0 predictions: give one or more.")
     if len(indices) != len(references):
         raise ValueError(f"{len(indices)} indices were given for {len(references)} answers: give one for each.")
-    if len(set(indices)) < len(indices):
-        twice = next(index for index in indices if list(indices).count(index) > 1)
-        raise ValueError(f"The index {twice} is given twice: give each answer its own.")
-    if all(index >= ROTATION for index in indices):
-        raise ValueError(f"All indices are of rotations, {indices[0]} and on: give the questions' own answers, too.")
-    for row, (reference, texts) in enumerate(zip(references, options, strict=True)):
-        if not 2 <= len(texts) <= len(LETTERS) or reference not in LETTERS[: len(texts)]:
+    first: dict[int, int] = {}
+    for row, (prediction, reference, texts, index) in enumerate(
+        zip(predictions, references, options, indices, strict=True)
+    ):
+        if prediction is None:
+            raise ValueError(f"Row {row}: the prediction is None; give a text, an empty one for no answer.")
+        if None in texts or not 2 <= len(texts) <= len(LETTERS):
+            raise ValueError(f"Row {row}: the options {list(texts)} are not 2 to {len(LETTERS)} texts.")
+        if reference not in list(LETTERS[: len(texts)]):
             raise ValueError(
                 f"Row {row}: the reference {reference!r} is no letter of its {len(texts)} options {list(texts)}; give "
-                "2 to 26 options and the letter of one."
+                f"one of A to {LETTERS[len(texts) - 1]}."
             )
+        if first.setdefault(index, row) != row:
+            raise ValueError(f"Row {row}: the index {index} is row {first[index]}'s; give each row its own.")
