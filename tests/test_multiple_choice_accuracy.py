@@ -13,14 +13,23 @@
 # limitations under the License.
 """Reading answers, and the `evaluate` metric of what was read."""
 
+import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import evaluate
+import numpy
 import pytest
+from transformers import EvalPrediction
 
+import trainer.multiple_choice_accuracy
 from tests.tiny import tiny_processor
-from trainer.multiple_choice_accuracy import LETTERS, circular_hits, read_letter, read_letter_multilingual
+from trainer.multiple_choice_accuracy import (
+    LETTERS,
+    MultipleChoiceAccuracy,
+    circular_hits,
+    read_letter,
+    read_letter_multilingual,
+)
 
 
 METRIC = str(Path(__file__).parents[1] / "trainer" / "multiple_choice_accuracy.py")
@@ -81,7 +90,7 @@ ANSWERS = [
             "<answer>B</answer>": " B",
             "The answer is option B: dog": "BB",
             "Neither A nor B.": "  ",
-            "It is not A, it is B.": "  ",
+            "It is not A, it is B.": " B",
             "None of the above": "  ",
             "cats": "A ",
             "A) cat, B) dog": "  ",
@@ -104,6 +113,21 @@ ANSWERS = [
             "A is the answer": "AA",
             "a": " A",
             "a dog": "BB",
+            "A is wrong, B is correct.": " B",
+            "The answer is not A but B": " B",
+            "The answer cannot be A, so it must be D.": " D",
+            "B and C are wrong, so it is D.": " D",
+            "It is A, not B.": " A",
+            "B is incorrect": "B ",
+            "Not B": "B ",
+            "A\nB\nC\nD": "  ",
+            "Answer: A\nReason: it is round": "AA",
+            "<think>Perhaps A. No.</think>\nC": " C",
+            "Both A and B": "  ",
+            "The right answer is C, a red car": "CC",
+            "D because there is a car": "DD",
+            "D seems to be the best answer.": "DD",
+            "I am not sure, but I would say C.": "CC",
         },
     ),
     (
@@ -139,7 +163,7 @@ ANSWERS = [
             "根据图片，答案应该是B": " B",
             "答案是（D）": " D",
             "选项B：狗": "BB",
-            "选项A不正确，选项B正确": "  ",
+            "选项A不正确，选项B正确": " B",
             "图中的动物是狗，所以选B。": "BB",
             "【答案】C": " C",
             "A 或者 B": "  ",
@@ -160,6 +184,16 @@ ANSWERS = [
             "应为A选项。": " A",
             "选的是A": " A",
             "字母B": " B",
+            "不选C": "  ",
+            "A错，B错，C对": " C",
+            "不是A，是C。": " C",
+            "排除A和B，选C。": " C",
+            "A、B、C均不正确，故选D": " D",
+            "可能是A，也可能是C": "  ",
+            "先看A，再看B，答案是C。": " C",
+            "我觉得C更合适": " C",
+            "不能选A，应选B": " B",
+            "C吧": " C",
         },
     ),
     (
@@ -213,6 +247,10 @@ ANSWERS = [
             "Я бы выбрал D": "DD",
             "К сожалению, я не вижу изображение": "  ",
             "Ответ: собака": "BB",
+            "Вариант C неправильный": "C ",
+            "Либо A, либо C": "  ",
+            "Не A, а C": " C",
+            "Варианты A и B неверны, поэтому C": " C",
         },
     ),
     (
@@ -260,6 +298,15 @@ ANSWERS = [
             "O, bir kedi": "AA",
             "Görüntüyü göremiyorum": "  ",
             "kedi değil köpek": "  ",
+            "Cevap C değil.": "C ",
+            "Cevap C değil, D.": " D",
+            "A değil B": " B",
+            "Ya A ya C": "  ",
+            "Ne A ne C": "  ",
+            "Hem A hem B": "  ",
+            "C'yi seçiyorum": " C",
+            "C’dir.": " C",
+            "Bence B şıkkı": "BB",
         },
     ),
     (
@@ -307,6 +354,10 @@ ANSWERS = [
             "(D) carro": "DD",
             "A. gato": "AA",
             "Um gato e um cão": "  ",
+            "A letra C está errada.": "  ",
+            "Tanto A quanto B": "  ",
+            "Não é A nem B, é C": " C",
+            "A e B estão erradas, então é C": " C",
         },
     ),
     (
@@ -363,6 +414,12 @@ ANSWERS = [
             "حرف ب": " B",
             "د - سيارة": "DD",
             "رقم ج": " C",
+            "الخيار ج خاطئ": "  ",
+            "الخيار أ خاطئ، والإجابة الصحيحة هي ج": " C",
+            "ليس أ بل ج": " C",
+            "كل من أ و ب": "  ",
+            "قطة وكلب": "  ",
+            "الخيار ج صحيح": " C",
         },
     ),
     (
@@ -376,6 +433,10 @@ ANSWERS = [
             "3 cats and 2 dogs": "  ",
             "C. 3": "CC",
             "B (2)": "BB",
+            "٣": " C",
+            "١٢": " D",
+            "The answer is 2": "BB",
+            "3.5": "C ",
         },
     ),
     (
@@ -386,6 +447,9 @@ ANSWERS = [
             "yes, it is": "AA",
             "No, it isn't": "BB",
             "A. yes": "AA",
+            "The answer is no.": "BB",
+            "B) no": "BB",
+            "That's a yes": "AA",
         },
     ),
     (dict.fromkeys(LETTERS, "") | {letter: f"option {letter}" for letter in LETTERS}, {"Z": "ZZ", "Answer: Q": "QQ"}),
@@ -399,6 +463,12 @@ ANSWERS = [
 def test_both_readings_of_an_answer(answer: str, options: dict[str, str], letters: str) -> None:
     read = (read_letter(answer, options), read_letter_multilingual(answer, options))
     assert read == tuple(letter if letter != " " else None for letter in letters)
+
+
+def test_an_answer_that_loops_is_read_in_the_time_of_its_length() -> None:
+    options = {"A": "cat", "B": "dog"}
+    assert read_letter_multilingual("A or " * 10_000, options) is None  # 0.4 s; unbounded patterns take minutes
+    assert read_letter_multilingual("A " * 10_000, options) == "A"
 
 
 @pytest.mark.parametrize(
@@ -428,6 +498,11 @@ def test_exact_matching_is_that_of_each_release(answer: str, expected: str) -> N
     assert "".join(found) == expected
 
 
+def test_exact_matching_refuses_a_release_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match="The release '2025' is none of 2024-01, 2025-07, 2026-05"):
+        read_letter("A", {"A": "cat"}, release="2025")
+
+
 def test_a_question_and_its_rotations_are_right_together() -> None:
     indices = [1, 2, 1_000_001, 2_000_001, 1_000_002, 1_000_003]
     assert circular_hits(indices, [True, True, True, True, False, True]) == {1: True, 2: False}
@@ -449,8 +524,15 @@ def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
     }
 
 
+def test_large_indices_without_their_questions_are_no_rotations() -> None:
+    given = {"predictions": ["A", "B"], "references": ["A", "A"], "options": [["x1", "x2"]] * 2}
+    found = MultipleChoiceAccuracy().compute(indices=[1, 1_000_002], **given)
+    assert found["accuracy"] == 0.5 and "circular_accuracy" not in found
+    assert MultipleChoiceAccuracy().compute(indices=[1_000_001, 2_000_001], **given) == found
+
+
 def test_the_metric_is_circular_where_there_are_rotations() -> None:
-    found = evaluate.load(METRIC).compute(
+    found = MultipleChoiceAccuracy().compute(
         predictions=["A", "B", "A", "A", "B"],
         references=["A", "B", "A", "B", "B"],
         options=[["x1", "x2"]] * 5,
@@ -463,21 +545,38 @@ def test_the_metric_is_circular_where_there_are_rotations() -> None:
     ("change", "message"),
     [
         ({"references": ["A", "C"]}, r"Row 1: the reference 'C' is no letter of its 2 options \['x', 'y'\]"),
-        ({"options": [["x"], ["x", "y"]]}, "Row 0: the reference 'A' is no letter of its 1 options"),
-        ({"indices": [1, 1]}, "The index 1 is given twice"),
+        ({"references": ["A", "AB"]}, "Row 1: the reference 'AB' is no letter"),
+        ({"references": ["", "B"]}, "Row 0: the reference '' is no letter"),
+        ({"references": ["A", None]}, "Row 1: the reference None is no letter"),
+        ({"options": [["x"], ["x", "y"]]}, r"Row 0: the options \['x'\] are not 2 to 26 texts"),
+        ({"options": [["x", "y"], ["x", None]]}, r"Row 1: the options \['x', None\] are not"),
+        ({"predictions": ["A", None]}, "Row 1: the prediction is None"),
+        ({"predictions": [], "references": [], "options": []}, "There are 0 predictions"),
+        ({"indices": [1, 1]}, "Row 1: the index 1 is row 0's"),
         ({"indices": [1]}, "1 indices were given for 2 answers"),
-        ({"indices": [1_000_001, 1_000_002]}, "All indices are of rotations"),
         ({"release": "2023"}, "The release '2023' is none of 2024-01, 2025-07, 2026-05"),
     ],
 )
 def test_what_cannot_be_scored_is_named(change: dict, message: str) -> None:
     given = {"predictions": ["A", "B"], "references": ["A", "B"], "options": [["x", "y"]] * 2}
     with pytest.raises(ValueError, match=message):
-        evaluate.load(METRIC).compute(**(given | change))
+        MultipleChoiceAccuracy(keep_in_memory=True).compute(**(given | change))
 
 
-def test_a_trainer_that_generates_computes_it() -> None:
-    tokenizer, accuracy = tiny_processor().tokenizer, evaluate.load(METRIC)
-    output = SimpleNamespace(predictions=tokenizer(["A", "it is y"])["input_ids"])
-    texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
-    assert accuracy.compute(predictions=texts, references=["A", "B"], options=[["x", "y"]] * 2)["accuracy"] == 1
+def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() -> None:
+    tokenizer = tiny_processor().tokenizer
+    example = trainer.multiple_choice_accuracy.__doc__.partition("    def compute_metrics")
+    names = {
+        "accuracy": MultipleChoiceAccuracy(),
+        "letters": ["A", "B"],
+        "numpy": numpy,
+        "options": [["x", "y"]] * 2,
+        "prompt_length": 2,
+        "tokenizer": tokenizer,
+    }
+    exec(textwrap.dedent("".join(example[1:])), names)
+    rows = [tokenizer("B B")["input_ids"][:2] + tokenizer(text)["input_ids"] for text in ("A", "it is y")]
+    longest = max(map(len, rows))
+    predictions = numpy.array([row + [-100] * (longest - len(row)) for row in rows])
+    found = names["compute_metrics"](EvalPrediction(predictions=predictions, label_ids=None))
+    assert (found["accuracy"], found["unparsed"]) == (1, 0)

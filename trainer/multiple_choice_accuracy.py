@@ -18,10 +18,13 @@ Multiple-choice accuracy of written answers, as an `evaluate` metric:
     accuracy.compute(predictions=["B. dog", "答案是A。"], references=["B", "A"], options=[["cat", "dog"]] * 2)
 
 An answer is read twice: by `read_letter`, whose verdicts are VLMEvalKit's, and by `read_letter_multilingual`, which
-understands more of six languages. In training, with a trainer that generates:
+understands more of six languages. In training, with a trainer that generates (`predict_with_generate`; it fills up
+with -100, and a decoder-only model's sequences begin with their prompts, whose `prompt_length` is cut off):
 
     def compute_metrics(output):
-        texts = tokenizer.batch_decode(output.predictions, skip_special_tokens=True)
+        ids = output.predictions[:, prompt_length:]
+        ids = numpy.where(ids < 0, tokenizer.pad_token_id, ids)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         return accuracy.compute(predictions=texts, references=letters, options=options)
 """
 
@@ -29,7 +32,7 @@ import itertools
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import datasets
@@ -66,6 +69,8 @@ def read_letter(prediction: str, options: Mapping[str, str], release: str = "202
     Returns:
         the letter, "Z" for a refusal, None for an answer that is not read and counts as wrong.
     """
+    if release not in RELEASES:
+        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
     if API_FAILURE not in prediction:
         if any(refusal in prediction for refusal in REFUSALS):
             return REFUSED
@@ -93,55 +98,61 @@ class Phrases(NamedTuple):
     nouns: str  # may stand beside a letter that is the whole answer: "B şıkkı"
     joins: str  # leave two letters open: "A or B"
     reasons: str  # follow a letter that might else be an article or a preposition: "A because"
-    negations: str
+    negations: str  # stand before what they deny, or after it: "not A", "A is not"
+    rejections: str  # stand after it alone: "A is wrong"
 
 
 # A further language is one more entry.
 PHRASES = {
     "en": Phrases(
-        "answers?|options?|choices?|choose|select|pick|letter",
-        "the|is|it|be|would|should|must|correct|right|best|final|most|likely|option|letter",
-        r"(?:is|seems|looks) (?:the )?(?:most )?(?:correct|right|best|answer)",
+        "answers?|options?|choices?|choose|select|pick|say|letter",
+        "the|is|are|it|be|would|should|must|correct|right|best|final|most|likely|option|letter",
+        r"(?:is|seems|looks)(?: to be)? (?:the )?(?:most )?(?:correct|right|best|answer)",
         "option|choice",
         "or|and",
         "because|since|as|for",
-        "not|no|isn't|neither|nor|none|cannot|wrong|incorrect",
+        "not|no|isn't|neither|nor|none|cannot|can't",
+        "wrong|incorrect",
     ),
     "zh": Phrases(
         "答案|选择|選擇|选项|選項|选|選|应为|應為|应该是|應該是",
-        "正确|正確|应该|應該|应当|应|是|为|為|的|最终|字母|选项|項|项|择|擇",
-        "(?:选项|選項|项|項)?(?:才)?(?:是|为)?(?:最)?(?:正确|正確|对的|對的|答案|符合)",
-        "选项|選項|项|項",
+        "正确|正確|能|均|都|应该|應該|应当|应|是|为|為|的|最终|字母|选项|項|项|择|擇",
+        r"(?:选项|選項|项|項)?才?(?:是|为)?[最更]?(?:正确|正確|[对對](?!\w)|对的|對的|答案|符合|合适|合適)",
+        "选项|選項|项|項|吧",
         "或者?|和|还是|還是|与|與",
         "因为|因為|，",
-        "不|没|沒|非|错|錯",
+        "不|没|沒|非|排除",
+        "错|錯",
     ),
     "pt": Phrases(
         "respostas?|opção|alternativa|letra|escolha|escolho|seleciono",
-        "a|o|é|e|seria|deve|ser|correta|correto|certa|certo|final|letra|opção|alternativa",
+        "a|o|é|e|está|estão|seria|deve|ser|correta|correto|certa|certo|final|letra|opção|alternativa",
         r"(?:é|está) (?:a )?(?:resposta |opção |alternativa )?(?:correta|correto|certa|certo)",
         "correta|certa",
         "ou|e",
         "porque|pois|já",
-        "não|nem|nenhuma?|errada?o?|incorreta?o?",
+        "não|nem|nenhuma?",
+        "errad[ao]s?|incorret[ao]s?",
     ),
     "ar": Phrases(
-        "الاجابات?|اجابة|الجواب|جواب|الخيار|خيار|الاختيار|الحرف|حرف|اختار",
+        "و?(?:ال)?(?:اجابة|جواب|خيار|اختيار|حرف)|س?اختار|اخترت",
         "هي|هو|الصحيحة?|الصائبة?|النهائية?|تكون|الخيار|الحرف|حرف",
-        r"(?:هو|هي) (?:الخيار |الاجابة |الجواب )?(?:ال)?صحيحة?",
+        r"(?:(?:هو|هي) )?(?:الخيار |الاجابة |الجواب )?(?:ال)?صحيحة?",
         "الصحيحة?|فقط",
-        "او|ام",
+        "او|ام|و",
         "لان",
-        "ليس|ليست|لا|غير|خطا",
+        "ليس|ليست|لا|غير",
+        "خطا|خاطئة?",
     ),
     "tr": Phrases(
-        "cevap|cevabı|cevabım|yanıt|yanıtı|yanıtım|şık|şıkkı|seçenek|seçeneği|harf|harfi|seçiyorum",
+        "cevap|cevabı[mn]?|yanıt|yanıtı[mn]?|şık|şıkkı|seçenek|seçeneği|harf|harfi|seçiyorum",
         "doğru|olan|olarak|ise|en|uygun|şık|seçenek",
-        r"(?:şıkkı |seçeneği )?(?:doğru|doğrudur)",
-        "şıkkı|şık|seçeneği|seçenek|şıkkıdır|seçeneğidir|olmalı|olmalıdır",
+        r"(?:şıkkı |seçeneği )?(?:doğru|doğrudur)|(?:şıkkını |seçeneğini )?seç(?:iyorum|erim|erdim)",
+        "şıkkı|şık|seçeneği|seçenek|harfi|şıkkıdır|seçeneğidir|olmalı|olmalıdır",
         "veya|ya da|ve",
         "çünkü",
-        "değil|değildir|yanlış|yok",
+        "ne|hiçbiri",
+        "değil|değildir|yanlış|yanlıştır|yok",
     ),
     "ru": Phrases(
         "ответ|ответа|ответом|вариант|варианта|вариантом|буква|буквой|букву|выбираю|выбор",
@@ -150,7 +161,8 @@ PHRASES = {
         "вариант|верно|правильно",
         "или|и",
         "потому|так|поскольку",
-        "не|нет|ни|неверно|неправильно|неверный|неправильный",
+        "не|нет|ни",
+        r"невер(?:ен|н\w+)|неправильн\w+",
     ),
 }
 # Options are shown with Latin letters: a letter of another script is first the one that looks alike, then the one at
@@ -175,17 +187,28 @@ GAP = rf"[\s{re.escape(PUNCTUATION)}]*"
 LETTER = re.compile(rf"(?<![^\W_{CJK}])[{''.join(LATIN)}{''.join(LATIN).lower()}](?![^\W_{CJK}])")
 LISTED = re.compile(rf"{LETTER.pattern}[.):]")
 CUED = re.compile(rf"{_any_of('cues')}(?:{GAP}{_any_of('fillers')})*{GAP}$", re.I)
-JUDGED = re.compile(rf"(?:'\w+)?{GAP}{_any_of('verdicts')}", re.I)
+TIE = r"[\s\"'*_”’»」』】)\]:—–-]*"  # within a clause
+JUDGED = re.compile(rf"(?:['’]\w+)?{TIE}{_any_of('verdicts')}", re.I)
 JOIN = re.compile(rf"{GAP}(?:{_any_of('joins')}|[,、،/&+]){GAP}", re.I)
-NOUN = re.compile(rf"(?:'\w+)?{GAP}{_any_of('nouns')}?{GAP}", re.I)
+NOUN = re.compile(rf"(?:['’]\w+)?{GAP}{_any_of('nouns')}?{GAP}", re.I)
 REASON = re.compile(rf"{GAP}{_any_of('reasons')}", re.I)
-NEGATED = re.compile(_any_of("negations"), re.I)
+NEGATED = re.compile(f"{_any_of('negations')}|{_any_of('rejections')}", re.I)
+CAPITAL = rf"(?<![^\W_{CJK}])[{''.join(LATIN)}](?![^\W_{CJK}])"
+# Bounded, for answers that loop: "A or A or A or".
+CAPITALS = rf"{CAPITAL}(?:(?i:{JOIN.pattern}){CAPITAL}){{,{len(LETTERS)}}}"
+LINKED = rf"(?:{TIE}(?i:{_any_of('cues')}|{_any_of('fillers')}|{_any_of('nouns')})){{,6}}[\s\"'*]*"
+DENIED = re.compile(  # "not A", "B and C are wrong"; "A not B" is for A
+    rf"(?i:{_any_of('negations')}){LINKED}{CAPITALS}"
+    rf"|{CAPITALS}{LINKED}(?i:{_any_of('rejections')}|{_any_of('negations')}(?!\s*(?-i:{CAPITAL})))"
+)
+DECLARATION = re.compile(rf"^.*{_any_of('cues')}(?:{GAP}{_any_of('fillers')})*{GAP}", re.I)
 WORD_AFTER = re.compile(r"\s+[^\W\d_]")
 
 
 def _plain(text: str) -> str:
-    """One form of what looks alike: full-width and circled letters, Arabic's alefs, spaces; no invisible marks."""
+    """One form of what is alike: full-width and circled letters, digits, alefs, spaces; no invisible marks."""
     text = "".join(mark for mark in unicodedata.normalize("NFKC", text) if unicodedata.category(mark) != "Cf")
+    text = "".join(str(unicodedata.decimal(mark, mark)) for mark in text)
     text = re.sub("[\u0640\u064b-\u0652\u0670]", "", text)  # tatweel and vowel signs
     return " ".join(re.sub("[أإآٱ]", "ا", text).split())
 
@@ -195,8 +218,9 @@ def _words(text: str) -> str:
     text = unicodedata.normalize("NFD", _plain(text).replace("İ", "i").casefold().replace("ı", "i"))
     text = "".join(mark for mark in text if not unicodedata.combining(mark))
     text = re.sub(rf"([{CJK}])", r" \1 ", text)
+    text = re.sub(r"\bو(?=\w{3})", "و ", text)  # Arabic "and"
     text = re.sub(r"\bال(?=\w{3})", "", text)  # the Arabic article
-    words = re.findall(r"[^\W_]+", text)
+    words = re.findall(r"\d+(?:[.,]\d+)+|[^\W_]+", text)
     return f" {' '.join(words)} "
 
 
@@ -212,25 +236,53 @@ def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str
     Returns:
         the letter; None where the answer decides for none or a reader could doubt it.
     """
-    text = _plain(prediction)
-    found = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
-    if any(JOIN.fullmatch(text[one.end() : other.start()]) for one, other in itertools.pairwise(found)):
-        return None  # "A or B"
-    first_line = _plain(prediction.strip().partition("\n")[0])  # "B", and then why
-    for read, reads in ((first_line, _is_whole), (text, _is_declared), (text, _is_heading)):
-        letters = {LATIN[match[0].upper()] for match in found if match.end() <= len(read) and reads(read, match)}
-        if letters:
-            return letters.pop() if len(letters) == 1 else None
+    letters = {_read_whole(_plain(line)) for line in prediction.splitlines()} & options.keys()  # "B", and then why
+    if letters:
+        return _only(letters)
+    text = _plain(prediction.strip().replace("\n", " | "))  # "A", and on the next line a word: no article
     by_text = _read_text(text, options)
-    if by_text is None and not NEGATED.search(text):
-        letters = {LATIN[match[0].upper()] for match in found if _is_set_apart(text, match)}
-        return letters.pop() if len(letters) == 1 else None
-    return by_text
+    text = DENIED.sub("|", text)
+    found = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
+    if any(_are_joined(text, one, other) for one, other in itertools.pairwise(found)):
+        return None
+    for reads in (_is_declared, _is_heading):
+        letters = {LATIN[match[0].upper()] for match in found if reads(text, match)}
+        if letters:
+            return _only(letters)
+    letters = {LATIN[match[0].upper()] for match in found if _is_set_apart(text, match)}
+    if not letters or NEGATED.search(text):
+        return by_text
+    # Letters that no phrase says to be the answer must be of one mind with all else.
+    letters |= {LATIN[match[0].upper()] for match in found if _is_named(text, match)}
+    return _only(letters | ({by_text} if by_text else set()))
 
 
-def _is_whole(text: str, match: re.Match) -> bool:
-    """The letter is all, but for a noun: "b)", "B şıkkı"."""
-    return not text[: match.start()].strip(PUNCTUATION + " ") and bool(NOUN.fullmatch(text, match.end()))
+def _only(letters: Set[str]) -> str | None:
+    return next(iter(letters)) if len(letters) == 1 else None
+
+
+def _read_whole(line: str) -> str | None:
+    """The letter that is all of a line, but for a noun: "b)", "B şıkkı"."""
+    match = re.match(rf"{GAP}({LETTER.pattern})", line)
+    return LATIN[match[1].upper()] if match and NOUN.fullmatch(line, match.end()) else None
+
+
+def _are_joined(text: str, one: re.Match, other: re.Match) -> bool:
+    """ "A or B", but not "A, a cat"."""
+    is_alike = one[0].islower() == other[0].islower()
+    return is_alike and bool(JOIN.fullmatch(text[one.end() : other.start()]))
+
+
+def _is_word(text: str, match: re.Match) -> bool:
+    """A capital that may be an article, a conjunction or a preposition: "A cat"."""
+    after = text[match.end() :]
+    return match[0] in "AEIOАВСКО" and bool(WORD_AFTER.match(after)) and not REASON.match(after)
+
+
+def _is_named(text: str, match: re.Match) -> bool:
+    """A capital that is no word at a sentence's beginning: "A imagem"."""
+    begins = text[: match.start()].rstrip()[-1:] in (*".!?:", "")
+    return match[0].isupper() and not (begins and _is_word(text, match))
 
 
 def _is_declared(text: str, match: re.Match) -> bool:
@@ -240,15 +292,15 @@ def _is_declared(text: str, match: re.Match) -> bool:
         return bool(CUED.search(before)) and not after.strip(PUNCTUATION + " ")
     if JUDGED.match(after):
         return True
-    is_word = WORD_AFTER.match(after) and match[0] in "AEIOАВСКО" and not REASON.match(after)  # "is A cat"
-    return bool(CUED.search(before)) and not is_word
+    return bool(CUED.search(before)) and not _is_word(text, match)
 
 
 def _is_heading(text: str, match: re.Match) -> bool:
-    """The answer begins with the letter and a mark, and lists no other so: "B. dog"."""
+    """The answer begins with the letter and a mark or a reason, and lists no other so: "B. dog"."""
     before, after = text[: match.start()], text[match.end() :]
     is_marked = before.strip()[-1:] in tuple("([{*\"'「【") if before else False
     is_marked = is_marked or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after)
+    is_marked = is_marked or (match[0].isupper() and REASON.match(after))
     return bool(is_marked) and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)
 
 
@@ -257,14 +309,15 @@ def _is_set_apart(text: str, match: re.Match) -> bool:
     if match[0] != match[0].upper() or not (match[0].isupper() or match[0] in "ابجد"):
         return False
     around = text[: match.start()][-1:] + text[match.end() :][:1]
-    return around in ("()", "[]", "**", "「」", "【】") or not text[match.end() :].strip(PUNCTUATION + " ")
+    return around in ("()", "[]", "**", "「」", "【】") or bool(NOUN.fullmatch(text, match.end()))
 
 
 def _read_text(text: str, options: Mapping[str, str]) -> str | None:
     """The option whose text the answer is, or alone holds; within a longer option a shorter one does not count."""
     answer, texts = _words(text), {letter: _words(option) for letter, option in options.items()}
-    clause = _words(re.split(r"[,.;:،。，、：；]", text)[0])  # "No, it is not"
-    same = [letter for letter, option in texts.items() if option in (answer, clause)]
+    clause = _words(re.split(r"[;:،。，、：；]|[.,](?!\d)", text)[0])  # "No, it is not"
+    declared = _words(DECLARATION.sub("", text))  # "The answer is no"
+    same = [letter for letter, option in texts.items() if option.strip() and option in (answer, clause, declared)]
     if same:
         return same[0] if len(same) == 1 else None
     if NEGATED.search(text):
@@ -330,7 +383,10 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         release: str = "2024-01",
     ) -> dict[str, Any]:
         indices = range(len(predictions)) if indices is None else list(indices)
-        _check(references, options, indices, release)
+        _check(predictions, references, options, indices)
+        # A benchmark's own indices may be as large: a rotation is one whose question is there.
+        given = set(indices)
+        is_rotated = any(index >= ROTATION and index % ROTATION in given for index in indices)
         lettered = [dict(zip(LETTERS, texts, strict=False)) for texts in options]
         pairs = list(zip(predictions, lettered, strict=True))
         verdicts = {
@@ -341,27 +397,33 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         for suffix, letters in verdicts.items():
             hits = [letter == reference for letter, reference in zip(letters, references, strict=True)]
             circular = circular_hits(indices, hits)
-            plain = [hit for index, hit in zip(indices, hits, strict=True) if index in circular]
+            plain = [hit for index, hit in zip(indices, hits, strict=True) if not is_rotated or index < ROTATION]
             results[f"accuracy{suffix}"] = sum(plain) / len(plain)
-            if len(plain) < len(hits):
+            if is_rotated:
                 results[f"circular_accuracy{suffix}"] = sum(circular.values()) / len(circular)
             results[f"unparsed{suffix}"] = letters.count(None)
         return results
 
 
-def _check(references: Sequence[str], options: Sequence[Sequence[str]], indices: Sequence[int], release: str) -> None:
-    if release not in RELEASES:
-        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
+def _check(
+    predictions: Sequence[str], references: Sequence[str], options: Sequence[Sequence[str]], indices: Sequence[int]
+) -> None:
+    if not predictions:
+        raise ValueError("There are 0 predictions: give one or more.")
     if len(indices) != len(references):
         raise ValueError(f"{len(indices)} indices were given for {len(references)} answers: give one for each.")
-    if len(set(indices)) < len(indices):
-        twice = next(index for index in indices if list(indices).count(index) > 1)
-        raise ValueError(f"The index {twice} is given twice: give each answer its own.")
-    if all(index >= ROTATION for index in indices):
-        raise ValueError(f"All indices are of rotations, {indices[0]} and on: give the questions' own answers, too.")
-    for row, (reference, texts) in enumerate(zip(references, options, strict=True)):
-        if not 2 <= len(texts) <= len(LETTERS) or reference not in LETTERS[: len(texts)]:
+    first: dict[int, int] = {}
+    for row, (prediction, reference, texts, index) in enumerate(
+        zip(predictions, references, options, indices, strict=True)
+    ):
+        if prediction is None:
+            raise ValueError(f"Row {row}: the prediction is None; give a text, an empty one for no answer.")
+        if None in texts or not 2 <= len(texts) <= len(LETTERS):
+            raise ValueError(f"Row {row}: the options {list(texts)} are not 2 to {len(LETTERS)} texts.")
+        if reference not in list(LETTERS[: len(texts)]):
             raise ValueError(
                 f"Row {row}: the reference {reference!r} is no letter of its {len(texts)} options {list(texts)}; give "
-                "2 to 26 options and the letter of one."
+                f"one of A to {LETTERS[len(texts) - 1]}."
             )
+        if first.setdefault(index, row) != row:
+            raise ValueError(f"Row {row}: the index {index} is row {first[index]}'s; give each row its own.")
