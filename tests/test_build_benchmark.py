@@ -13,9 +13,13 @@
 # limitations under the License.
 """Making a benchmark of one's own rows, and what is found in it."""
 
+import base64
 import csv
+import io
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,11 +88,12 @@ def test_what_is_built_reads_as_it_was_given(entries: list[Entry], tmp_path: Pat
             question.hint,
         )
         assert list(entry.options) == list(question.options.values())
+        assert base64.b64decode(question.image) == entry.image
 
 
 def test_a_sound_benchmark_has_no_findings(entries: list[Entry], tmp_path: Path) -> None:
     text = report(entries, tmp_path, train=[])
-    assert text.count(": yes") == 5
+    assert text.count(": yes") == 6
     assert "| en | 25.0 | 25.0 |" in text
 
 
@@ -98,9 +103,9 @@ def test_questions_that_are_not_parallel_are_found(entries: list[Entry], tmp_pat
     text = report(changed, tmp_path)
     for finding in (
         "1 indices are missing in sw: 39",
-        "1 indices are with different answers: 0",
-        "1 indices are with different images: 1",
-        "1 indices are with different numbers of options: 2",
+        "1 indices are with different answers: 0 (en B, sw A)",
+        "1 indices are with different images: 1 (en ",
+        "1 indices are with different numbers of options: 2 (en 3, sw 4)",
     ):
         assert finding in text
 
@@ -127,9 +132,25 @@ def test_what_is_guessed_without_the_picture_is_found(
     assert "by letter alone" not in text
 
 
-def test_the_same_question_twice_is_found(entries: list[Entry], tmp_path: Path) -> None:
-    text = report([*entries, replace(entries[0], index="99"), replace(entries[40], index="99")], tmp_path)
+def test_the_same_question_about_the_same_pixels_is_found(entries: list[Entry], tmp_path: Path) -> None:
+    with PILImage.open(io.BytesIO(entries[0].image)) as image:
+        image.save(tmp_path / "0.bmp")
+    again = replace(entries[0], index="99", image=(tmp_path / "0.bmp").read_bytes())
+    text = report([*entries, again, replace(entries[40], index="99")], tmp_path)
     assert "The same question is asked about the same picture in 'en': indices 0, 99." in text
+
+
+def test_a_rotation_is_not_the_same_question_twice(entries: list[Entry], tmp_path: Path) -> None:
+    rotations = [
+        replace(entry, index=f"100000{entry.index}", options=entry.options[1:] + entry.options[:1], answer=answer)
+        for entry, answer in zip((entries[1], entries[41]), "AA", strict=True)
+    ]
+    assert "## No question twice: yes" in report([*entries, *rotations], tmp_path)
+
+
+def test_what_vlmevalkit_reads_otherwise_is_found(entries: list[Entry], tmp_path: Path) -> None:
+    text = report([replace(entries[0], options=("None", "b", "c", "d")), *entries[1:]], tmp_path)
+    assert "VLMEvalKit reads the options of 1 rows otherwise than they are written" in text
 
 
 def test_what_training_has_too_is_found(entries: list[Entry], tmp_path: Path) -> None:
@@ -140,20 +161,81 @@ def test_what_training_has_too_is_found(entries: list[Entry], tmp_path: Path) ->
         messages = [{"role": "user", "content": "en?"}, {"role": "assistant", "content": "7 en white"}]
         train = [{"messages": messages, "images": [image]} for image in (same, near, other)]
         text = report(entries, tmp_path, train)
-    assert "1 of 40 pictures are in the training data, pixel by pixel: 0" in text
-    assert "1 of 40 pictures have nearly a training picture's difference hash (to 6 bits of 256): 1" in text
+    assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 1)" in text
+    assert (
+        "1 of 40 pictures have nearly a training picture's difference hash (to 6 bits of 256): 1 (training row 2)"
+        in text
+    )
     assert "1 of 80 questions are asked and answered in the same words in training" in text
-    assert "index '7' in 'en'" in text
+    assert "index '7' in 'en' (training row 1)" in text
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_training_is_searched_for_each_picture_of_an_index(number: int, entries: list[Entry], tmp_path: Path) -> None:
+    changed = [replace(entries[0], image=entries[1].image), entries[40]]  # index 0 in en and in sw
+    with PILImage.open(tmp_path / f"{number}.png") as image:
+        assert "1 of 2 pictures are in the training data" in report(
+            changed, tmp_path, [{"messages": [], "images": [image]}]
+        )
+
+
+OPTIONS = "\nA. cat\nB. dog\nC. cow\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "is_known"),
+    [
+        ("What is it?", "dog", True),
+        ("What is it?", "cow", False),
+        ("What is that?", "dog", False),
+        ("<image>\nWhat is it?\nAnswer in one word.", "Dog.", False),
+        ("<image>\nWhat is it?\nAnswer in one word.", "dog.", True),
+        (f"What is it?{OPTIONS}Answer with the letter.", "B", True),
+        (f"What is it?{OPTIONS}Answer with the letter.", "B. dog", True),
+        (f"What is it?{OPTIONS}Answer with the letter.", "A", False),
+        ("What is it?\nA. cat\nB. horse\nC. cow", "B", False),
+    ],
+)
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_question_with_its_answer_is_known_to_training_however_it_is_put(
+    in_parts: bool, question: str, answer: str, is_known: bool, entries: list[Entry], tmp_path: Path
+) -> None:
+    asked = replace(entries[1], question="What is it?", options=("cat", "dog", "cow"))
+    turns: list[Any] = [question, answer]
+    if in_parts:
+        turns = [[{"type": "image"}, {"type": "text", "text": turn}] for turn in turns]
+    text = report([asked], tmp_path, [{"messages": [{"content": turn} for turn in turns], "images": []}])
+    assert ("1 of 1 questions are asked and answered in the same words" in text) == is_known
 
 
 def test_errors_name_what_is_to_be_mended(entries: list[Entry], tmp_path: Path) -> None:
     twice = replace(entries[1], options=("x", "y", "x", "z"))
     with pytest.raises(
-        ValueError, match=r"2 errors.*\n.*index '0' is used 2 times in 'en'.*\n.*index '1' in 'en': the option 'x'"
+        ValueError,
+        match=r"2 errors.*\n.*index '0' in 'en': the index is used 2 times.*\n.*index '1' in 'en': the option 'x'",
     ):
         build([entries[0], entries[0], twice], tmp_path / "out", "mine")
     with pytest.raises(ValueError, match="There are no rows"):
         build([], tmp_path / "out", "mine")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"options": ("x", "nan", "z")}, "the text 'nan' would be read as another"),
+        ({"options": ("x", "y\rz")}, r"the text 'y\\rz' would be read as another"),
+        ({"index": "2000003"}, "an index from 1000000 on is read as a rotation"),
+        ({"index": "1000001"}, "an index from 1000000 on is read as a rotation"),  # of another question
+        ({"image": b"GIF89a"}, "the image's 6 bytes would be read as an index"),
+    ],
+)
+def test_what_would_be_read_otherwise_than_it_is_written_is_an_error(
+    change: dict[str, Any], message: str, entries: list[Entry], tmp_path: Path
+) -> None:
+    changed = replace(entries[0], source="mine.csv, row 1", **change)
+    with pytest.raises(ValueError, match=rf"in 'en' \(mine.csv, row 1\): {message}"):
+        build([changed, *entries[1:3]], tmp_path / "out", "mine")
 
 
 ROW = {
@@ -172,7 +254,10 @@ ROW = {
     ("change", "message"),
     [
         ({"image": "9.png"}, "row 2: the image '.*9.png' cannot be read"),
-        ({"answer": "C"}, "row 2: the answer 'C' is none of the letters AB"),
+        ({"answer": "C"}, "row 2: the answer 'C' is none of the letters AB and no option's text"),
+        ({"B": "A", "answer": "A"}, r"row 2: the answer 'A' may be each of \['A', 'B'\]"),
+        ({"options": "x;y"}, "row 2: the options 'x;y' are one text. Give a list"),
+        ({"language": "../en"}, "row 2: the language '../en' is no code"),
         ({"B": "", "C": "z"}, r"row 2: there are options \['A', 'C'\]; give them without a gap"),
         ({"B": ""}, r"row 2: there are the options \['x'\]; give 2 to 26"),
         ({"language": ""}, "row 2: the column 'language' is empty"),
@@ -181,11 +266,66 @@ ROW = {
 def test_a_row_that_cannot_be_used_is_named(change: dict[str, str], message: str, tmp_path: Path) -> None:
     picture(tmp_path / "0.png", 0)
     with (tmp_path / "rows.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(ROW))
+        writer = csv.DictWriter(file, list(ROW | change))
         writer.writeheader()
         writer.writerows([ROW, ROW | change])
     with pytest.raises(ValueError, match=message):
         list(read_entries(BuildArguments(rows=str(tmp_path / "rows.csv"), output="")))
+
+
+def read_jsonl(folder: Path, **change: Any) -> Entry:
+    picture(folder / "0.png", 0)
+    row = {"language": "en", "image": "0.png", "question": "?", "options": ["x", "y"], "answer": "B"} | change
+    (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
+    return next(read_entries(BuildArguments(rows=str(folder / "test.jsonl"), output="")))
+
+
+def test_an_answer_is_a_letter_or_an_options_text(tmp_path: Path) -> None:
+    assert [read_jsonl(tmp_path, answer=answer).answer for answer in ("A", "y")] == ["A", "B"]
+
+
+def test_numbers_are_texts_and_nothing_is_no_option(tmp_path: Path) -> None:
+    entry = read_jsonl(tmp_path, options=None, A=2, B=1, C=0, answer=0, index=0)
+    assert (entry.options, entry.answer, entry.index) == (("2", "1", "0"), "C", "0")
+    with pytest.raises(ValueError, match=r"row 1: there are the options \['x', '', 'y'\]"):
+        read_jsonl(tmp_path, options=["x", None, "y"])
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    for image, message in ((["0.png"], "is neither a path nor an image"), ("test.jsonl", "cannot be read")):
+        with pytest.raises(ValueError, match=rf"row 1: the image .* {message}"):
+            read_jsonl(tmp_path, image=image)
+
+
+def test_training_whose_pictures_are_paths_is_searched(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    read_jsonl(tmp_path)
+    train = tmp_path / "train"
+    train.mkdir()
+    row = {"messages": [{"role": "user", "content": "?"}], "images": [str(tmp_path / "0.png")]}
+    (train / "train.jsonl").write_text(json.dumps(row) + "\n")
+    main(BuildArguments(rows=str(tmp_path / "test.jsonl"), output=str(tmp_path / "out"), train=str(train)))
+    assert "1 of 1 pictures are in the training data" in capsys.readouterr().out
+
+
+def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"The data set '.*none' cannot be read"):
+        list(read_entries(BuildArguments(rows=str(tmp_path / "none"), output="")))
+
+
+def test_a_command_with_an_error_fails_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "trainer.build_benchmark",
+        "--rows",
+        "none.csv",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "There is no file none.csv.\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_come_from_files_and_data_sets_alike(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -206,13 +346,18 @@ def test_rows_come_from_files_and_data_sets_alike(tmp_path: Path, capsys: pytest
     Dataset.from_list([row | {"image": str(tmp_path / row["image"])} for row in rows], features=features).to_parquet(
         folder / "test-00000-of-00001.parquet"
     )
+    paths = tmp_path / "paths"  # a folder whose pictures are paths from it
+    paths.mkdir()
+    (paths / "test.jsonl").write_text((tmp_path / "rows.jsonl").read_text().replace(".png", "-here.png"))
+    for number in range(2):
+        picture(paths / f"{number}-here.png", number)
     train = write_data(
         tmp_path / "train", [{"messages": [{"role": "user", "content": "?"}], "images": [], "language": "en"}]
     )
     written = []
-    for name, source in (("file", tmp_path / "rows.jsonl"), ("set", folder)):
-        main(BuildArguments(rows=str(source), output=str(tmp_path / name), train=str(train)))
-        written.append((tmp_path / name / "benchmark_sw.tsv").read_text())
-    assert written[0] == written[1]
-    assert [question.index for question in read_benchmark(tmp_path / "file" / "benchmark_en.tsv", "en")] == ["0", "1"]
+    for source in (tmp_path / "rows.jsonl", folder, folder / "test-00000-of-00001.parquet", paths):
+        main(BuildArguments(rows=str(source), output=str(tmp_path / "out"), train=str(train)))
+        written.append((tmp_path / "out" / "benchmark_sw.tsv").read_text())
+    assert len(set(written)) == 1
+    assert [question.index for question in read_benchmark(tmp_path / "out" / "benchmark_en.tsv", "en")] == ["0", "1"]
     assert "## Nothing of it in training: yes" in capsys.readouterr().out

@@ -17,10 +17,12 @@ benchmark can suffer from:
 
     python -m trainer.build_benchmark --rows questions.csv --output data/mine --name mine --train data/conversations
 
-Rows are a .csv, .tsv, .xlsx or .jsonl, or a data set in a folder or on the Hub, with the columns `language`, `image`
-(a path from the file's folder, or an image of `datasets`), `question`, `answer` (the letter) and either `options` (a
-list) or A, B, C, ...; and, if wanted, `index` (the same for a question in all languages; its place among those of its
-language if not given), `category`, `l2-category` and `hint`.
+Rows are a .csv, .tsv, .xlsx or .jsonl, or a data set in a file, in a folder or on the Hub, with the columns
+`language`, `image` (a path from the rows' folder, or an image of `datasets`), `question`, `answer` (the letter, or the
+option's text) and either `options` (a list) or A, B, C, ...; and, if wanted, `index` (the same for a question in all
+languages; its place among those of its language if not given), `category`, `l2-category` and `hint`.
+
+What makes a benchmark unusable is an error: nothing is written. The rest are findings of the report, to be looked at.
 """
 
 import base64
@@ -28,7 +30,9 @@ import csv
 import hashlib
 import io
 import itertools
+import re
 import sys
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,13 +40,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Image, load_dataset
+from datasets import Dataset, Image, List, load_dataset
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from trainer import HelpFormatter
-from trainer.benchmark_files import LETTERS, read_rows
+from trainer.benchmark_files import (
+    LETTERS,
+    LONGEST_REFERENCE,
+    NOT_A_NUMBER,
+    ROTATION,
+    base_index,
+    read_benchmark,
+    read_rows,
+)
 
 
 DEVIATIONS = 3.0  # of sampling noise, beyond which a count or an accuracy is told of
@@ -55,10 +67,10 @@ NEAR = 6  # bits of 256 in which the hashes of near duplicates may differ
 class BuildArguments:
     """Arguments of `python -m trainer.build_benchmark`."""
 
-    rows: str = field(metadata={"help": "File of rows, or folder or Hub id of a data set."})
+    rows: str = field(metadata={"help": "File of rows, or file, folder or Hub id of a data set."})
     output: str = field(metadata={"help": "Folder of the benchmark."})
     name: str = field(default="benchmark", metadata={"help": "The files are NAME_<language>.tsv and NAME_report.md."})
-    split: str = field(default="test", metadata={"help": "Split of a data set of rows."})
+    split: str = field(default="test", metadata={"help": "Split of a folder's or the Hub's data set of rows."})
     train: str | None = field(
         default=None,
         metadata={"help": "Data set with messages and images that models are trained on, to look for the same in it."},
@@ -67,7 +79,7 @@ class BuildArguments:
 
 @dataclass(frozen=True)
 class Entry:
-    """A question of a benchmark; `image` holds a file's bytes."""
+    """A question of a benchmark; `image` holds a file's bytes, `source` says where the row stands."""
 
     index: str
     language: str
@@ -78,11 +90,17 @@ class Entry:
     category: str = "all"
     l2_category: str = ""
     hint: str = ""
+    source: str = ""
 
     @property
     def place(self) -> str:
         """Names it in a report."""
-        return f"index {self.index!r} in {self.language!r}"
+        return f"index {self.index!r} in {self.language!r}" + f" ({self.source})" * bool(self.source)
+
+    @property
+    def right(self) -> str:
+        """The text of the answer."""
+        return self.options[LETTERS.index(self.answer)]
 
 
 def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
@@ -93,56 +111,92 @@ def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
         `ValueError`: naming file, row and column of what cannot be used.
     """
     file = Path(arguments.rows)
-    if file.is_file():
-        rows: Iterable[dict[str, Any]] = read_rows(file)
+    rows: Iterable[dict[str, Any]]
+    if file.suffix in (".csv", ".tsv", ".xlsx", ".jsonl"):
+        rows = read_rows(file)
+    elif file.is_file():
+        rows = _load(str(file.parent), "train", file.name)
     else:
-        rows = load_dataset(arguments.rows, split=arguments.split)
-        if isinstance(rows.features.get("image"), Image):
-            rows = rows.cast_column("image", Image(decode=False))
+        rows = _load(arguments.rows, arguments.split)
+    if isinstance(rows, Dataset) and isinstance(rows.features.get("image"), Image):
+        rows = rows.cast_column("image", Image(decode=False))
+    folder = file if file.is_dir() else file.parent
     counts: Counter[str] = Counter()
     for number, row in enumerate(tqdm(rows, desc="rows"), start=1):
-        entry = _entry(row, file.parent, f"{arguments.rows}, row {number}", counts)
+        entry = _entry(row, folder, f"{arguments.rows}, row {number}", counts)
         counts[entry.language] += 1
         yield entry
 
 
+def _load(name: str, split: str, file: str | None = None) -> Dataset:
+    try:
+        return load_dataset(name, data_files=file, split=split)
+    except OSError as error:  # of the Hub's, too
+        raise ValueError(f"The data set {name!r} cannot be read ({error}). Give a file, folder or Hub id.") from error
+
+
 def _entry(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Entry:
+    # 0 is a text, too; a cell that a short line of a CSV lacks is NaN to pandas
+    cells = {name: "" if value is None or value != value else str(value) for name, value in row.items()}
     for name in ("language", "image", "question", "answer"):
-        if not row.get(name):
+        if not cells.get(name):
             raise ValueError(f"{place}: the column {name!r} is empty or missing. Fill it in.")
-    options = [str(text) for text in row.get("options") or ()]
+    language = cells["language"]
+    if not re.fullmatch("[A-Za-z0-9-]+", language):  # it ends a file's name, after _
+        raise ValueError(f"{place}: the language {language!r} is no code. Write it like 'en' or 'pt-BR'.")
+    options = _options(row, cells, place)
+    return Entry(
+        index=cells.get("index") or str(counts[language]),
+        language=language,
+        image=_image(row["image"], folder, place),
+        question=cells["question"],
+        options=options,
+        answer=_answer(cells["answer"], options, place),
+        category=cells.get("category") or "all",
+        l2_category=cells.get("l2-category", ""),
+        hint=cells.get("hint", ""),
+        source=place,
+    )
+
+
+def _options(row: dict[str, Any], cells: dict[str, str], place: str) -> tuple[str, ...]:
+    given = row.get("options")
+    if isinstance(given, str) and given:
+        raise ValueError(f"{place}: the options {given!r} are one text. Give a list, or the columns A, B, ...")
+    options = ["" if text is None else str(text) for text in given or ()]
     if not options:
-        letters = [letter for letter in LETTERS if row.get(letter)]
+        letters = [letter for letter in LETTERS if cells.get(letter)]
         if letters != list(LETTERS[: len(letters)]):
             raise ValueError(f"{place}: there are options {letters}; give them without a gap, from A on.")
-        options = [str(row[letter]) for letter in letters]
+        options = [cells[letter] for letter in letters]
     if not 2 <= len(options) <= len(LETTERS) or "" in options:
         raise ValueError(f"{place}: there are the options {options}; give 2 to 26, none empty.")
-    if row["answer"] not in LETTERS[: len(options)]:
+    return tuple(options)
+
+
+def _answer(answer: str, options: tuple[str, ...], place: str) -> str:
+    letters = LETTERS[: len(options)]
+    meant = {letter for letter, text in zip(letters, options, strict=True) if answer in (letter, text)}
+    if len(meant) > 1:
+        raise ValueError(f"{place}: the answer {answer!r} may be each of {sorted(meant)}. Word the options otherwise.")
+    if not meant:
         raise ValueError(
-            f"{place}: the answer {row['answer']!r} is none of the letters {LETTERS[: len(options)]} of the options."
+            f"{place}: the answer {answer!r} is none of the letters {letters} and no option's text. Give one of them."
         )
-    image = row["image"]
+    return meant.pop()
+
+
+def _image(image: Any, folder: Path, place: str) -> bytes:
+    if not isinstance(image, str | dict):
+        raise ValueError(f"{place}: the image {image!r} is neither a path nor an image. Give one of them.")
+    if isinstance(image, str):
+        image = {"path": str(folder / image), "bytes": None}
     try:
-        if not isinstance(image, dict):
-            image = {"path": str(folder / image), "bytes": None}
         content = image["bytes"] or Path(image["path"]).read_bytes()
-        with PILImage.open(io.BytesIO(content)) as picture:
-            picture.load()
+        _fingerprints(content)
     except (OSError, ValueError) as error:
         raise ValueError(f"{place}: the image {image['path']!r} cannot be read ({error}). Repair it.") from error
-    language = str(row["language"])
-    return Entry(
-        index=str(row["index"]) if row.get("index") not in (None, "") else str(counts[language]),
-        language=language,
-        image=content,
-        question=str(row["question"]),
-        options=tuple(options),
-        answer=row["answer"],
-        category=row.get("category") or "all",
-        l2_category=row.get("l2-category") or "",
-        hint=row.get("hint") or "",
-    )
+    return content
 
 
 def write_files(entries: Sequence[Entry], output: Path, name: str) -> list[Path]:
@@ -174,18 +228,41 @@ def write_files(entries: Sequence[Entry], output: Path, name: str) -> list[Path]
 
 
 def find_errors(entries: Sequence[Entry]) -> list[str]:
-    """What makes a benchmark wrong: an index twice in a language, an option twice in a question."""
-    counts = Counter((entry.language, entry.index) for entry in entries)
+    """What makes a benchmark wrong, or another one once it is read."""
+    by_key: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_key[entry.language, entry.index].append(entry)
     errors = [
-        f"The index {index!r} is used {count} times in {language!r}."
-        for (language, index), count in counts.items()
-        if count > 1
+        f"{group[-1].place}: the index is used {len(group)} times in its language."
+        for group in by_key.values()
+        if len(group) > 1
     ]
     for entry in entries:
-        twice = [text for text, count in Counter(entry.options).items() if count > 1]
-        if twice:
-            errors.append(f"{entry.place}: the option {twice[0]!r} is given twice.")
+        rotated = by_key.get((entry.language, base_index(entry.index)), [])
+        if sorted(entry.options) not in [sorted(one.options) for one in rotated]:
+            errors.append(f"{entry.place}: an index from {ROTATION} on is read as a rotation. Choose a smaller one.")
+        errors += [
+            f"{entry.place}: the option {text!r} is given {count} times. Leave one."
+            for text, count in Counter(entry.options).items()
+            if count > 1
+        ]
+        errors += [
+            f"{entry.place}: the text {text!r} would be read as another. Write it otherwise."
+            for text in (entry.index, entry.question, *entry.options, entry.category, entry.l2_category, entry.hint)
+            if text in NOT_A_NUMBER - {""} or "\r" in text  # csv writes a \r without quotes before Python 3.13
+        ]
+        if len(base64.b64encode(entry.image)) <= LONGEST_REFERENCE:
+            errors.append(f"{entry.place}: the image's {len(entry.image)} bytes would be read as an index.")
     return errors
+
+
+def check_read(files: Iterable[Path]) -> list[str]:
+    """What VLMEvalKit reads otherwise than it is written."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        for file in files:
+            read_benchmark(file, file.stem)
+    return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
 
 
 def check_parallel(entries: Sequence[Entry]) -> list[str]:
@@ -199,13 +276,14 @@ def check_parallel(entries: Sequence[Entry]) -> list[str]:
         if missing := set(languages) - {entry.language for entry in group}:
             findings[f"missing in {', '.join(sorted(missing))}"].append(index)
         for what, values in {
-            "with different answers": {entry.answer for entry in group},
-            "with different numbers of options": {len(entry.options) for entry in group},
-            "with different images": {entry.image for entry in group},
-            "with different categories": {entry.category for entry in group},
+            "with different answers": [entry.answer for entry in group],
+            "with different numbers of options": [len(entry.options) for entry in group],
+            "with different images": [hashlib.sha256(entry.image).hexdigest()[:8] for entry in group],
+            "with different categories": [entry.category for entry in group],
         }.items():
-            if len(values) > 1:
-                findings[what].append(index)
+            if len(set(values)) > 1:
+                told = ", ".join(f"{entry.language} {value}" for entry, value in zip(group, values, strict=True))
+                findings[what].append(f"{index} ({told})")
     return [f"{len(found)} indices are {what}: {_some(found)}" for what, found in findings.items()]
 
 
@@ -234,7 +312,7 @@ def blind_accuracies(entries: Sequence[Entry]) -> dict[str, list[float]]:
     with the option whose `text` is most often right in other questions, with the `longest` option.
     """
     letters = Counter(entry.answer for entry in entries)
-    right = Counter(entry.options[LETTERS.index(entry.answer)] for entry in entries)
+    right = Counter(entry.right for entry in entries)
     found: dict[str, list[float]] = {"chance": [], "letter": [], "text": [], "longest": []}
     for entry in entries:
         place = LETTERS.index(entry.answer)
@@ -271,20 +349,11 @@ def check_blind(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
     return findings, table
 
 
-def check_duplicates(entries: Sequence[Entry]) -> list[str]:
-    """Questions that are asked twice about the same picture."""
-    asked: dict[tuple[str, bytes, str], list[str]] = defaultdict(list)
-    for entry in entries:
-        asked[entry.language, hashlib.sha256(entry.image).digest(), entry.question].append(entry.index)
-    return [
-        f"The same question is asked about the same picture in {language!r}: indices {_some(indices)}."
-        for (language, _, _), indices in asked.items()
-        if len(indices) > 1
-    ]
-
-
-def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
+def _fingerprints(image: bytes | PILImage.Image) -> tuple[bytes, np.ndarray]:
     """A hash of the pixels, and a difference hash: which of 16 x 16 parts are darker than their right neighbours."""
+    if isinstance(image, bytes):
+        with PILImage.open(io.BytesIO(image)) as opened:
+            return _fingerprints(opened.convert("RGB"))
     pixels = image.convert("RGB")
     small = np.asarray(pixels.convert("L").resize((HASH_SIZE + 1, HASH_SIZE), PILImage.Resampling.BILINEAR), dtype=int)
     return hashlib.sha256(pixels.tobytes() + repr(pixels.size).encode()).digest(), np.packbits(
@@ -292,35 +361,74 @@ def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
     )
 
 
-def check_train(entries: Sequence[Entry], train: Iterable[dict[str, Any]]) -> list[str]:
-    """Pictures, and questions with their answers, that training has, too."""
-    pictures = {entry.image: entry.index for entry in entries}
-    prints = {index: _fingerprints(PILImage.open(io.BytesIO(image))) for image, index in pictures.items()}
-    hashes = np.stack([near for _, near in prints.values()])  # (P, 32)
-    exact = {pixels: index for index, (pixels, _) in prints.items()}
-    indices, same, near, texts = list(prints), set(), set(), set()
-    for row in tqdm(train, desc="training rows"):
-        for image in row.get("images") or []:
-            pixels, hashed = _fingerprints(image)
-            if pixels in exact:
-                same.add(exact[pixels])
-            differ = np.unpackbits(hashes ^ hashed, axis=1).sum(axis=1)
-            near |= {indices[place] for place in np.nonzero(differ <= NEAR)[0]}
-        turns = [turn["content"] for turn in row["messages"]]
-        texts |= {(question, answer) for question, answer in itertools.pairwise(turns)}
-    asked = [entry.place for entry in entries if (entry.question, entry.options[LETTERS.index(entry.answer)]) in texts]
+Fingerprints = dict[bytes, tuple[bytes, np.ndarray]]  # by an image's bytes
+
+
+def check_duplicates(entries: Sequence[Entry], prints: Fingerprints) -> list[str]:
+    """Questions that are asked twice about the same pixels; a rotation is not another question."""
+    asked: dict[tuple[str, bytes, str], dict[str, None]] = defaultdict(dict)
+    for entry in entries:
+        asked[entry.language, prints[entry.image][0], entry.question][base_index(entry.index)] = None
     return [
-        f"{len(found)} of {len(whole)} {what}: {_some(sorted(found))}"
+        f"The same question is asked about the same picture in {language!r}: indices {_some(list(indices))}."
+        for (language, _, _), indices in asked.items()
+        if len(indices) > 1
+    ]
+
+
+def _squeeze(text: str | list[dict[str, Any]]) -> str:
+    """A turn's text, in which neither white space nor a final stop nor the picture's place counts."""
+    if not isinstance(text, str):
+        text = "".join(part.get("text") or "" for part in text)
+    return "".join(text.replace("<image>", "").split()).rstrip(".")
+
+
+def _known_turns(entries: Sequence[Entry]) -> dict[str, dict[str, list[str]]]:
+    """By an answer and how a question to it begins, without options or with them as a benchmark lists them: places."""
+    known: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for entry in entries:
+        right = _squeeze(entry.right)
+        known[right][_squeeze(entry.question)].append(entry.place)
+        options = "".join(f"{letter}.{text}" for letter, text in zip(LETTERS, entry.options, strict=False))
+        for answer in (right, entry.answer, f"{entry.answer}.{right}"):
+            known[answer][_squeeze(entry.hint + entry.question + options)].append(entry.place)
+    return known
+
+
+def check_train(entries: Sequence[Entry], prints: Fingerprints, train: Iterable[dict[str, Any]]) -> list[str]:
+    """Pictures, and questions with their answers, that training has, too."""
+    pictures = {prints[entry.image][0]: entry for entry in reversed(entries)}  # by pixels, the first entry's
+    hashes = np.stack([prints[entry.image][1] for entry in pictures.values()])  # (P, 32)
+    all_pixels, known = list(pictures), _known_turns(entries)
+    same: dict[bytes, int] = {}  # each with the first row of training that has it
+    near: dict[bytes, int] = {}
+    asked: dict[str, int] = {}
+    for number, row in enumerate(tqdm(train, desc="training rows"), start=1):
+        for picture in row.get("images") or []:
+            pixels, hashed = _fingerprints(picture)
+            if pixels in pictures:
+                same.setdefault(pixels, number)
+            differ = np.unpackbits(hashes ^ hashed, axis=1).sum(axis=1)
+            for place in np.nonzero(differ <= NEAR)[0]:
+                near.setdefault(all_pixels[place], number)
+        for turn, answer in itertools.pairwise(_squeeze(turn["content"]) for turn in row["messages"]):
+            for prompt, places in known.get(answer, {}).items():
+                if turn.startswith(prompt):  # an instruction may follow
+                    asked |= {place: number for place in places if place not in asked}
+    same_ones = [(pictures[pixels].index, number) for pixels, number in same.items()]
+    near_ones = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
+    return [
+        f"{len(found)} of {whole} {what}: {_some([f'{name} (training row {number})' for name, number in found])}"
         for found, whole, what in (
-            (same, pictures, "pictures are in the training data, pixel by pixel"),
+            (same_ones, len(pictures), "pictures are in the training data, pixel by pixel"),
             (
-                near - same,
-                pictures,
+                near_ones,
+                len(pictures),
                 f"pictures have nearly a training picture's difference hash (to {NEAR} bits of 256)",
             ),
             (
-                asked,
-                entries,
+                list(asked.items()),
+                len(entries),
                 "questions are asked and answered in the same words in training (of other pictures, perhaps)",
             ),
         )
@@ -344,7 +452,7 @@ def build(
         the TSV files.
 
     Raises:
-        `ValueError`: if there is nothing to write, an index is used twice or an option given twice.
+        `ValueError`: if there is nothing to write, or something that cannot be used, see `find_errors`.
     """
     if not entries:
         raise ValueError(f"There are no rows to make {name!r} of.")
@@ -352,30 +460,35 @@ def build(
         raise ValueError(f"{len(errors)} errors, to be mended in the rows:\n" + "\n".join(errors[: 4 * LISTED]))
     files = write_files(entries, output, name)
     blind, table = check_blind(entries)
+    pictures = tqdm(dict.fromkeys(entry.image for entry in entries), desc="pictures")
+    prints = {image: _fingerprints(image) for image in pictures}
     checks = {
+        "Read by VLMEvalKit as it is written": check_read(files),
         "Parallel in all languages": check_parallel(entries),
         "Letters of the answers even": check_letters(entries),
         "No better without the picture than by chance": blind,
-        "No question twice": check_duplicates(entries),
+        "No question twice": check_duplicates(entries, prints),
     }
     if train is not None:
-        checks["Nothing of it in training"] = check_train(entries, train)
+        checks["Nothing of it in training"] = check_train(entries, prints, train)
     counts = Counter(entry.language for entry in entries)
     lines = [f"# {name}: {', '.join(f'{count} questions in {language}' for language, count in counts.items())}", ""]
     for title, findings in checks.items():
         lines += [f"## {title}: {'yes' if not findings else f'{len(findings)} findings'}", ""]
         lines += [f"- {finding}" for finding in findings] + [""] * bool(findings)
     lines += [*table, "", f"(in percent; told of beyond {DEVIATIONS:.0f} deviations of chance)"]
-    (output / f"{name}_report.md").write_text("\n".join(lines) + "\n")
+    (output / f"{name}_report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
 
 
 def main(arguments: BuildArguments) -> None:
     """Builds, prints the report and names the files."""
-    train = load_dataset(arguments.train, split="train") if arguments.train else None
+    train = _load(arguments.train, "train") if arguments.train else None
+    if train is not None and "images" in train.features:  # paths, too
+        train = train.cast_column("images", List(Image()))
     files = build(list(read_entries(arguments)), Path(arguments.output), arguments.name, train)
     report = Path(arguments.output) / f"{arguments.name}_report.md"
-    print(report.read_text())
+    print(report.read_text(encoding="utf-8"))
     print(f"Written: {', '.join(map(str, [*files, report]))}")
 
 
