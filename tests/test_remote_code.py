@@ -127,7 +127,8 @@ def test_the_snippets_of_the_readme_run(hub: LoopbackHub, tmp_path: Path) -> Non
     environment = hub.environment(tmp_path / "home")
     run_python(PUSH, environment, tmp_path, with_repository=True)
     Image.new("RGB", (30, 20), "red").save(tmp_path / "picture.png")
-    snippets = re.findall(r"```python\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    introduction = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## How it works")[0]
+    snippets = re.findall(r"```python\n(.+?)```", introduction, re.DOTALL)
     assert len(snippets) == 2
     for snippet in snippets:
         assert run_python(snippet, environment, tmp_path).strip()
