@@ -109,6 +109,16 @@ def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
     assert set(re.findall(r"^make (\S+)", README, re.MULTILINE)) <= set(targets)
 
 
+def test_the_figures_in_the_readme_are_those_that_its_commands_printed() -> None:
+    """The demo's card holds the benchmark's own tables; the README quotes them, and speaks of the same run."""
+    card = (ROOT / "model_cards" / "parrot-demo" / "README.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\|.*\|$", README[: README.index("## How it works")], re.MULTILINE)
+    assert len(table) == 6
+    assert "\n".join(table) in card
+    told = re.search(r"right in ([\d.]+)%\s+of held-out questions \(chance ([\d.]+)\)", README).groups()
+    assert re.search(r"with an accuracy of ([\d.]+)\s+\(chance ([\d.]+)\)", card).groups() == told
+
+
 def test_the_three_lists_of_versions_agree() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     pinned = re.search(r"ruff==([\d.]+)", project)[1]
