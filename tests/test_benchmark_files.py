@@ -29,6 +29,7 @@ from trainer.benchmark_files import (
     Question,
     base_index,
     find_benchmark,
+    first_of_each_category,
     read_answers,
     read_benchmark,
     sha256,
@@ -137,7 +138,9 @@ def test_options_that_vlmevalkit_reads_otherwise_are_kept_and_told_of(tmp_path: 
 
 def test_the_first_questions_of_a_category_come_with_their_rotations(tmp_path: Path) -> None:
     rows = [{"index": str(index)} for index in (1, 2, 1_000_001, 1_000_002)] + [{"index": "3", "category": "d"}]
-    questions = read_benchmark(write_tsv(tmp_path / "b.tsv", [ROW | row for row in rows]), "en", per_category=1)
+    questions = first_of_each_category(
+        read_benchmark(write_tsv(tmp_path / "b.tsv", [ROW | row for row in rows]), "en"), 1
+    )
     assert [question.index for question in questions] == ["1", "1000001", "3"]
     assert [base_index(index) for index in ("7", "2000007", "x")] == ["7", "7", "x"]
 

@@ -134,7 +134,7 @@ def find_benchmark(
         `ValueError`: if a file is missing, or whose language it is cannot be told.
     """
     if len(names) == 1 and names[0] in PUBLISHED:
-        published = {language: language.replace("zh", "cn") for language in languages or LANGUAGES}
+        published = {language: "cn" if language == "zh" else language for language in languages or LANGUAGES}
         return {
             language: Path(
                 hf_hub_download(HUB, PUBLISHED[names[0]].format(language=name), repo_type="dataset", revision=revision)
@@ -162,7 +162,8 @@ def find_benchmark(
 
 
 def _language_of(file: Path, unknown: str | None) -> str:
-    language = file.stem.rpartition("_")[2].lower().replace("cn", "zh")
+    language = file.stem.rpartition("_")[2].lower()
+    language = "zh" if language == "cn" else language
     if language not in INSTRUCTIONS:
         if unknown:
             return unknown
@@ -182,9 +183,7 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_benchmark(
-    file: Path, language: str, per_category: int | None = None, needs_images: bool = True
-) -> list[Question]:
+def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list[Question]:
     """
     The questions of a TSV file with the columns index, image (base64, or the index of the row that has it), question,
     A, B, ... up to Z, answer and, if wanted, hint, category and l2-category.
@@ -195,7 +194,6 @@ def read_benchmark(
 
     Args:
         language: of its questions.
-        per_category: how many of each category, the first ones; all if None.
         needs_images: whether a row without an image is an error.
 
     Raises:
@@ -215,8 +213,7 @@ def read_benchmark(
         raise ValueError(f"{file} holds no rows. Give a benchmark's TSV file.")
     if needs_images:
         questions = _with_images(questions)
-    questions = _with_matched_options(questions, file)
-    return questions if per_category is None else first_of_each_category(questions, per_category)
+    return _with_matched_options(questions, file)
 
 
 def _rows(file: Path) -> Iterator[tuple[dict[str, str], int]]:

@@ -28,7 +28,7 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
 from trainer import HelpFormatter
 from trainer.answerers import ParrotAnswerer, ask, open_image
-from trainer.benchmark_files import Question, find_benchmark, read_benchmark
+from trainer.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
 from trainer.multiple_choice_accuracy import read_letter
 
 
@@ -73,7 +73,7 @@ def measure(arguments: SpeedArguments) -> dict[str, float]:
     questions = [
         question
         for language, file in files.items()
-        for question in read_benchmark(file, language, arguments.per_category)
+        for question in first_of_each_category(read_benchmark(file, language), arguments.per_category)
     ]
     model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
     processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
