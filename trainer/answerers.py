@@ -60,9 +60,9 @@ class Answerer:
         """What it needs of each question's picture, once for all that is asked about it."""
         return [None] * len(questions)
 
-    def length(self, question: Question) -> int:
-        """What it takes to answer; questions that take alike are answered together."""
-        return 0
+    def lengths(self, questions: list[Question]) -> list[int]:
+        """What each takes to answer; questions that take alike are answered together."""
+        return [0] * len(questions)
 
     def answer(self, questions: list[Question], encoded: list[Any]) -> list[dict[str, Any]]:
         """
@@ -147,9 +147,9 @@ class ParrotAnswerer(Answerer):
     def _prompt(self, question: Question) -> str:
         return question.open_prompt if self.way in ("text", "pmi") else question.prompt
 
-    def length(self, question: Question) -> int:
-        """Of the prompt, in tokens."""
-        return len(self.processor.tokenizer(self._prompt(question))["input_ids"])
+    def lengths(self, questions: list[Question]) -> list[int]:
+        """Of the prompts, in tokens."""
+        return list(map(len, self.processor.tokenizer(list(map(self._prompt, questions)))["input_ids"]))
 
     @torch.inference_mode()
     def encode(self, questions: list[Question]) -> list[torch.Tensor] | list[None]:
@@ -176,7 +176,7 @@ class ParrotAnswerer(Answerer):
                 list(question.options if self.way == "letter" else question.options.values()) for question in questions
             ]
             scores = self._log_likelihoods(inputs, images, options)
-            if self.way == "pmi" and not self.is_blind:
+            if self.way == "pmi":
                 without = self._log_likelihoods(*self._prepare(questions, prompts, None), options)
                 scores = [
                     [sum(seen) - sum(blind) for seen, blind in zip(*pair, strict=True)]
@@ -301,7 +301,9 @@ def ask(
         total=sum(len(by_image[image]) for group in mine for image in group), desc="questions", disable=rank > 0
     ) as progress:
         for group in mine:
-            asked = sorted((question for image in group for question in by_image[image]), key=answerer.length)
+            asked = [question for image in group for question in by_image[image]]
+            lengths = answerer.lengths(asked)
+            asked = [asked[place] for place in sorted(range(len(asked)), key=lengths.__getitem__)]
             encoded: dict[str, Any] = {}
             for first in range(0, len(asked), batch_size):
                 batch = asked[first : first + batch_size]
