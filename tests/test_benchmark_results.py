@@ -25,7 +25,6 @@ from trainer.benchmark_files import Question
 from trainer.benchmark_results import (
     compare,
     draw,
-    draw_router,
     judge,
     measure,
     read_out_languages,
@@ -33,6 +32,7 @@ from trainer.benchmark_results import (
     share,
     summarize,
 )
+from trainer.router_picture import draw_router
 
 
 OPTIONS = {"A": "cat", "B": "dog"}

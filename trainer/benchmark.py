@@ -56,12 +56,13 @@ from trainer.benchmark_results import (
     Row,
     compare,
     draw,
-    draw_router,
     judge,
     read_out_languages,
     report,
     summarize,
 )
+from trainer.multiple_choice_accuracy import Release
+from trainer.router_picture import draw_router
 
 
 RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line), results.json and results.md
@@ -93,7 +94,7 @@ class BenchmarkArguments:
     benchmark_revision: str = field(
         default="main", metadata={"help": "Commit of AIDC-AI/Parrot-dataset, for mmmb and mmbench."}
     )
-    matching: Literal["2024-01", "2025-07", "2026-05"] = field(
+    matching: Release = field(
         default="2024-01",
         metadata={"help": "Whose exact matching: VLMEvalKit's of the paper's figures, or as it was changed since."},
     )
@@ -218,7 +219,7 @@ def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
         `ValueError`: if they were given by another model or to other questions.
     """
     settings_file = folder / "settings.json"
-    found = json.loads(settings_file.read_text()) if settings_file.exists() else settings
+    found = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else settings
     if differ := [name for name in settings if found.get(name) != settings[name]]:
         raise ValueError(
             f"{folder} holds answers that were given with another {' and '.join(differ)}: delete it or give another "
@@ -244,7 +245,8 @@ def run_one(
     path, revision = weights_from(name, arguments)
     settings = {
         "model": name,
-        **({"weights": weights_of(path, revision), "of": path} if is_model else {}),
+        **({"weights": weights_of(path, revision)} if is_model else {}),
+        **({"of": path} if path != name else {}),
         "benchmark": benchmark,
         "answer": way_of(name, arguments),
         **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer == "generate" and is_model else {}),
@@ -259,7 +261,7 @@ def run_one(
         )
     state.wait_for_everyone()  # nobody writes before all have read
     if state.is_main_process:
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / "settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     done = questions.keys() & given.keys()
     if len(done) < len(questions):
         answerer = make_answerer(name, arguments, questions, state)
@@ -279,11 +281,17 @@ def run_one(
     return settings, rows
 
 
+def write_text(file: Path, text: str) -> None:
+    """Writes a file that is there as a whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
 def write_rows(rows: list[Row], folder: Path) -> None:
-    """Writes predictions.jsonl at once, and only then deletes what it was made from."""
-    file = folder / "predictions.part"
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    file.replace(folder / "predictions.jsonl")
+    """Writes predictions.jsonl, and only then deletes what it was made from."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(folder / "predictions.jsonl", text)
     for part in folder.glob("answers-*.jsonl"):
         part.unlink()
 
@@ -302,10 +310,10 @@ def write_results(
         "baselines": dict(baselines),
         "router": read_out_languages(rows),
     }
-    (folder / "results.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "results.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     side_by_side = {"model": written["results"], **baselines}
     markdown = report(side_by_side, written["router"])
-    (folder / "results.md").write_text(markdown)
+    write_text(folder / "results.md", markdown)
     draw(side_by_side, folder / "accuracy.png")
     files = ["results.json", "results.md", "predictions.jsonl", "accuracy.png"]
     if router := written["router"]:
@@ -330,12 +338,15 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     state = PartialState(timeout=PATIENCE)
     questions, benchmark = read_questions(arguments, arguments.per_category)
     output = Path(arguments.output)
-    baselines = {}
-    for name in arguments.baselines:
-        folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
-        _, rows = run_one(name, folder, arguments, questions, benchmark, state)
-        baselines[name.partition(":")[0]] = summarize(rows, questions)
+    titles = [name.partition(":")[0] for name in arguments.baselines]
+    if len({"model", *titles}) <= len(titles):
+        raise ValueError(f"The baselines {titles} cannot be told apart from each other or from the model.")
     settings, rows = run_one(arguments.model, output, arguments, questions, benchmark, state)
+    baselines = {}
+    for title, name in zip(titles, arguments.baselines, strict=True):
+        folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
+        _, answers = run_one(name, folder, arguments, questions, benchmark, state)
+        baselines[title] = summarize(answers, questions)
     if not state.is_main_process:
         return {}
     settings |= {

@@ -326,23 +326,6 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
     pyplot.close(figure)
 
 
-def draw_router(weights: Mapping[str, Sequence[float]], title: str, file: Path) -> None:
-    """Draws the router's mean probabilities, languages x experts."""
-    table = list(weights.values())
-    experts = len(table[0])
-    figure, axes = pyplot.subplots(figsize=(1 + experts, 1 + 0.6 * len(table)), layout="constrained")
-    axes.imshow(table, cmap="Blues", vmin=0, aspect="auto")
-    axes.set_xticks(range(experts), [f"expert {expert}" for expert in range(experts)])
-    axes.set_yticks(range(len(table)), weights)
-    for row, found in enumerate(table):
-        for column, weight in enumerate(found):
-            color = "white" if weight > 0.6 * max(map(max, table)) else "black"
-            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
-    axes.set_title(title)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
-
-
 def compare(first: Path, second: Path) -> str:
     """
     Two results on the same questions, in Markdown: both verdicts by language, the difference in points with its 95%
@@ -420,4 +403,4 @@ def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
             raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
     rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
     found = {(row["language"], row["index"]): row for row in filter(_is_counted, rows)}
-    return json.loads(file.read_text())["settings"], found
+    return json.loads(file.read_text(encoding="utf-8"))["settings"], found

@@ -33,15 +33,17 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import datasets
 import evaluate
 
 
+# As in trainer/benchmark_files.py; evaluate loads this file alone.
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ROTATION = 1_000_000
-RELEASES = ("2024-01", "2025-07", "2026-05")
+Release = Literal["2024-01", "2025-07", "2026-05"]
+RELEASES = get_args(Release)
 
 # Of VLMEvalKit's exact matching.
 API_FAILURE = "Failed to obtain answer via API"
@@ -56,7 +58,7 @@ SPACED = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 DECLARED = re.compile(r"(?i)(?:correct\s+)?answer\s+is\s+\**([ABCD])\**")
 
 
-def read_letter(prediction: str, options: Mapping[str, str], release: str = "2024-01") -> str | None:
+def read_letter(prediction: str, options: Mapping[str, str], release: Release = "2024-01") -> str | None:
     """
     The letter that VLMEvalKit's exact matching reads: first an option's letter, then an option's text.
 
@@ -369,7 +371,7 @@ class MultipleChoiceAccuracy(evaluate.Metric):
                 {
                     "predictions": datasets.Value("string"),
                     "references": datasets.Value("string"),
-                    "options": datasets.Sequence(datasets.Value("string")),
+                    "options": datasets.List(datasets.Value("string")),
                 }
             ),
         )

@@ -35,7 +35,7 @@ from trl import SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
-from trainer.benchmark_results import draw_router
+from trainer.router_picture import draw_router
 
 
 # What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
