@@ -178,6 +178,13 @@ def test_answers_are_scored_without_images_or_a_known_language(tmp_path: Path) -
         run(RunArguments(model="chance", benchmark=[str(file)], output=str(tmp_path / "out")))
 
 
+@pytest.mark.parametrize("baselines", [["neighbors:a", "neighbors:b"], ["chance", "chance"], ["model"]])
+def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, baselines: list[str]) -> None:
+    with pytest.raises(ValueError, match="cannot be told apart"):
+        run(replace(arguments, baselines=baselines))
+    assert not Path(arguments.output).exists()
+
+
 def test_neighbors_need_the_english_questions(arguments: RunArguments) -> None:
     with pytest.raises(ValueError, match=r"neighbors:data needs each question in English.*3 are missing"):
         run(replace(arguments, model="neighbors:data", languages=["tr"], baselines=[]))
