@@ -117,6 +117,8 @@ def test_results_are_given_by_language_and_category() -> None:
     assert partly["tr"]["all"] is None
     text = report({"model": results, "part": partly}, None)
     assert "| part |" not in text  # what is answered in part is not set beside the whole
+    nothing = report({"model": {"tr": partly["tr"]}}, None)
+    assert "| l2 |" not in nothing  # nor a table without a line
     assert "| color | 0.0 | – |" in text
 
 

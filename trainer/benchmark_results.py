@@ -228,6 +228,8 @@ def _percent(measured: Row | None, of: str = "accuracy", whole: bool = False) ->
 
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
     rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) != {"–"}]
+    if not rows:
+        return []
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
 
 
