@@ -408,6 +408,7 @@ def main(arguments: list[str]) -> None:
             kind, description=description, formatter_class=HelpFormatter, prog=f"benchmark.py {verb}"
         )
         (run if verb == "run" else score)(parser.parse_args_into_dataclasses(arguments[1:])[0])
+        PartialState().destroy_process_group()  # left to the interpreter's end, it may abort there
     elif verb == "compare":
         parser = HfArgumentParser([], description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
         parser.add_argument("results", nargs=2, type=Path, help="results.json of A and of B")

@@ -237,6 +237,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if training_args.push_to_hub:
         name = script_args.dataset_name
         trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is no Hub id
+    # A process that leaves its group to the interpreter's end may abort there, and takes down those that still write.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
