@@ -18,7 +18,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +160,25 @@ def test_training_shows_neither_the_styles_nor_the_compositions_of_the_benchmark
     }
     assert len(shown) > 100 and len(asked) > 20
     assert not shown & asked
+
+
+def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape() -> None:
+    train = World(select_concepts(50), ["twemoji"], 16, is_test=False)
+    trained = {
+        question.binding for seed in range(120) for question in train.picture("color", random.Random(seed)).questions
+    }
+    world = World(select_concepts(50), TEST_STYLES[:1], 16, is_test=True)
+    answers = defaultdict(Counter)
+    for seed in range(600):
+        (question,) = world.picture("color", random.Random(seed)).questions
+        options = tuple(sorted(text["en"] for text in (question.answer, *question.others)))
+        answers[question.text["en"], options][question.answer["en"]] += 1
+        assert question.binding not in trained
+    assert len(trained) > 20
+    assert len(answers) == len({text for text, _ in answers}) == 6  # shapes, each with the same four options
+    for (_, options), counts in answers.items():
+        assert set(counts) == set(options)
+        assert max(counts.values()) / counts.total() < 0.4
 
 
 def test_the_place_of_the_answer_among_sorted_options_tells_nothing() -> None:

@@ -119,8 +119,17 @@ class MiniMMMBArguments:
     seed: int = field(default=0, metadata={"help": "Decides all of it."})
 
 
+def held_out_colors(shape: str) -> list[str]:
+    """The four colours in which the benchmark asks for a shape: all its options, so that none is ruled out unseen."""
+    start = SHAPES.index(shape) * len(SHADES) // len(SHAPES)
+    colors = list(SHADES)
+    return [colors[(start + 2 * step) % len(colors)] for step in range(len(LETTERS))]
+
+
 def is_held_out(one: str, other: str) -> bool:
     """Whether a composition (two things, or a shape and a colour) is kept for the benchmark."""
+    if one in SHAPES:
+        return other in held_out_colors(one)
     return zlib.crc32(" ".join(sorted((one, other))).encode()) % 4 == 0
 
 
@@ -329,7 +338,8 @@ class World:
         return image, style, pair[0].names["en"], questions
 
     def _color(self, rng: random.Random, style: str) -> Made | None:
-        shapes, colors = rng.sample(SHAPES, 4), rng.sample(list(SHADES), 4)
+        shapes = rng.sample(SHAPES, 4)
+        colors = rng.sample(held_out_colors(shapes[0]) if self.is_test else list(SHADES), 4)
         arts = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
         is_seen = self.is_test or not any(map(is_held_out, shapes, colors))
         if not is_seen or any(art is None for art in arts):
@@ -338,9 +348,10 @@ class World:
         for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
             self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
         questions = []
-        for index, (shape, color) in enumerate(zip(shapes, colors, strict=True)):
+        asked = shapes[:1] if self.is_test else shapes
+        for index, (shape, color) in enumerate(zip(asked, colors, strict=False)):
             named, colored = words("shapes", shape), words("colors", color)
-            if rng.random() < 0.5:
+            if self.is_test or rng.random() < 0.5:
                 others = [words("colors", other) for other in colors if other != color]
                 question = Question(fill(words("color_of"), named), colored, others, (shape, color))
             else:
@@ -541,9 +552,9 @@ def build(arguments: MiniMMMBArguments) -> None:
     """Writes the data set and the benchmark, unless the folder holds them already."""
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
-    settings["sources"] = {
-        str(file.relative_to(DATA)): zlib.crc32(file.read_bytes()) for file in sorted(DATA.rglob("*.json*"))
-    }
+    here = Path(__file__).parent
+    sources = [*(here / name for name in ("mini_mmmb.py", "emoji.py", "build_benchmark.py")), *DATA.rglob("*.json*")]
+    settings["sources"] = {str(file.relative_to(here)): zlib.crc32(file.read_bytes()) for file in sorted(sources)}
     settings_file = output / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
         print(f"{output} holds this data set already: reused.")
