@@ -25,6 +25,7 @@ from trainer.benchmark_files import Question
 from trainer.benchmark_results import (
     compare,
     draw,
+    is_circular,
     judge,
     measure,
     read_out_languages,
@@ -38,7 +39,7 @@ from trainer.router_picture import draw_router
 OPTIONS = {"A": "cat", "B": "dog"}
 
 
-def ask(index: int, answer: str = "A", language: str = "en", category: str = "objects") -> Question:
+def ask(index: int | str, answer: str = "A", language: str = "en", category: str = "objects") -> Question:
     return Question(
         str(index), language, "", "?", OPTIONS, answer, category=category, l2_category="l2", matched_options=OPTIONS
     )
@@ -92,6 +93,12 @@ def test_rotations_count_only_together() -> None:
     assert "| all (circular) | en |" in text
     assert "| model | 33.3 |" in text
     assert "| plain | 66.7 |" in text
+
+
+def test_among_rotations_an_index_that_is_no_number_is_refused() -> None:
+    assert not is_circular([ask("q1"), ask(1)])
+    with pytest.raises(ValueError, match=r"the index 'q1' is no whole number, and 1000001 is a rotation of 1: number"):
+        is_circular([ask(1), ask(1_000_001, "B"), ask("q1")])
 
 
 def test_large_indices_alone_make_no_rotations(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ from trainer.benchmark_speed import SpeedArguments, measure
 
 @pytest.mark.slow
 def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path, tmp_path: Path) -> None:
-    """A batch shares what a question costs beside its arithmetic, of which a tiny model has little."""
+    """
+    A batch shares what a question costs beside its arithmetic, of which a tiny model has little: 11 and 18 times the
+    reference on one thread, and more where other programs compete for the cores, which slow the reference most.
+    """
     for language in ("en", "tr"):
         rows = [
             {
@@ -47,5 +50,5 @@ def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path, 
         )
     )
     assert found["same"] == 1
-    assert found["generate"] > 3
-    assert found["score"] > 5
+    assert found["generate"] > 4
+    assert found["score"] > 10

@@ -56,6 +56,7 @@ from trainer.benchmark_results import (
     Row,
     compare,
     draw,
+    is_circular,
     judge,
     read_out_languages,
     report,
@@ -162,6 +163,7 @@ def read_questions(
     described = {}
     for language, file in files.items():
         found = read_benchmark(file, language, needs_images=to_ask)
+        is_circular(found)  # raises now and not after the last answer
         described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
         if file.parent.parent.parent.name == "snapshots":  # of the Hub's cache: snapshots/<commit>/<folder>/<file>
             described[language]["revision"] = file.parent.parent.name
