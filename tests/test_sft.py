@@ -29,6 +29,7 @@ from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
 from trl import SFTTrainer, TrlParser, get_peft_config
+from trl.scripts.utils import DatasetConfig
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
@@ -283,6 +284,24 @@ def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Pa
     output = train(world, tmp_path / "out", "--config", str(recipe), "--dataset_name", "")
     keys = {key for log in history(output) for key in log if key.startswith(("loss_", "router_"))}
     assert {key.split("_")[1] for key in keys} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("is_mixture", [False, True])
+def test_a_folder_is_read_as_it_is_and_not_as_one_of_its_name_was(tmp_path: Path, is_mixture: bool) -> None:
+    card = {"configs": [{"config_name": "instruct", "data_files": [{"split": "train", "path": "train-*.parquet"}]}]}
+    for number, parent in enumerate(("one", "one", "other")):
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": str(number)}]
+        folder = tmp_path / parent / f"read-as-it-is-{is_mixture}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(exist_ok=True)
+        write_data(folder, [{"messages": messages}])
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        if is_mixture:
+            arguments = ParrotScriptArguments(datasets=[DatasetConfig(path=str(folder), name="instruct")])
+        else:
+            arguments = ParrotScriptArguments(dataset_name=str(folder), dataset_config="instruct")
+        (data,) = load_data(arguments, "train")
+        assert data[0]["messages"] == messages
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, Proce
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trainer.benchmark_files import Question
+from trainer.data_files import data_files
 
 
 IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
@@ -87,7 +88,7 @@ class PixelNeighbors(Answerer):
 
     def __init__(self, dataset: str, english: Mapping[str, Question]) -> None:
         shown = defaultdict(list)
-        for row in load_dataset(dataset, "align", split="train"):
+        for row in load_dataset(dataset, "align", data_files=data_files(dataset, "align"), split="train"):
             shown[row["concept"]].append(_object(row["images"][0]))
         self.known = {name: np.stack(vectors) for name, vectors in shown.items()}
         self.english = english

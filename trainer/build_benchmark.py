@@ -55,6 +55,7 @@ from trainer.benchmark_files import (
     read_benchmark,
     read_rows,
 )
+from trainer.data_files import data_files
 
 
 DEVIATIONS = 3.0  # of sampling noise, beyond which a count or an accuracy is told of
@@ -130,7 +131,7 @@ def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
 
 def _load(name: str, split: str, file: str | None = None) -> Dataset:
     try:
-        return load_dataset(name, data_files=file, split=split)
+        return load_dataset(name, data_files=file or data_files(name), split=split)
     except OSError as error:  # of the Hub's, too
         raise ValueError(f"The data set {name!r} cannot be read ({error}). Give a file, folder or Hub id.") from error
 

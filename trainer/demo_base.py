@@ -50,6 +50,7 @@ from transformers import (
 )
 
 from trainer import HelpFormatter
+from trainer.data_files import data_files
 from trainer.emoji import LANGUAGES, TABLES, Concept, all_concepts
 from trainer.parrot_trainer import last_checkpoint
 
@@ -334,8 +335,11 @@ def main(arguments: DemoBaseArguments) -> None:
         raise ValueError(
             f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
         )
-    names = set(load_dataset(arguments.data, name="align", split="train")["concept"])
-    captioned = load_dataset(arguments.data, name="captions", split="train")
+    aligned, captioned = (
+        load_dataset(arguments.data, name=name, data_files=data_files(arguments.data, name), split="train")
+        for name in ("align", "captions")
+    )
+    names = set(aligned["concept"])
     concepts = [concept for concept in all_concepts() if concept.names["en"] in names]
     for part, run in (
         ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),

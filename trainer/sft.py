@@ -68,6 +68,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter
+from trainer.data_files import data_files
 from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint, record
 
 
@@ -135,9 +136,14 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
             raise ValueError(f"fraction={part.fraction} of {part.path} in datasets must be positive, or leave it out.")
     streaming = script_args.streaming or script_args.dataset_streaming
     if name:
-        data = load_dataset(name, name=script_args.dataset_config, streaming=streaming)
+        config = script_args.dataset_config
+        data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
     else:
-        data = get_dataset(replace(script_args, streaming=streaming))
+        parts = [
+            part if part.data_files or part.data_dir else replace(part, data_files=data_files(part.path, part.name))
+            for part in parts
+        ]
+        data = get_dataset(replace(script_args, datasets=parts, streaming=streaming))
     for split in splits:
         if split not in data:
             raise ValueError(
