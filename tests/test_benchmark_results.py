@@ -97,7 +97,9 @@ def test_rotations_count_only_together() -> None:
 
 def test_among_rotations_an_index_that_is_no_number_is_refused() -> None:
     assert not is_circular([ask("q1"), ask(1)])
-    with pytest.raises(ValueError, match=r"the index 'q1' is no whole number, and 1000001 is a rotation of 1: number"):
+    with pytest.raises(
+        ValueError, match=r"the index 'q1' is not of digits alone, and 1000001 is a rotation of 1: number"
+    ):
         is_circular([ask(1), ask(1_000_001, "B"), ask("q1")])
 
 

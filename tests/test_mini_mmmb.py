@@ -39,7 +39,7 @@ from trainer.emoji import (
     select_concepts,
     words,
 )
-from trainer.mini_mmmb import CATEGORIES, MiniMMMBArguments, World, build
+from trainer.mini_mmmb import CATEGORIES, MiniMMMBArguments, World, build, is_held_out
 
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +174,8 @@ def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape()
         options = tuple(sorted(text["en"] for text in (question.answer, *question.others)))
         answers[question.text["en"], options][question.answer["en"]] += 1
         assert question.binding not in trained
+    things = {("heart", "red"), ("diamond", "red"), ("star", "yellow")}  # ♥, ♦, ⭐: recognised in training
+    assert not any(itertools.starmap(is_held_out, things))
     assert len(trained) > 20
     assert len(answers) == len({text for text, _ in answers}) == 6  # shapes, each with the same four options
     for (_, options), counts in answers.items():

@@ -83,14 +83,14 @@ def is_circular(questions: Sequence[Question]) -> bool:
     Whether questions of one language hold rotations, whose index is another's and a multiple of `ROTATION`.
 
     Raises:
-        `ValueError`: if there are rotations, and an index that is no whole number.
+        `ValueError`: if there are rotations, and an index that is not of digits alone.
     """
-    indices = {question.index for question in questions}
+    indices = dict.fromkeys(question.index for question in questions)
     rotations = [index for index in indices if base_index(index) != index and base_index(index) in indices]
     for question in questions:
         if rotations and not question.index.isdecimal():
             raise ValueError(
-                f"{question.place or question.key}: the index {question.index!r} is no whole number, and "
+                f"{question.place or question.key}: the index {question.index!r} is not of digits alone, and "
                 f"{rotations[0]} is a rotation of {base_index(rotations[0])}: number all questions, or none."
             )
     return bool(rotations)

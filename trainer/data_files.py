@@ -17,14 +17,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets import load_dataset_builder
+from huggingface_hub import metadata_load
 
 
 def data_files(path: str, name: str | None = None) -> Mapping[str, Sequence[str]] | None:
     """
-    The files of a folder's data set by split; None for what is no folder, but on the Hub.
+    The files by split of a folder's data set whose card lists configurations; None of any other.
 
     Given to `load_dataset` beside the folder, they and their times are part of what its cache goes by. By itself it
-    goes by the folder's last name and its card, if that lists configurations, and reads what any folder of that name
-    held at first (datasets 5.2).
+    goes by the folder's last name and the card, and reads what any folder of that name and card held at first
+    (datasets 5.2). A card with `dataset_info`, which states sizes and which `load_dataset` heeds without files alone,
+    is left to it.
     """
-    return load_dataset_builder(path, name).config.data_files if Path(path).is_dir() else None
+    card = Path(path, "README.md")
+    metadata = (metadata_load(card) if card.is_file() else None) or {}
+    if "configs" not in metadata or "dataset_info" in metadata:
+        return None
+    return load_dataset_builder(path, name).config.data_files

@@ -139,11 +139,11 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
         config = script_args.dataset_config
         data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
     else:
-        parts = [
+        found = [
             part if part.data_files or part.data_dir else replace(part, data_files=data_files(part.path, part.name))
             for part in parts
         ]
-        data = get_dataset(replace(script_args, datasets=parts, streaming=streaming))
+        data = get_dataset(replace(script_args, datasets=found, streaming=streaming))
     for split in splits:
         if split not in data:
             raise ValueError(
