@@ -17,6 +17,7 @@ import copy
 import json
 import pickle
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -305,14 +306,16 @@ def test_a_folder_is_read_as_it_is_and_not_as_one_of_its_name_was(tmp_path: Path
 
 
 def test_the_features_that_a_card_states_are_heeded(tmp_path: Path) -> None:
-    PILImage.new("RGB", (4, 4), "red").save(tmp_path / "red.png")
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"images": [str(tmp_path / "red.png")]}) + "\n")
+    folder = tmp_path / uuid.uuid4().hex  # such a card is cached under the folder's name
+    folder.mkdir()
+    PILImage.new("RGB", (4, 4), "red").save(folder / "red.png")
+    (folder / "rows.jsonl").write_text(json.dumps({"images": [str(folder / "red.png")]}) + "\n")
     card = {
         "configs": [{"config_name": "instruct", "data_files": [{"split": "train", "path": "rows.jsonl"}]}],
         "dataset_info": {"config_name": "instruct", "features": [{"name": "images", "list": "image"}]},
     }
-    (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
-    (data,) = load_data(ParrotScriptArguments(dataset_name=str(tmp_path), dataset_config="instruct"), "train")
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+    (data,) = load_data(ParrotScriptArguments(dataset_name=str(folder), dataset_config="instruct"), "train")
     assert data[0]["images"][0].getpixel((0, 0)) == (255, 0, 0)
 
 
