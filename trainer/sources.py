@@ -1,0 +1,98 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tells at once that a model or a data set is not there, before libraries look for it on the Hub for half a minute."""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import validate_repo_id
+
+
+SECONDS = 5.0  # The Hub's answer is one line of JSON.
+
+
+def check_source(
+    name: str, argument: str, kind: Literal["model", "dataset"] = "model", revision: str | None = None
+) -> None:
+    """
+    Checks that a folder or a Hub repository exists, or lies in the cache.
+
+    Args:
+        name: the folder or Hub id.
+        argument: the argument that holds it, as the user types it. The error names it.
+        kind: what is looked for.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        `ValueError`: in one line, if there is neither such a folder nor such a repository.
+    """
+    path = Path(name)
+    if name and path.is_dir():
+        return
+    if path.is_file():
+        raise ValueError(f"{argument}={name!r} is a file: give the {kind}'s folder or its Hub id.")
+    beside = [child.name for child in path.parent.iterdir() if child.is_dir()] if path.parent.is_dir() else []
+    close = [str(path.parent / sibling) for sibling in get_close_matches(path.name, sorted(beside), cutoff=0.5)]
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    if not _can_be_hub_id(name):
+        raise ValueError(f"{argument}={name!r}: there is no such folder.{hint}")
+    if _is_cached(name, kind):
+        return
+    try:
+        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=SECONDS)
+    except GatedRepoError:  # The library that downloads it says how to get access.
+        return
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"{argument}={name!r}: there is no such folder, and no such {kind} on the Hub, or none that your token "
+            f"may read.{hint}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{argument}={name!r} has no revision {revision!r} on the Hub.") from error
+    except HfHubHTTPError:  # The Hub is there and has trouble: the library that downloads retries.
+        return
+    except (HTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise ValueError(
+            f"{argument}={name!r}: there is no such folder, and the Hub cannot be reached to look for such a {kind}."
+            f"{hint}"
+        ) from error
+
+
+def _is_cached(name: str, kind: str) -> bool:
+    """Whether an earlier download can serve the name without the Hub."""
+    repository = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type=kind), "snapshots")
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME, "datasets")), name.replace("/", "___"))
+    return repository.is_dir() or (kind == "dataset" and prepared.is_dir())
+
+
+def _can_be_hub_id(name: str) -> bool:
+    """Whether the name is of a Hub id's form. `models/mine` is a path where there is a folder `models`."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" not in name or not Path(name).parent.is_dir()
