@@ -268,7 +268,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         for offset, mask in enumerate(header[1:], start=1):
             is_answer = is_answer & mask.roll(-offset, dims=1)  # one that wraps around has no answer after it
         position = torch.arange(length, device=guides.device)
-        turn_start = torch.where(header[0], position, -1).cummax(dim=1).values  # (B, L), -1 before the first turn
+        turn_start = torch.where(header[0], position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first turn
         in_answer = is_answer.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
         return guides & ~(in_answer & (position - turn_start >= len(header)))
 
