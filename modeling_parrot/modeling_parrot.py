@@ -113,13 +113,28 @@ class ParrotExperts(nn.Module):
         return output
 
 
+class ParrotRouter(nn.Module):
+    """
+    The router of eq. 3, before its softmax. Not an `nn.Linear`, as in transformers' own models with experts:
+    quantisation replaces those, and in 4 bits bitsandbytes does not multiply by so few rows.
+    """
+
+    def __init__(self, config: ParrotConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.num_experts, config.text_config.hidden_size))
+
+    def forward(self, context: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (N, E), of what the images see in the words, (N, C)."""
+        return F.linear(context, self.weight)
+
+
 class ParrotMoE(nn.Module):
     """Eq. 2 to 5: from what an image sees in the words that guide it to its language-specific tokens."""
 
     def __init__(self, config: ParrotConfig) -> None:
         super().__init__()
         self.config = config
-        self.router = nn.Linear(config.text_config.hidden_size, config.num_experts, bias=False)
+        self.router = ParrotRouter(config)
         self.experts = ParrotExperts(config)
 
     def forward(
@@ -168,8 +183,10 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        std = getattr(self.config.text_config, "initializer_range", 0.02)
+        if isinstance(module, ParrotRouter):
+            init.normal_(module.weight, mean=0.0, std=std)
         if isinstance(module, ParrotExperts):
-            std = getattr(self.config.text_config, "initializer_range", 0.02)
             init.normal_(module.gate_up_proj, mean=0.0, std=std)
             init.zeros_(module.down_proj)  # new experts add nothing: stage 2 begins where stage 1 ended
 

@@ -540,6 +540,12 @@ def test_resized_and_tied_embeddings(batch: dict[str, torch.Tensor], tmp_path: P
     assert loaded(**batch, labels=batch["input_ids"]).loss.isfinite()
 
 
+def test_router_and_experts_begin_with_the_spread_of_the_language_model() -> None:
+    block = tiny_model(tiny_config(num_experts=64), trained=False).model.moe
+    for weight in (block.router.weight, block.experts.gate_up_proj):
+        torch.testing.assert_close(weight.std(), torch.tensor(0.2), rtol=0.1, atol=0)
+
+
 def test_tower_weights_that_a_checkpoint_lacks_begin_as_the_tower_would(tmp_path: Path) -> None:
     model = tiny_model(tiny_config(vision_config={"hidden_size": 64}))
     model.save_pretrained(tmp_path)
