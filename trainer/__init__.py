@@ -13,8 +13,53 @@
 # limitations under the License.
 """What drives Parrot: the commands, and the data and benchmark modules that they share."""
 
+import re
+import sys
+import traceback
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = (REPOSITORY / "trainer", REPOSITORY / "modeling_parrot")
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
     """Leaves the manual's lines as they are, and adds the defaults."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """
+    Ends a command with one line on stderr and exit code 1, without a traceback, for an error that the user can mend.
+
+    Such errors are every OSError (files, disks, network) and every ValueError that our own code raises, also where a
+    library wraps it. Any other exception may be a fault of the program and keeps its traceback. It belongs around the
+    command line alone: programs that call the functions get the exceptions. Also a decorator.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = _message_for_user(error)
+        if message is None:
+            raise
+        sys.stdout.flush()
+        sys.exit(f"error: {message}")
+
+
+def _message_for_user(error: BaseException | None) -> str | None:
+    """The message of the first exception in a chain that the user can mend; None if there is none."""
+    while error is not None:
+        if isinstance(error, ValueError):
+            file, message = traceback.extract_tb(error.__traceback__)[-1].filename, str(error)
+            # torch raises a data loader worker's exception again, with the worker's traceback as its message.
+            if message.startswith("Caught ") and (raised := re.findall(r'^  File "(.+)", line \d+', message, re.M)):
+                file, message = raised[-1], re.split(r"^\w*Error: ", message, flags=re.M)[-1].strip()
+            if any(Path(file).resolve().is_relative_to(package) for package in PACKAGES):
+                return message
+        elif isinstance(error, OSError):
+            return " ".join(str(error).split())  # the libraries' messages may have several lines
+        error = error.__cause__
+    return None
