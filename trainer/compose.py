@@ -26,6 +26,7 @@ are new: the experts add nothing until they are trained. It runs on a CPU, in th
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jinja2 import TemplateError
@@ -67,6 +68,16 @@ class ComposeArguments:
     num_experts: int = field(default=6, metadata={"help": "Number of experts."})
     moe_intermediate_size: int | None = field(
         default=None, metadata={"help": "Inner size of an expert; the language model's hidden size if not given."}
+    )
+    num_experts_per_tok: int | None = field(
+        default=None, metadata={"help": "Experts that run for an image; all of them, as in the paper, if not given."}
+    )
+    moe_scale: float = field(default=1.0, metadata={"help": "Weight of the experts beside the projected features."})
+    experts_begin: Literal["at_zero", "at_random"] = field(
+        default="at_zero",
+        metadata={
+            "help": "at_zero: new experts add nothing, so stage 2 begins where stage 1 ended; at_random: noise."
+        },
     )
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
 
@@ -264,6 +275,8 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=args.vision_feature_layer,
         num_experts=args.num_experts,
+        num_experts_per_tok=args.num_experts_per_tok,
+        moe_scale=args.moe_scale,
         moe_intermediate_size=args.moe_intermediate_size or language_model.config.hidden_size,
         assistant_header_ids=header,
         dtype=language_model.dtype,
@@ -272,6 +285,9 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     if len(tokenizer) > config.text_config.vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     fit_projector(model, image_size)
+    if args.experts_begin == "at_random":
+        experts = model.model.moe.experts
+        torch.nn.init.normal_(experts.down_proj, std=experts.gate_up_proj.std().item())
     model.generation_config = language_model.generation_config
     own_eos = model.generation_config.eos_token_id
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)

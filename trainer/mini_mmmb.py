@@ -27,10 +27,11 @@ asks about; the words are the same in both, so what is measured is a new style a
 import io
 import json
 import random
+import re
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,10 +114,24 @@ class MiniMMMBArguments:
         metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
     )
     train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
+    language_shares: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Shares of the languages in them, such as en=0.8 zh=0.04; languages that are not named share the "
+            "rest alike. Validation and benchmark have as much of each language."
+        },
+    )
     scenes: float = field(default=0.4, metadata={"help": "Share of scenes among them; the rest show one thing."})
     turns: int = field(default=3, metadata={"help": "Most questions in one conversation."})
     validation: int = field(default=300, metadata={"help": "Conversations about other pictures of the same kind."})
     test_per_category: int = field(default=134, metadata={"help": "The benchmark's questions of each category."})
+    validation_per_category: int = field(
+        default=0,
+        metadata={
+            "help": "Also write mini_mmmb_validation_<language>.tsv, a benchmark in the styles of training, to "
+            "choose settings by; with so many questions of each category."
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Decides all of it."})
 
 
@@ -451,16 +466,51 @@ def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]
         }
 
 
-def instruct_rows(number: int, world: World, split: str, arguments: MiniMMMBArguments) -> Iterator[dict[str, Any]]:
-    """Conversations about pictures, in each language in turn."""
+def read_language_shares(pairs: Sequence[str]) -> dict[str, float]:
+    """
+    Each language's share of the conversations, from `en=0.8` and the like.
+
+    Raises:
+        `ValueError`: if a pair is no language with a share, or the shares do not add up to 1.
+    """
+    shares = {}
+    for pair in pairs:
+        language, _, number = pair.partition("=")
+        if language not in LANGUAGES or language in shares or not re.fullmatch(r"0?\.\d+|[01](\.0*)?", number):
+            raise ValueError(
+                f"language_shares has {pair!r}: name each of {', '.join(LANGUAGES)} at most once, with a share from 0 "
+                "to 1, such as en=0.8."
+            )
+        shares[language] = float(number)
+    rest = [language for language in LANGUAGES if language not in shares]
+    left = 1 - sum(shares.values())
+    if left < -1e-9 or (not rest and left > 1e-9):
+        raise ValueError(
+            f"language_shares={' '.join(pairs)} add up to {1 - left:g}: make it 1, or leave a language out."
+        )
+    return {language: shares.get(language, max(0.0, left) / max(1, len(rest))) for language in LANGUAGES}
+
+
+def languages_in_turn(number: int, shares: Mapping[str, float]) -> Iterator[str]:
+    """Languages of so many rows, at any point as near to their shares as whole numbers can be."""
+    counts = dict.fromkeys(shares, 0)
     for index in range(number):
+        language = max(counts, key=lambda one: shares[one] * (index + 1) - counts[one])
+        counts[language] += 1
+        yield language
+
+
+def instruct_rows(
+    number: int, world: World, split: str, shares: Mapping[str, float], arguments: MiniMMMBArguments
+) -> Iterator[dict[str, Any]]:
+    """Conversations about pictures, the languages in turn and by their shares."""
+    for index, language in enumerate(languages_in_turn(number, shares)):
         rng = random.Random(f"{arguments.seed} {split} {index}")
         if rng.random() < arguments.scenes:
             picture = world.picture(category := rng.choice(list(SCENES)), rng)
         else:
             concept = rng.choice(world.concepts)
             picture = world.picture(category := concept.category, rng, concept)
-        language = LANGUAGES[index % len(LANGUAGES)]
         messages = []
         for question in picture.questions[: arguments.turns]:
             place = rng.randrange(len(LETTERS))
@@ -478,11 +528,13 @@ def instruct_rows(number: int, world: World, split: str, arguments: MiniMMMBArgu
         }
 
 
-def benchmark_pictures(world: World, per_category: int, seed: int) -> Iterator[tuple[str, Picture]]:
+def benchmark_pictures(
+    world: World, per_category: int, seed: int, split: str = "test"
+) -> Iterator[tuple[str, Picture]]:
     """The benchmark's pictures; a recognition category shows all its concepts before any again."""
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
         for index in range(per_category):
-            rng = random.Random(f"{seed} test {category} {index}")
+            rng = random.Random(f"{seed} {split} {category} {index}")
             concept = None
             if category in RECOGNITION:
                 drawn = [one for one in world.by_category[category] if one.code in load_style(world.styles[0])]
@@ -556,6 +608,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     here = Path(__file__).parent
     sources = [*(here / name for name in ("mini_mmmb.py", "emoji.py", "build_benchmark.py")), *DATA.rglob("*.json*")]
     settings["sources"] = {str(file.relative_to(here)): zlib.crc32(file.read_bytes()) for file in sorted(sources)}
+    shares, balanced = map(read_language_shares, (arguments.language_shares, ()))
     settings_file = output / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
         print(f"{output} holds this data set already: reused.")
@@ -576,8 +629,16 @@ def build(arguments: MiniMMMBArguments) -> None:
         for name, world in captioned.items()
     }
     jobs |= {
-        "instruct/train": (instruct_rows, arguments.train, {"split": "train", "arguments": arguments}),
-        "instruct/validation": (instruct_rows, arguments.validation, {"split": "validation", "arguments": arguments}),
+        "instruct/train": (
+            instruct_rows,
+            arguments.train,
+            {"split": "train", "shares": shares, "arguments": arguments},
+        ),
+        "instruct/validation": (
+            instruct_rows,
+            arguments.validation,
+            {"split": "validation", "shares": balanced, "arguments": arguments},
+        ),
     }
     for name, (rows, number, options) in jobs.items():
         with TemporaryDirectory() as cache:
@@ -599,6 +660,10 @@ def build(arguments: MiniMMMBArguments) -> None:
         if style == TEST_STYLES[0]:
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
+    if arguments.validation_per_category:
+        world = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=True)
+        pictures = list(benchmark_pictures(world, arguments.validation_per_category, arguments.seed, "validation"))
+        build_benchmark(benchmark_entries(pictures), output, "mini_mmmb_validation")
     (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
