@@ -17,7 +17,7 @@ What the Hub gets is what the registered classes import, not this file. Here the
 classes, so that a checkpoint opened beside this package uses it and asks nobody to trust remote code.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
 
 from .configuration_parrot import ParrotConfig
 from .modeling_parrot import ParrotForConditionalGeneration, ParrotModel
@@ -27,6 +27,7 @@ from .processing_parrot import ParrotProcessor
 AutoConfig.register("parrot", ParrotConfig)
 AutoModel.register(ParrotConfig, ParrotForConditionalGeneration)
 AutoModelForImageTextToText.register(ParrotConfig, ParrotForConditionalGeneration)
+AutoModelForMultimodalLM.register(ParrotConfig, ParrotForConditionalGeneration)
 AutoProcessor.register(ParrotConfig, ParrotProcessor)
 
 __all__ = ["ParrotConfig", "ParrotForConditionalGeneration", "ParrotModel", "ParrotProcessor"]

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import LlavaConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
 
 AUTO_MAP = {
     "AutoConfig": "configuration_parrot.ParrotConfig",
     "AutoModel": "modeling_parrot.ParrotForConditionalGeneration",
     "AutoModelForImageTextToText": "modeling_parrot.ParrotForConditionalGeneration",
+    "AutoModelForMultimodalLM": "modeling_parrot.ParrotForConditionalGeneration",
     "AutoProcessor": "processing_parrot.ParrotProcessor",
 }
 
@@ -106,5 +108,9 @@ class ParrotConfig(LlavaConfig):
 
 
 ParrotConfig.register_for_auto_class()
+# `transformers serve` looks in this table, and not in auto_map, for how to load a model and what the model can see:
+# https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/cli/serving/model_manager.py. The table is
+# no public interface, and there is no issue about it yet. A test fails when transformers no longer needs the entry.
+MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.setdefault("parrot", "ParrotForConditionalGeneration")
 
 __all__ = ["ParrotConfig"]

@@ -32,7 +32,8 @@ ANSWER = """
 import json
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM
+from transformers import AutoProcessor, pipeline
 
 CHAT = [{"role": "user", "content": [
     {"type": "image", "image": Image.new("RGB", (20, 30), (200, 30, 90))}, {"type": "text", "text": "Bu ne?"}
@@ -65,12 +66,12 @@ remote = {{"trust_remote_code": True}}
 config = AutoConfig.from_pretrained(name, **remote)
 processor = AutoProcessor.from_pretrained(name, **remote)
 model = AutoModel.from_pretrained(name, **remote)
-twin = AutoModelForImageTextToText.from_pretrained(name, **remote)
+twins = [auto.from_pretrained(name, **remote) for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM)]
 pipe = pipeline("image-text-to-text", model=name, **remote)
 generate_kwargs = {{"max_new_tokens": 4, "do_sample": False}}
 text = pipe(text=CHAT, generate_kwargs=generate_kwargs, return_full_text=False)[0]["generated_text"]
 result = answer(model, processor)
-assert answer(twin, processor) == result
+assert all(answer(twin, processor) == result for twin in twins)
 assert text == processor.decode(result["tokens"], skip_special_tokens=True), text
 assert type(config).__name__ == "ParrotConfig" and "transformers_modules" in type(model).__module__
 model.save_pretrained(folder)
@@ -112,7 +113,8 @@ def test_pushed_loaded_saved_and_loaded_again_it_answers_the_same(hub: LoopbackH
     assert load(str(tmp_path / "first"), tmp_path / "second", offline, tmp_path) == same(pushed)
 
     own = json.loads(hub.files("org/parrot")["config.json"])["auto_map"]
-    assert own.keys() == {"AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"}
+    generating = {"AutoModel", "AutoModelForImageTextToText", "AutoModelForMultimodalLM"}
+    assert own.keys() == generating | {"AutoConfig", "AutoProcessor"}
     for folder in (tmp_path / "first", tmp_path / "second"):
         assert json.loads((folder / "config.json").read_text())["auto_map"] == own
         assert "--" not in "".join((folder / name).read_text() for name in ("config.json", "processor_config.json"))
