@@ -47,6 +47,12 @@ from transformers.utils import TransformersKwargs, can_return_tuple, torch_compi
 from .configuration_parrot import ParrotConfig
 
 
+WITHOUT_EXPERTS = (
+    "This engine encodes images apart from the prompt, and would answer without Parrot's experts: for vLLM install "
+    "parrot-vlm[vllm], whose plug-in runs them; any other engine has to call condition_image_features."
+)
+
+
 @dataclass
 class ParrotImageOutput(BaseModelOutputWithPooling):
     """
@@ -174,6 +180,16 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     config: ParrotConfig
     _no_split_modules = ["ParrotMoE"]
 
+    @classmethod
+    def is_backend_compatible(cls) -> bool:
+        """
+        What vLLM and SGLang ask before they run a class by their general code for transformers' models.
+
+        Raises:
+            `ValueError`: always. That code calls `get_image_features` and not `forward`: no expert would run.
+        """
+        raise ValueError(WITHOUT_EXPERTS)
+
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
         super().post_init()
@@ -215,6 +231,8 @@ def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_le
 class ParrotModel(ParrotPreTrainedModel, LlavaModel):
     """Parrot's vision tower, projector, language experts and language model, without a head."""
 
+    engine_runs_experts = False  # of an engine with an attention of its own; parrot-vlm's plug-in for vLLM sets it
+
     def __init__(self, config: ParrotConfig) -> None:
         super().__init__(config)
         self.moe = ParrotMoE(config)
@@ -230,7 +248,12 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
 
         Returns:
             an output whose `pooler_output` has one tensor of shape (K, C) per image.
+
+        Raises:
+            `ValueError`: in vLLM or SGLang, without the plug-in that runs the experts.
         """
+        if self.config.text_config._attn_implementation in ("vllm", "sglang") and not self.engine_runs_experts:
+            raise ValueError(WITHOUT_EXPERTS)
         vision_config = self.config.vision_config
         if vision_config.model_type == "siglip2_vision_model":
             size = vision_config.patch_size

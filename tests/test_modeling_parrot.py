@@ -29,7 +29,7 @@ from transformers import AutoModel, DynamicCache, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
-from modeling_parrot.modeling_parrot import ParrotMoE
+from modeling_parrot.modeling_parrot import ParrotModel, ParrotMoE, ParrotPreTrainedModel
 from tests.tiny import HEADER, IMAGE_TOKEN, NUM_IMAGE_TOKENS, image_tokens, tiny_config, tiny_model, tiny_processor
 
 
@@ -632,3 +632,25 @@ def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path
     config.save_pretrained(tmp_path / "again")
     assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
     assert ParrotConfig.from_pretrained(tmp_path / "again").to_dict() == config.to_dict()
+
+
+# Engines that run transformers' models by general code of their own
+
+
+@pytest.mark.parametrize("model_class", [ParrotModel, ParrotForConditionalGeneration])
+def test_an_engine_that_asks_whether_it_can_run_a_parrot_without_more_is_told_what_is_missing(
+    model_class: type[ParrotPreTrainedModel],
+) -> None:
+    with pytest.raises(ValueError, match=r"without Parrot's experts: for vLLM install parrot-vlm\[vllm\]"):
+        model_class.is_backend_compatible()
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_an_engine_that_does_not_ask_gets_no_image_features_unless_it_runs_the_experts(engine: str) -> None:
+    model = tiny_model().model
+    expected = model.get_image_features(pixels(2)).pooler_output
+    model.config.text_config._attn_implementation = engine  # as its general code does
+    with pytest.raises(ValueError, match="without Parrot's experts"):
+        model.get_image_features(pixels(2))
+    model.engine_runs_experts = True
+    torch.testing.assert_close(model.get_image_features(pixels(2)).pooler_output, expected, rtol=0, atol=0)
