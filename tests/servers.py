@@ -1,0 +1,83 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Servers with OpenAI's interface for tests: started on a free port of 127.0.0.1, asked, stopped."""
+
+import base64
+import io
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+
+START_SECONDS = 600  # a machine that does other work, too
+
+
+@contextmanager
+def server(command: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+    """
+    Runs a server as long as the context lasts; gives the address of its interface.
+
+    Raises:
+        `RuntimeError`: if it ends or does not answer in time, with the end of what it wrote.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env=os.environ | environment,
+            cwd=log.parent,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait(process, f"http://127.0.0.1:{port}/health", log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
+    for _ in range(START_SECONDS):
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:  # not there yet
+            time.sleep(1)
+    raise RuntimeError(f"The server did not start:\n{log.read_text()[-3000:]}")
+
+
+def question(image: Image.Image, text: str) -> list[dict[str, Any]]:
+    """A conversation about an image, which it holds as a data URL."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    address = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    content = [{"type": "image_url", "image_url": {"url": address}}, {"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
