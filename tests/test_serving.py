@@ -13,19 +13,39 @@
 # limitations under the License.
 """Parrot under `transformers serve`, its exporters and its quantisers; `make test-serving` installs what they need."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
+from transformers import BitsAndBytesConfig, TorchAoConfig, exporters
+from transformers.exporters.utils import decompose_for_generation
 
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.hub import run_python
-from tests.tiny import tiny_model, tiny_processor
+from tests.servers import question, server
+from tests.tiny import tiny_config, tiny_model, tiny_processor
+
+
+NEW_TOKENS = 8
+GREEDY = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
+TRANSFORMERS = [sys.executable, "-m", "transformers.cli.transformers"]
+QUESTIONS = [("red", "图中是什么？"), ("blue", "What is this, tell me?"), ("green", "Bu ne?")]
 
 
 @pytest.fixture(scope="module")
 def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Parrot with the code that travels to the Hub."""
+    """A tiny Parrot with the code that travels to the Hub, of sizes that bitsandbytes' CPU kernels take."""
     folder = tmp_path_factory.mktemp("parrot")
-    tiny_model().save_pretrained(folder)
+    sizes = {"hidden_size": 64, "intermediate_size": 64}
+    config = tiny_config(text_config=sizes | {"num_key_value_heads": 4}, vision_config=sizes)
+    tiny_model(config).save_pretrained(folder)
     tiny_processor().save_pretrained(folder)
     return folder
 
@@ -59,3 +79,162 @@ def test_transformers_serve_still_needs_the_entry_in_its_table(parrot: Path, tmp
     """The day that this fails, the last lines of configuration_parrot.py can go."""
     with pytest.raises(RuntimeError, match="transformers has no attribute ParrotForConditionalGeneration"):
         load_as_serve_does(parrot, tmp_path, in_table=False)
+
+
+def inputs_of(folder: Path, color: str, text: str) -> dict[str, torch.Tensor]:
+    content = [{"type": "image", "image": Image.new("RGB", (40, 30), color)}, {"type": "text", "text": text}]
+    return dict(
+        ParrotProcessor.from_pretrained(folder).apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(parrot: Path) -> list[dict[str, torch.Tensor]]:
+    """The model's inputs for each of `QUESTIONS`, which differ in length."""
+    return [inputs_of(parrot, color, text) for color, text in QUESTIONS]
+
+
+def greedy(model: ParrotForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> list[int]:
+    return model.generate(**inputs, **GREEDY)[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+# transformers serve
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_and_several_at_once(
+    parrot: Path, asked: list[dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    pytest.importorskip("fastapi", reason="make test-serving")
+    openai = pytest.importorskip("openai", reason="make test-serving")
+    model, processor = ParrotForConditionalGeneration.from_pretrained(parrot).eval(), tiny_processor()
+    expected = [processor.decode(greedy(model, inputs), skip_special_tokens=True) for inputs in asked]
+    command = [*TRANSFORMERS, "serve", str(parrot), "--trust-remote-code", "--device", "cpu"]
+    with server(command, {"HF_HOME": str(tmp_path / "home")}, tmp_path / "log.txt") as address:
+        client = openai.OpenAI(base_url=address, api_key="none", max_retries=0, timeout=300)
+
+        def ask(color: str, text: str, **options: Any) -> Any:
+            common = {"model": str(parrot), "max_tokens": NEW_TOKENS, "temperature": 0}
+            messages = question(Image.new("RGB", (40, 30), color), text)
+            return client.chat.completions.create(messages=messages, **common, **options)
+
+        def answer(about: tuple[str, str]) -> str:
+            return ask(*about).choices[0].message.content
+
+        assert list(map(answer, QUESTIONS)) == expected
+        with ThreadPoolExecutor(len(QUESTIONS)) as pool:
+            assert list(pool.map(answer, QUESTIONS)) == expected
+        events = [event.choices[0].delta.content for event in ask(*QUESTIONS[0], stream=True) if event.choices]
+        # transformers' streamer holds back a character that may not be whole yet, also at the end.
+        assert "".join(filter(None, events)) == expected[0].rstrip("\N{REPLACEMENT CHARACTER}")
+
+        chat = subprocess.run(
+            [*TRANSFORMERS, "chat", str(parrot), address, f"max_new_tokens={NEW_TOKENS}", "do_sample=False"],
+            input="Merhaba\nn\n!exit\n",  # n: not to go on after the limit of tokens
+            env=os.environ | {"HF_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert chat.returncode == 0, chat.stderr[-2000:]
+        assert "tok/s" in chat.stdout  # its line on how fast the model wrote
+
+
+# Exporters
+
+
+def generate_by_graphs(prefill: Any, decode: Any, inputs: dict[str, torch.Tensor]) -> list[int]:
+    """Greedy tokens by two graphs: the prompt's with its images, and that of a token after what is in the cache."""
+    outputs, mask, tokens = prefill(**inputs), inputs["attention_mask"], []
+    while True:
+        tokens.append(outputs.logits[0, -1].argmax().item())
+        if len(tokens) == NEW_TOKENS:
+            return tokens
+        mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+        outputs = decode(
+            input_ids=torch.tensor([[tokens[-1]]]),
+            attention_mask=mask,
+            position_ids=torch.tensor([[mask.shape[1] - 1]]),
+            cache=outputs.cache,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package", "options", "runtime", "tolerance"),
+    [
+        ("Dynamo", "torch", {}, {}, 0.0),
+        pytest.param("Onnx", "onnxruntime", {}, {}, 1e-4, marks=pytest.mark.serving),
+        pytest.param(
+            *("OpenVINO", "openvino", {"stateful": False}, {"config": {"INFERENCE_PRECISION_HINT": "f32"}}, 1e-4),
+            marks=pytest.mark.serving,
+        ),
+    ],
+)
+def test_exported_with_tower_and_experts_it_gives_the_same_logits_and_generates_with_a_cache(
+    name: str,
+    package: str,
+    options: dict[str, Any],
+    runtime: dict[str, Any],
+    tolerance: float,
+    parrot: Path,
+    asked: list[dict[str, torch.Tensor]],
+) -> None:
+    if not hasattr(exporters, "ExportedModel"):
+        pytest.skip("transformers 5.24 or later")
+    pytest.importorskip(package, reason="make test-serving")
+    model = ParrotForConditionalGeneration.from_pretrained(parrot).eval()
+    exporter = getattr(exporters, f"{name}Exporter")()
+    config = getattr(exporters, f"{name}Config")(dynamic=True, **options)
+    steps = decompose_for_generation(model, asked[0], multi_token_decode=True)
+    prefill = exporter.export(model, asked[0], config).to(**runtime)
+    decode = exporter.export(*steps["decode"], config).to(**runtime)
+    with torch.no_grad():
+        for inputs in asked:
+            difference = (prefill(**inputs).logits - model(**inputs).logits).abs().max().item()
+            print(f"{name}: largest difference of a logit {difference}")
+            assert difference <= tolerance
+            assert generate_by_graphs(prefill, decode, inputs) == greedy(model, inputs)
+
+
+# Quantisers
+
+
+def torchao_int8() -> TorchAoConfig:
+    quantization = pytest.importorskip("torchao.quantization", reason="make test-serving")
+    return TorchAoConfig(quantization.Int8WeightOnlyConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+@pytest.mark.parametrize(
+    ("package", "configured"),
+    [
+        ("bitsandbytes", lambda: BitsAndBytesConfig(load_in_4bit=True)),
+        ("bitsandbytes", lambda: BitsAndBytesConfig(load_in_8bit=True)),
+        ("torchao", torchao_int8),
+    ],
+    ids=["4-bit", "8-bit", "torchao-int8"],
+)
+def test_a_user_s_own_quantization_config_needs_no_list_of_modules(
+    package: str, configured: Callable[[], Any], parrot: Path, asked: list[dict[str, torch.Tensor]]
+) -> None:
+    pytest.importorskip(package, reason="make test-serving")
+    whole = ParrotForConditionalGeneration.from_pretrained(parrot).eval()
+    model = ParrotForConditionalGeneration.from_pretrained(
+        parrot, quantization_config=configured(), dtype="float32"
+    ).eval()
+    names = {name for name, _ in whole.named_parameters()}
+    assert names == {name for name, _ in model.named_parameters()}
+    assert torch.equal(model.model.moe.router.weight, whole.model.moe.router.weight)
+    for inputs in asked:
+        with torch.no_grad():
+            assert model(**inputs).logits.isfinite().all()
+        assert len(greedy(model, inputs)) == NEW_TOKENS

@@ -81,10 +81,10 @@ CHATS = {
 
 @dataclass
 class Answer:
-    """Greedy tokens, and the first one's likeliest `TOP` with their log probabilities."""
+    """Greedy tokens, and the log probabilities of the first one, the likeliest first."""
 
     tokens: list[int]
-    likeliest: dict[int, float]
+    first: dict[int, float]
 
 
 def save(folder: Path, text: dict[str, Any], vision: dict[str, Any], image_size: int = 28) -> Path:
@@ -115,13 +115,9 @@ def answers_of_transformers(folder: Path, use_experts: bool = True) -> list[Answ
         )
         options = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
         written = model.generate(**inputs, **options, output_scores=True, return_dict_in_generate=True)
-        likeliest = written.scores[0][0].log_softmax(dim=-1).topk(TOP)
-        answers.append(
-            Answer(
-                written.sequences[0, inputs["input_ids"].shape[1] :].tolist(),
-                dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)),
-            )
-        )
+        tokens = written.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        first = written.scores[0][0].log_softmax(dim=-1).sort(descending=True)
+        answers.append(Answer(tokens, dict(zip(first.indices.tolist(), first.values.tolist(), strict=True))))
     return answers
 
 
@@ -161,11 +157,11 @@ def answers_of_vllm(llm: Any, chats: list[list[dict[str, Any]]]) -> list[Answer]
 
 
 def difference(answers: list[Answer], expected: list[Answer]) -> float:
-    """The largest one of the first token's top log probabilities; a token that vLLM does not list is at infinity."""
+    """The largest one of the first token's top log probabilities; a token that an answer does not list is infinite."""
     return max(
-        abs(answer.likeliest.get(token, float("-inf")) - value)
+        abs(answer.first.get(token, float("-inf")) - value)
         for answer, other in zip(answers, expected, strict=True)
-        for token, value in other.likeliest.items()
+        for token, value in list(other.first.items())[:TOP]
     )
 
 
@@ -191,7 +187,7 @@ CASES = {
         QWEN,
         SIGLIP,
         112,
-        {"max_num_batched_tokens": 48, "block_size": 16},
+        {"max_num_batched_tokens": 48, "block_size": 32},
     ),
     "gemma, dinov2, no cache of prefixes": (GEMMA, DINOV2, 28, {"enable_prefix_caching": False}),
     "gemma, clip, no cache of processed images": (GEMMA, CLIP, 28, {"mm_processor_cache_gb": 0}),
