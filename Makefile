@@ -49,10 +49,10 @@ test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest -n 0 tests/test_vllm_plugin.py
 
-test-serving:  ## Parrot under transformers serve, the exporters and the quantisers, in an environment beside the other.
+test-serving:  ## Parrot in transformers serve, exported and quantised, in an environment beside the other.
 	$(MAKE) .venv-serving/installed VENV=.venv-serving TRANSFORMERS="transformers[serving]"
 	.venv-serving/bin/python -m pip install --quiet --editable ".[serving]"
-	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py
+	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -11,12 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot under `transformers serve`, its exporters and its quantisers; `make test-serving` installs what they need."""
+"""Parrot under `transformers serve` and transformers' exporters; `make test-serving` installs what they need."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from transformers import BitsAndBytesConfig, TorchAoConfig, exporters
+from transformers import exporters
 from transformers.exporters.utils import decompose_for_generation
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
@@ -202,39 +201,3 @@ def test_exported_with_tower_and_experts_it_gives_the_same_logits_and_generates_
             print(f"{name}: largest difference of a logit {difference}")
             assert difference <= tolerance
             assert generate_by_graphs(prefill, decode, inputs) == greedy(model, inputs)
-
-
-# Quantisers
-
-
-def torchao_int8() -> TorchAoConfig:
-    quantization = pytest.importorskip("torchao.quantization", reason="make test-serving")
-    return TorchAoConfig(quantization.Int8WeightOnlyConfig())
-
-
-@pytest.mark.slow
-@pytest.mark.serving
-@pytest.mark.parametrize(
-    ("package", "configured"),
-    [
-        ("bitsandbytes", lambda: BitsAndBytesConfig(load_in_4bit=True)),
-        ("bitsandbytes", lambda: BitsAndBytesConfig(load_in_8bit=True)),
-        ("torchao", torchao_int8),
-    ],
-    ids=["4-bit", "8-bit", "torchao-int8"],
-)
-def test_a_user_s_own_quantization_config_needs_no_list_of_modules(
-    package: str, configured: Callable[[], Any], parrot: Path, asked: list[dict[str, torch.Tensor]]
-) -> None:
-    pytest.importorskip(package, reason="make test-serving")
-    whole = ParrotForConditionalGeneration.from_pretrained(parrot).eval()
-    model = ParrotForConditionalGeneration.from_pretrained(
-        parrot, quantization_config=configured(), dtype="float32"
-    ).eval()
-    names = {name for name, _ in whole.named_parameters()}
-    assert names == {name for name, _ in model.named_parameters()}
-    assert torch.equal(model.model.moe.router.weight, whole.model.moe.router.weight)
-    for inputs in asked:
-        with torch.no_grad():
-            assert model(**inputs).logits.isfinite().all()
-        assert len(greedy(model, inputs)) == NEW_TOKENS

@@ -47,7 +47,6 @@ from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, Parrot
 
 
 PROMPT, PIXELS = "parrot_prompt", "parrot_pixels"  # of each image: its prompt's token ids, a hash of its pixels
-KEPT_IMAGES = 256  # of the tower's output, in the host's memory: 0.6 GB in bfloat16 for CLIP-L/14-336 and a 7B model
 
 
 class ParrotProcessingInfo(MultiModalProcessingInfo):
@@ -91,6 +90,9 @@ class ParrotMultiModalProcessor(MultiModalProcessor):
 )
 class ParrotForVLLM(TransformersMultiModalForCausalLM):
     """Tower, projector and experts as transformers runs them; vLLM's attention and head for the language model."""
+
+    # How many images' H is kept, in the host's memory: 1 GB in bfloat16 for CLIP-L/14-336 and a 7B language model.
+    max_kept_images = 256
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         AutoModel.register(ParrotConfig, ParrotModel, exist_ok=True)  # vLLM puts a head of its own on it
@@ -138,6 +140,6 @@ class ParrotForVLLM(TransformersMultiModalForCausalLM):
         for index, key in enumerate(keys):
             self.kept[key] = new[index].cpu() if index in new else self.kept[key]
             self.kept.move_to_end(key)
-        while len(self.kept) > KEPT_IMAGES:
+        while len(self.kept) > self.max_kept_images:
             self.kept.popitem(last=False)
         return encoded
