@@ -22,8 +22,9 @@ All ways run in one process, on the same threads, without compilation.
 """
 
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -32,7 +33,7 @@ import torch
 from transformers import HfArgumentParser
 from vllm import LLM, SamplingParams
 
-from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
 from trainer.answerers import open_image
 from trainer.benchmark_files import find_benchmark, read_benchmark
@@ -50,7 +51,7 @@ class VllmSpeedArguments:
     questions: int = field(default=10, metadata={"help": "Questions about each, from all languages."})
     batch_size: int = field(default=32, metadata={"help": "Questions that are answered together."})
     max_new_tokens: int = field(default=16, metadata={"help": "Longest answer, in tokens."})
-    max_model_len: int = field(default=1024, metadata={"help": "Longest prompt with its answer, in tokens."})
+    rounds: int = field(default=3, metadata={"help": "How often each way is timed; the median counts."})
 
 
 def conversations(arguments: VllmSpeedArguments) -> list[list[dict[str, Any]]]:
@@ -90,9 +91,10 @@ def by_transformers(arguments: VllmSpeedArguments, chats: list[list[dict[str, An
 
 def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) -> dict[str, Callable[[], list[Any]]]:
     """The ways in which vLLM answers."""
+    dtype = ParrotConfig.from_pretrained(arguments.model).dtype or torch.float32
     llm = LLM(
         arguments.model,
-        max_model_len=arguments.max_model_len,
+        dtype=str(dtype).removeprefix("torch."),  # by default vLLM rounds float32 to 16 bits
         max_num_seqs=arguments.batch_size,
         enforce_eager=True,
         limit_mm_per_prompt={"image": 1},
@@ -128,6 +130,14 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
     }
 
 
+def ways(
+    arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]
+) -> Iterator[tuple[str, Callable[[], list[list[int]]]]]:
+    """All ways, transformers' first: an engine changes the classes of transformers in its process."""
+    yield "transformers, in batches", by_transformers(arguments, chats)
+    yield from by_vllm(arguments, chats).items()
+
+
 def measure(arguments: VllmSpeedArguments) -> dict[str, float]:
     """
     Times the ways and prints a table.
@@ -138,16 +148,19 @@ def measure(arguments: VllmSpeedArguments) -> dict[str, float]:
     check_source(arguments.model, "--model")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # or vLLM takes cores away from transformers
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB, on a CPU
     chats = conversations(arguments)
-    ways = {"transformers, in batches": by_transformers(arguments, chats)} | by_vllm(arguments, chats)
     print(f"{len(chats)} questions about {arguments.pictures} pictures, {torch.get_num_threads()} threads")
     print("| way | questions a second | same answers |\n|---|---|---|")
     speeds: dict[str, float] = {}
     expected: list[list[int]] = []
-    for way, answer in ways.items():
-        start = time.perf_counter()
-        written = answer()
-        speeds[way] = len(chats) / (time.perf_counter() - start)
+    for way, answer in ways(arguments, chats):
+        seconds = []
+        for _ in range(arguments.rounds):
+            start = time.perf_counter()
+            written = answer()
+            seconds.append(time.perf_counter() - start)
+        speeds[way] = len(chats) / statistics.median(seconds)
         expected = expected or written  # padded at the end, where an answer is shorter than others
         same = sum(tokens == other[: len(tokens)] for tokens, other in zip(written, expected, strict=True))
         print(f"| {way} | {speeds[way]:.1f} | {same} of {len(chats)} |", flush=True)
