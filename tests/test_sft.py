@@ -54,7 +54,7 @@ def train(world: Path, output: Path, *arguments: str) -> Path:
         "use_cpu": True,
         "report_to": "none",
         "disable_tqdm": True,
-        "gradient_checkpointing": False,
+        "activation_checkpointing": False,
     }
     line = [text for name, value in common.items() for text in (f"--{name}", str(value))]
     main(*parser.parse_args_and_config([*line, *arguments]))

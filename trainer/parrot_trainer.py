@@ -17,7 +17,8 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,16 +27,19 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
+from datasets import Dataset, IterableDataset
 from matplotlib import pyplot
 from PIL import Image as PILImage
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import DataCollator
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.router_picture import draw_router
+from trainer.training_rows import open_picture, pictures_of, undecoded
 
 
 # What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
@@ -44,7 +48,7 @@ RECORDED = (
     *("dataset_train_split", "test_split_size", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("max_steps", "num_train_epochs", "learning_rate", "lr_scheduler_type", "warmup_steps", "optim"),
     *("adam_beta1", "adam_beta2", "weight_decay", "max_grad_norm", "max_length", "dtype", "bf16", "fp16", "seed"),
-    *("gradient_checkpointing", "load_in_4bit", "use_peft"),
+    *("activation_checkpointing", "load_in_4bit", "use_peft"),
 )
 RECORDED_OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_modules_to_save")
 
@@ -59,8 +63,18 @@ class ParrotTrainer(SFTTrainer):
         `ValueError`: if a model in half precision is to be trained without autocast.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        model: nn.Module,
+        args: SFTConfig | None = None,
+        data_collator: DataCollator | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | IterableDataset | dict[str, Dataset] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(eval_dataset, dict):
+            eval_dataset = {name: undecoded(data) for name, data in eval_dataset.items()}
+        super().__init__(model, args, data_collator, undecoded(train_dataset), undecoded(eval_dataset), **kwargs)
         if self.model.dtype != torch.float32 and not (self.args.bf16 or self.args.fp16):
             raise ValueError(
                 f"The model is in {self.model.dtype} and what is trained of it in float32, which runs together only "
@@ -70,36 +84,16 @@ class ParrotTrainer(SFTTrainer):
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
-        self._seen: dict[str, torch.Tensor] = {}
-        self._wanted: torch.Tensor | None = None  # positions that the head is to see, (B, L - 1); None for all
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
         self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._parrot.model.register_forward_hook(self._cut_to_answers)
-        self._parrot.register_forward_hook(self._see_losses)
-        self._parrot.model.moe.register_forward_hook(self._see_router)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         if self._sharded:
             self._parrot.register_forward_pre_hook(_gather_head)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language"]))
-
-    def _cut_to_answers(self, _module: nn.Module, _args: Any, output: Any) -> Any:
-        # Of TRL 1.16's fused head: only where Triton runs does it leave out what is not to be predicted. Elsewhere it
-        # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step.
-        if self._wanted is not None:
-            output.last_hidden_state = output.last_hidden_state[:, :-1][self._wanted][None]  # (1, A, C)
-            self._wanted = None
-        return output
-
-    def _see_losses(self, _module: nn.Module, _args: Any, output: Any) -> None:
-        if isinstance(output, FusedCausalLMOutput):
-            self._seen["losses"] = -output.log_probs.detach()[output.label_mask]  # (A,)
-
-    def _see_router(self, _module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
-        self._seen["router"] = output[1].detach().softmax(dim=-1)  # (N, E)
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language", "source"]))
 
     def _see_a_blank(
         self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -126,30 +120,50 @@ class ParrotTrainer(SFTTrainer):
             self.model.__module__ = ParrotForConditionalGeneration.__module__
         super()._save(*args, **kwargs)
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As in `SFTTrainer`, with the head on the answers alone; keeps what the batch says of its languages."""
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As in `SFTTrainer`, with the head on the answers alone; logs what the batch says of its languages."""
+        inputs = dict(inputs)  # the caller's keeps its labels, for compute_metrics
         of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
-        self._seen.clear()
         answers = inputs["labels"][:, 1:] != -100  # (B, L - 1), A of them
-        if self.label_smoother is None:  # which asks for the logits of every position
-            self._wanted = answers
-            inputs["shift_labels"] = inputs.pop("labels")[:, 1:][answers][None]  # (1, A)
-        hooks = nullcontext()
-        if self._sharded and "pixel_values" not in inputs:  # registered last, after the hooks of FSDP and DeepSpeed
-            hooks = self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True)
-        with hooks:
-            loss = super().compute_loss(model, inputs, *args, **kwargs)
-        if (losses := self._seen.get("losses")) is not None:  # which smoothed labels leave out
-            self._seen["losses"] = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
-            self._seen["tokens"] = answers.sum(dim=1)
-        seen = {key: value.float().tolist() for key, value in self._seen.items()}
-        losses = (
-            list(zip(of_samples, seen["losses"], seen["tokens"], strict=True))
-            if of_samples and "losses" in seen
-            else []
-        )
-        routed = list(zip(of_images, seen["router"], strict=True)) if of_images and "router" in seen else []
-        # In a mixture, rows of a data set without the column have none.
+        fused: list[FusedCausalLMOutput] = []
+        routed: list[torch.Tensor] = []
+
+        def cut_to_answers(_module: nn.Module, _args: Any, output: Any) -> None:
+            output.last_hidden_state = output.last_hidden_state[:, :-1][answers][None]  # (1, A, C)
+
+        def see_router(_module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+            routed.append(output[1].detach().softmax(dim=-1))  # (N, E)
+
+        def watched(**batch: Any) -> Any:
+            if not batch.get("fused_lm_head"):  # a pass for the logits of every position
+                return model(**batch)
+            # The fused head of TRL (1.16) leaves out what is not to be predicted only where Triton runs. Elsewhere it
+            # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step.
+            batch["shift_labels"] = batch.pop("labels")[:, 1:][answers][None]  # (1, A)
+            with self._parrot.model.register_forward_hook(cut_to_answers):
+                fused.append(model(**batch))
+            return fused[0]
+
+        with ExitStack() as hooks:
+            hooks.enter_context(self._parrot.model.moe.register_forward_hook(see_router))
+            if (
+                self._sharded and "pixel_values" not in inputs
+            ):  # registered last, after the hooks of FSDP and DeepSpeed
+                hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
+            loss = super().compute_loss(watched, inputs, *args, **kwargs)
+
+        losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
+        losses = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
+        by_sample = zip(of_samples, losses.float().tolist(), answers.sum(dim=1).tolist(), strict=True)
+        by_image = zip(of_images, routed[0].float().tolist(), strict=True) if of_images and routed else []
+        self._log_languages(list(by_sample) if of_samples else [], list(by_image))
+        return loss
+
+    def _log_languages(
+        self, losses: list[tuple[str | None, float, int]], routed: list[tuple[str | None, list[float]]]
+    ) -> None:
+        """Adds to the metrics what all processes saw: of samples the sums of losses and of tokens, of images P."""
+        # In a mixture, rows of a data set without the column have no language.
         losses, routed = ([row for row in rows if row[0] is not None] for rows in (losses, routed))
         metrics = self._metrics["train" if self.model.training else "eval"]
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -162,7 +176,6 @@ class ParrotTrainer(SFTTrainer):
         for language, weights in gather_object(routed):
             for expert, weight in enumerate(weights):
                 metrics[f"router_{language}_{expert}"].append(weight)
-        return loss
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
@@ -184,22 +197,67 @@ def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) 
 
 
 def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    languages = {}  # read first: the collator changes its rows
+    """A batch, with the languages of its rows and images. An error says of which row it is."""
+    rows = [dict(row) for row in rows]
+    sources = [row.pop("source", None) or f"Row {index} of a batch of {len(rows)}" for index, row in enumerate(rows)]
+    if _is_data_sets_fault(collator, rows[0]):
+        return collator(rows)  # raises TRL's error, which names no row
+    for row, source in zip(rows, sources, strict=True):
+        with _naming(row, source):
+            _prepare(row, collator)
+    languages = {}
     if "language" in rows[0]:
         languages["language_of_samples"] = [row["language"] for row in rows]
         languages["language_of_images"] = [row["language"] for row in rows for _ in row.get("images") or []]
     try:
         return languages | collator([dict(row) for row in rows])
-    except ValueError as error:
-        for position, row in enumerate(rows):  # whose index in the data does not reach a collator
-            try:
+    except Exception:  # of the chat template and of the tokenizer, too
+        for row, source in zip(rows, sources, strict=True):
+            with _naming(row, f"{source}, with max_length={collator.max_length}" if collator.max_length else source):
                 collator([dict(row)])
-            except ValueError as of_row:
-                raise ValueError(
-                    f"Row {position} of a batch of {len(rows)}, with max_length={collator.max_length}: {of_row} "
-                    f"The row, to search for: {str(row.get('messages'))[:300]}"
-                ) from error
         raise
+
+
+def _is_data_sets_fault(collator: DataCollator, row: dict[str, Any]) -> bool:
+    if not isinstance(collator, DataCollatorForVisionLanguageModeling):
+        return False
+    return collator.completion_only_loss if "messages" in row else collator.assistant_only_loss
+
+
+@contextmanager
+def _naming(row: dict[str, Any], source: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        message = f"{source}: {kind}{str(error).rstrip('.')}. The row: {str(row.get('messages'))[:300]}"
+        raise ValueError(message) from error
+
+
+def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
+    """
+    Opens a row's pictures, in place.
+
+    Raises:
+        `ValueError`: if one cannot be read, if a text holds a mark, or if there is no answer to learn from.
+    """
+    if {"image", "images"} & row.keys():
+        pictures = pictures_of(row)
+        row.pop("image", None)
+        row["images"] = [open_picture(picture, f"images[{index}]") for index, picture in enumerate(pictures)]
+    if not (isinstance(collator, DataCollatorForVisionLanguageModeling) and "messages" in row):
+        return
+    mark = collator.processor.image_token
+    for message in row["messages"]:
+        content = message.get("content")
+        texts = [content] if isinstance(content, str) else [part.get("text") for part in content or []]
+        if any(mark in text for text in texts if text):
+            raise ValueError(
+                f"a text holds {mark!r}: remove it. Pictures of the column `images` come before the first text by "
+                'themselves, or stand where a part {"type": "image"} stands.'
+            )
+    if collator.assistant_only_loss and not any(message["role"] == "assistant" for message in row["messages"]):
+        raise ValueError("it has no turn of the role 'assistant', so nothing to learn from. Leave it out.")
 
 
 def record(given: dict[str, Any], folder: Path, seconds: float, steps: int, resumed_from: str | None) -> None:

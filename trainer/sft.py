@@ -21,14 +21,16 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
 A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error.
 
 Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
-experts and language model; the vision tower stays frozen in both. With `--use_peft` the language model is adapted by
-LoRA, with `--load_in_4bit` besides by QLoRA, which needs `pip install -e ".[qlora]"`. With `--dtype bfloat16`
-and `--bf16 true` what is frozen takes half the memory, and what is trained stays in float32 until the final save.
+experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by LoRA: all its
+linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs
+`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` what is frozen takes half the memory, and what is trained
+stays in float32 until the final save.
 
 Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
 to see each language's loss and experts, `language`; the loss is taken on the answers. A Hub id or a folder is
-`--dataset_name`. Several are mixed in a recipe; a fraction is a share of the mixture, which is as large as no data set
-need be repeated for, of each its first rows. One that is listed twice counts twice. Without fractions all rows count:
+`--dataset_name`. A recipe can mix several, whatever forms their `messages` and `images` have. A fraction is a share of
+the mixture: the mixture is as large as it can be without repeating any data set, and each gives its first rows. One that
+is listed twice counts twice. Without fractions all rows count:
 
     datasets:
       - {path: org/llava-multilingual, fraction: 0.8}
@@ -37,8 +39,14 @@ need be repeated for, of each its first rows. One that is listed twice counts tw
 
 Watching. Each language's loss and the router's weights are logged with the metrics, to `--report_to tensorboard` or
 `trackio` too, and drawn at the end. `--eval_strategy steps` also gives `eval_loss` and `eval_loss_<language>` on the
-test split. A run whose output folder holds a checkpoint goes on from it. `--push_to_hub` uploads the folder as it is;
-trainer/publish.py makes of it what others can trust, with a card of how it came to be, from `training.json`.
+test split. `--push_to_hub` uploads the folder as it is; trainer/publish.py makes of it what others can trust, with a
+card of how it came to be, from `training.json`.
+
+Going on. A run whose output folder holds a checkpoint goes on from it, or from `--resume_from_checkpoint`, if it is
+the same run: the same stage, model, data and all arguments that change what is learned. It may be logged, saved and
+evaluated in another way, and processes and accumulation may share the batch in another way. The number of steps may
+change if the schedule does not depend on it (constant, constant_with_warmup, inverse_sqrt). Anything else is an error
+that names what differs. A finished run that is given again trains nothing.
 
 Tried on two CPU cores.
 """
@@ -49,8 +57,10 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate import PartialState
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
+from peft import LoraConfig
 from transformers import set_seed
+from transformers.utils.peft_utils import find_adapter_config_file
 from trl import (
     DatasetMixtureConfig,
     ModelConfig,
@@ -67,9 +77,13 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer import HelpFormatter
+from trainer import HelpFormatter, one_line_errors
 from trainer.data_files import data_files
+from trainer.lora import set_lora_targets, set_trained_tokens
 from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint, record
+from trainer.same_run import RunArguments, check_same_run, hash_of_rows, is_finished, run_arguments
+from trainer.sources import check_source
+from trainer.training_rows import concatenate, pictures_of, undecoded, with_source
 
 
 TRAINED = {
@@ -88,6 +102,11 @@ class ParrotScriptArguments(ScriptArguments, DatasetMixtureConfig):
         metadata={"help": "1, align: the projector alone, experts bypassed. 2, instruct: all but the vision tower."},
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage not in TRAINED:  # the parser checks the command line alone, and not a recipe
+            raise ValueError(f"stage={self.stage!r} is none of the stages: give {' or '.join(TRAINED)}.")
+
 
 @dataclass
 class ParrotSFTConfig(SFTConfig):
@@ -101,16 +120,33 @@ class ParrotSFTConfig(SFTConfig):
             "error that names the row."
         },
     )
+    activation_checkpointing: bool | None = field(
+        default=None,
+        metadata={"help": "Compute activations again in the backward pass, to save memory. On unless switched off."},
+    )
+    gradient_checkpointing: bool | None = field(
+        default=None, metadata={"help": "The deprecated name of activation_checkpointing."}
+    )
+
+    def __post_init__(self) -> None:
+        # TRL (1.16) switches it on by the old name, of which transformers warns from 5.23 on; before, it has that name
+        # alone. This goes with TRL's use of the new name.
+        if self.activation_checkpointing is None:
+            self.activation_checkpointing = self.gradient_checkpointing is not False
+        self.gradient_checkpointing = self.activation_checkpointing
+        super().__post_init__()
 
 
 @dataclass
 class ParrotModelConfig(ModelConfig):
     """TRL's model arguments. LoRA adapts the language model; projector and experts are trained in full."""
 
-    # Whole paths: names such as q_proj or gate_proj stand in the vision tower and the experts, too.
     lora_target_modules: list[str] | None = field(
-        default_factory=lambda: [r"model\.language_model\.layers\..*(_proj|fc1|fc2)"],
-        metadata={"help": "Modules that LoRA adapts: names, or one regular expression of whole paths."},
+        default=None,
+        metadata={
+            "help": "Modules that LoRA adapts: names, or one regular expression of whole paths. If not given, all "
+            "linear layers of the language model, and experts that are parameters."
+        },
     )
     lora_modules_to_save: list[str] | None = field(
         default_factory=lambda: ["multi_modal_projector", "moe"],
@@ -120,10 +156,10 @@ class ParrotModelConfig(ModelConfig):
 
 def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset | IterableDataset]:
     """
-    The splits of `dataset_name`, or of the mixture `datasets`.
+    The splits of `dataset_name`, or of the mixture `datasets`. Each row has its `source`.
 
     Raises:
-        `ValueError`: for arguments that do not go together, or a split that is not there.
+        `ValueError`: for arguments that do not go together, or data or a split that is not there.
     """
     name, parts = script_args.dataset_name, script_args.datasets
     if bool(name) == bool(parts) or (name and script_args.test_split_size):
@@ -131,26 +167,77 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
             f"dataset_name={name!r}, datasets={parts} and test_split_size={script_args.test_split_size}: give either "
             "dataset_name, or datasets and, if it is to be split, test_split_size."
         )
-    for part in parts:
-        if part.fraction is not None and part.fraction <= 0:
-            raise ValueError(f"fraction={part.fraction} of {part.path} in datasets must be positive, or leave it out.")
-    streaming = script_args.streaming or script_args.dataset_streaming
     if name:
-        config = script_args.dataset_config
+        check_source(name, "--dataset_name", "dataset")
+        config, streaming = script_args.dataset_config, script_args.streaming or script_args.dataset_streaming
         data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
     else:
-        found = [
-            part if part.data_files or part.data_dir else replace(part, data_files=data_files(part.path, part.name))
-            for part in parts
-        ]
-        data = get_dataset(replace(script_args, datasets=found, streaming=streaming))
+        data = load_mixture(script_args)
     for split in splits:
         if split not in data:
             raise ValueError(
                 f"There is no split {split!r} in {name or parts}, only {list(data)}: set dataset_train_split and "
                 "dataset_test_split to what there is, or eval_strategy to 'no'."
             )
-    return [data[split] for split in splits]
+    return [with_source(data[split], f"{name} ({split})") if name else data[split] for split in splits]
+
+
+def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, Dataset | IterableDataset]:
+    """
+    The mixture `datasets`, as of TRL's `get_dataset`, whatever forms `messages` and `images` of its parts have.
+
+    Raises:
+        `ValueError`: for arguments that do not go together, or data that are not there.
+    """
+    configs = script_args.datasets
+    streaming = script_args.streaming or script_args.dataset_streaming
+    fractions = [config.fraction for config in configs if config.fraction is not None]
+    for config in configs:
+        check_source(config.path, "path in datasets", "dataset")
+        if config.fraction is not None and config.fraction <= 0:
+            raise ValueError(
+                f"fraction={config.fraction} of {config.path} in datasets must be positive, or leave it out."
+            )
+    if fractions and len(fractions) < len(configs):
+        raise ValueError(f"datasets={configs}: give a fraction of all of them, or of none.")
+    if streaming and (fractions or script_args.test_split_size):
+        raise ValueError("Streamed data have no known length: leave out fraction and test_split_size, or streaming.")
+    parts = []
+    for config in configs:
+        files = config.data_files or (None if config.data_dir else data_files(config.path, config.name))
+        alone = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
+        parts.append(with_source(get_dataset(alone)["train"], f"{config.path} ({config.split})"))
+    if fractions:
+        shares = [fraction / sum(fractions) for fraction in fractions]
+        total = min(len(part) / share for part, share in zip(parts, shares, strict=True))
+        parts = [part.select(range(round(share * total))) for part, share in zip(parts, shares, strict=True)]
+    data = concatenate(parts)
+    if script_args.test_split_size is None:
+        return {"train": data}
+    return data.train_test_split(test_size=script_args.test_split_size)
+
+
+def check_data(data: Dataset | IterableDataset, stage: str, training_args: ParrotSFTConfig) -> None:
+    """
+    Raises:
+        `ValueError`: if training could learn nothing from data of this kind.
+    """
+    columns = data.column_names or list(next(iter(data)))
+    if training_args.assistant_only_loss and "messages" not in columns:
+        raise ValueError(
+            f"The data have the columns {columns} and no `messages`, of which the answers are learned. To learn all "
+            "of a text, or a completion, give --assistant_only_loss false."
+        )
+    if training_args.completion_only_loss and "messages" in columns:
+        raise ValueError(
+            "completion_only_loss is for `prompt` and `completion`, and the data have `messages`: drop it."
+        )
+    if stage == "align":
+        rows = undecoded(data) if isinstance(data, Dataset) else data.take(1000)
+        if not any(pictures_of(row) for row in rows):
+            raise ValueError(
+                "No row has a picture, and stage 'align' trains nothing but the projector. Give data with `images`."
+            )
 
 
 def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
@@ -174,11 +261,22 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
 
-def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
+def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> None:
     """
     Raises:
-        `ValueError`: for arguments that do not go together.
+        `ValueError`: for arguments that do not go together, or a model that is not there or is an adapter.
     """
+    name = model_args.model_name_or_path
+    if not name:
+        raise ValueError("model_name_or_path is missing: give a folder or Hub id of a Parrot.")
+    check_source(name, "--model_name_or_path", revision=model_args.model_revision)
+    if find_adapter_config_file(name, revision=model_args.model_revision):
+        # from_pretrained would load it into its base, and a new adapter, or the final save, would lose it:
+        # https://github.com/huggingface/trl/issues/2418
+        raise ValueError(
+            f"{name} is a LoRA adapter. Merge it into its base by trainer/publish.py --dry_run FOLDER, and give that "
+            "folder as --model_name_or_path."
+        )
     if model_args.use_peft and script_args.stage == "align":
         raise ValueError("use_peft adapts the language model, which stage 'align' leaves alone: use it in 'instruct'.")
     if model_args.load_in_4bit or model_args.load_in_8bit:
@@ -186,6 +284,14 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
             raise ValueError("load_in_4bit and load_in_8bit freeze the language model: train adapters with use_peft.")
         if model_args.dtype == "auto":
             raise ValueError("load_in_4bit needs the type to compute in: set dtype to bfloat16 instead of 'auto'.")
+
+
+def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
+    """
+    Raises:
+        `ValueError`: for arguments that do not go together, or a model that is not there or is an adapter.
+    """
+    check_model(script_args, model_args)
     if quantization_config := get_quantization_config(model_args):
         quantization_config.llm_int8_skip_modules = NOT_QUANTIZED
     model = ParrotForConditionalGeneration.from_pretrained(
@@ -203,28 +309,57 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
     return model
 
 
+def lora_config(
+    model_args: ParrotModelConfig, model: ParrotForConditionalGeneration, processor: ParrotProcessor
+) -> LoraConfig | None:
+    """TRL's configuration, with the language model's linear layers and the chat's tokens; None without LoRA."""
+    config = get_peft_config(model_args)
+    if config is None:
+        return None
+    if model_args.lora_target_modules is None and model_args.lora_target_parameters is None:
+        said = set_lora_targets(config, model)
+        model_args.lora_target_modules = config.target_modules  # recorded
+    else:
+        said = f"LoRA adapts {model_args.lora_target_modules or model_args.lora_target_parameters}."
+    tokens = set_trained_tokens(config, model, processor)
+    if PartialState().is_main_process:
+        print(f"{said} Trained besides are the tokens {' '.join(tokens)}.")
+    return config
+
+
 def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
     """Loads, freezes, trains, saves and, if asked, pushes."""
+    check_model(script_args, model_args)
+    output_dir = training_args.output_dir
+    checkpoint = training_args.resume_from_checkpoint or last_checkpoint(output_dir)
+    arguments = run_arguments(script_args, training_args, model_args)
+    check_same_run(arguments, output_dir, checkpoint)  # before anything is loaded
     set_seed(training_args.seed)  # TRL splits a mixture without a seed of its own
-    model = load_model(script_args, model_args)
-    processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
-    own_use_experts, own_dtype = model.config.use_experts, model.dtype
-    if not model_args.use_peft:  # which freezes all that it does not adapt
-        freeze(model, script_args.stage)
     splits = [script_args.dataset_train_split]
     if training_args.eval_strategy != "no":
         splits.append(script_args.dataset_test_split)
     train_dataset, *eval_dataset = load_data(script_args, *splits)
+    check_data(train_dataset, script_args.stage, training_args)
+    arguments["rows of the training data"] = hash_of_rows(undecoded(train_dataset))
+    check_same_run(arguments, output_dir, checkpoint)
+    if not training_args.resume_from_checkpoint and is_finished(output_dir, training_args):
+        print(f"{output_dir} holds this run, trained to its end. Nothing is left to train.")
+        return
+    model = load_model(script_args, model_args)
+    processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    own_use_experts, own_dtype = model.config.use_experts, model.dtype
+    if not model_args.use_peft:  # peft freezes all that it does not adapt
+        freeze(model, script_args.stage)
     trainer = ParrotTrainer(
         model=model,
         args=training_args,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset[0] if eval_dataset else None,
         processing_class=processor,
-        peft_config=get_peft_config(model_args),
+        callbacks=[RunArguments(arguments)],
+        peft_config=lora_config(model_args, model, processor),
     )
     print_trained(model)
-    checkpoint = training_args.resume_from_checkpoint or last_checkpoint(training_args.output_dir)
     if checkpoint:
         print(f"Going on from {checkpoint}.")
     trained = trainer.train(resume_from_checkpoint=checkpoint)
@@ -234,11 +369,10 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         model.to(own_dtype)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        for picture in draw(trainer.state.log_history, Path(training_args.output_dir)):
+        for picture in draw(trainer.state.log_history, Path(output_dir)):
             print(f"Drawn: {picture}")
-        given = vars(training_args) | vars(model_args) | vars(script_args)
-        folder = Path(training_args.output_dir)
-        record(given, folder, trained.metrics["train_runtime"], trained.global_step, checkpoint)
+        recipe = vars(training_args) | vars(model_args) | vars(script_args)
+        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trained.global_step, checkpoint)
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name
@@ -255,4 +389,9 @@ if __name__ == "__main__":
         usage="%(prog)s [--config RECIPE] [--ARGUMENT VALUE ...]",
         formatter_class=HelpFormatter,
     )
-    main(*parser.parse_args_and_config())
+    with one_line_errors():
+        try:
+            arguments = parser.parse_args_and_config()
+        except (TypeError, ValueError) as error:  # of the libraries that check arguments
+            raise ValueError(" ".join(str(error).split())) from error
+        main(*arguments)

@@ -1,0 +1,100 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What LoRA trains in a Parrot's language model: its linear layers, and the tokens that mark the turns of a chat."""
+
+import re
+
+from jinja2 import TemplateError
+from peft import LoraConfig
+from torch import nn
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+
+
+LANGUAGE_MODEL = "model.language_model."
+LAYERS = LANGUAGE_MODEL + "layers."
+
+
+def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) -> str:
+    """
+    Makes LoRA adapt every linear layer of the language model, and experts that are parameters.
+
+    Args:
+        config: changed in place.
+        model: a Parrot without adapters.
+
+    Returns:
+        what is adapted and what is left, in one line.
+    """
+    modules, experts, left = set(), {}, set()
+    for name, module in model.named_modules():
+        if not name.startswith(LAYERS):
+            continue
+        place = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name.removeprefix(LAYERS)).partition(".")[2]
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, nn.Linear) and name.endswith(".out_proj") and hasattr(parent, "D"):
+            # The kernels of Mamba's mixers, which have a parameter `D`, read this weight and pass LoRA by:
+            # https://github.com/huggingface/peft/issues/2556
+            left.add(place)
+        elif isinstance(module, nn.Linear):
+            modules.add(place)
+        elif not isinstance(module, nn.Conv1d):
+            for parameter_name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim == 3:
+                    experts[f"{name}.{parameter_name}"] = f"{place}.{parameter_name}"
+                elif parameter.ndim == 2 and parameter_name == "weight":  # a router
+                    left.add(f"{place}.weight")
+    if config.lora_dropout and experts:
+        left |= {f"{place} (unless lora_dropout is 0)" for place in experts.values()}
+        experts = {}
+    pattern = "|".join(re.escape(place).replace(r"\*", r"\d+") for place in sorted(modules))
+    config.target_modules = rf"{re.escape(LAYERS)}\d+\.({pattern})"
+    config.target_parameters = sorted(experts) or None
+    adapted = ", ".join(sorted(modules | set(experts.values())))
+    return f"LoRA adapts {adapted}." + (f" It leaves {', '.join(sorted(left))}." if left else "")
+
+
+def set_trained_tokens(
+    config: LoraConfig, model: ParrotForConditionalGeneration, processor: ParrotProcessor
+) -> list[str]:
+    """
+    Makes LoRA train the tokens that mark the turns of a chat, and the one of an image, in embedding and head.
+
+    A language model need not have learned them: compose may have added them, and a base model never saw those of its
+    instruct variant. Without them it would not learn to end its answers:
+    https://github.com/QwenLM/Qwen3/issues/1064
+
+    Args:
+        config: changed in place. Modules that it trains in full are left.
+        model: a Parrot without adapters.
+        processor: of the model.
+
+    Returns:
+        the tokens.
+    """
+    tokenizer = processor.tokenizer
+    turns = [{"role": role, "content": [{"type": "text", "text": "a"}]} for role in ("system", "user", "assistant")]
+    try:
+        text = processor.apply_chat_template(turns)
+    except TemplateError:  # it has no system turn
+        text = processor.apply_chat_template(turns[1:])
+    ids = {*tokenizer.encode(text, add_special_tokens=False), *tokenizer.encode(processor.image_token)}
+    ids = sorted(ids & tokenizer.added_tokens_decoder.keys() - {tokenizer.bos_token_id})
+    modules = [LANGUAGE_MODEL + "embed_tokens"]
+    if model.lm_head.weight is not model.get_input_embeddings().weight:  # peft ties what is tied
+        modules.append("lm_head")
+    in_full = tuple(config.modules_to_save or ())
+    if modules := [name for name in modules if not name.endswith(in_full)]:
+        config.trainable_token_indices = {name: ids for name in modules}
+    return tokenizer.convert_ids_to_tokens(ids)

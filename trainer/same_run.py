@@ -1,0 +1,179 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tells whether a run is the one that a folder's checkpoints are of: only then does it go on from them."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset, IterableDataset
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+
+# Arguments that change nothing of what is learned, by the beginning of their names. All others make a run what it is.
+FREE = (
+    *("output_dir", "resume_from_checkpoint", "logging_", "log_", "disable_tqdm", "report_to", "run_name", "project"),
+    *("trackio_", "eval", "save_", "push_to_hub", "hub_", "per_device_eval_batch_size", "prediction_loss_only"),
+    *("include_", "batch_eval_metrics", "load_best_model_at_end", "metric_for_best_model", "greater_is_better", "do_"),
+    *("dataset_test_split", "dataset_num_proc", "dataloader_num_workers", "dataloader_p", "dataloader_multi"),
+    *("use_cpu", "local_rank", "ddp_", "fsdp", "deepspeed", "accelerator_config", "parallelism_config", "debug"),
+    *("activation_", "gradient_checkpointing", "torch_", "tf32", "attn_implementation", "skip_memory_metrics"),
+    *("full_determinism", "enable_jit_checkpoint", "restore_callback_states", "trust_remote_code", "use_cache"),
+)
+# With these schedules the rate of a step does not depend on how many steps follow.
+ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt")
+ROWS = 10_000  # Rows of the training data that are compared, evenly spread.
+STREAMED_ROWS = 100  # The first rows of streamed data that are compared.
+
+
+class RunArguments(TrainerCallback, ExportableState):
+    """
+    Keeps what makes a run in the `trainer_state.json` of its checkpoints, the last file that is written of each.
+
+    Args:
+        arguments: as of `run_arguments`.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+    def state(self) -> dict[str, Any]:
+        """What transformers writes into `trainer_state.json`."""
+        return {"args": {"arguments": self.arguments}, "attributes": {}}
+
+
+def run_arguments(*groups: Any) -> dict[str, Any]:
+    """
+    What makes a run, as JSON values: its arguments without those that are free, and the weights that it begins with.
+
+    Args:
+        groups: dataclasses of arguments, `model_name_or_path`, `per_device_train_batch_size` and others among them.
+    """
+    names = [(group, field.name) for group in groups for field in dataclasses.fields(group)]
+    arguments = {name: getattr(group, name) for group, name in names if not name.startswith(FREE)}
+    # Accumulation and processes may share the batch in another way: the steps are the same.
+    batch = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    size, steps = (arguments.pop(name) for name in batch)
+    arguments["batch size of all processes and accumulated steps"] = size * steps * PartialState().num_processes
+    if arguments["max_steps"] > 0:
+        del arguments["num_train_epochs"]  # max_steps overrides it
+    arguments["weights of model_name_or_path"] = hash_of_weights(arguments["model_name_or_path"])
+    as_json = json.dumps(
+        arguments, default=lambda value: vars(value) if dataclasses.is_dataclass(value) else str(value)
+    )
+    return json.loads(as_json)
+
+
+def hash_of_weights(name: str) -> str | None:
+    """A hash of samples of each weights file in a folder; None for a Hub id, where `model_revision` tells."""
+    files = sorted(Path(name).glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for part in range(64):
+                file.seek(size * part // 64)
+                digest.update(file.read(1 << 14))
+    return digest.hexdigest()[:16] if files else None
+
+
+def hash_of_rows(data: Dataset | IterableDataset) -> str:
+    """
+    The number of rows and a hash of up to ROWS of them; of streamed data, of the first STREAMED_ROWS.
+
+    Args:
+        data: with pictures that are not decoded. Of a picture, its path, size and last bytes count.
+    """
+    if isinstance(data, Dataset):
+        count = f"{len(data)} rows"
+        rows = data.select(range(0, len(data), -(-len(data) // ROWS))) if len(data) else data
+    else:
+        count, rows = f"first {STREAMED_ROWS} rows", data.take(STREAMED_ROWS)
+
+    def of_value(value: Any) -> str:
+        return f"{len(value)} {value[-256:].hex()}" if isinstance(value, bytes) else str(value)
+
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, default=of_value, sort_keys=True).encode())
+    return f"{count}, {digest.hexdigest()[:16]}"
+
+
+def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint: str | None) -> None:
+    """
+    Checks that what an output folder holds, and the checkpoint to go on from, are of this very run.
+
+    Args:
+        arguments: what is known of it, as of `run_arguments`.
+        output_dir: where the run writes.
+        checkpoint: the checkpoint's folder; None if the run begins.
+
+    Raises:
+        `ValueError`: if they are of another run. It names the folder and each argument that differs.
+    """
+    for folder in [checkpoint, output_dir]:
+        state = folder and _read_state(folder)
+        if not state:
+            continue
+        if (before := state.get("stateful_callbacks", {}).get(RunArguments.__name__)) is None:
+            raise ValueError(
+                f"{folder} was trained without a record of its arguments, so it cannot be told whether it is of the "
+                "same run. Give another --output_dir."
+            )
+        before = before["args"]["arguments"]
+        free = set()
+        if before["lr_scheduler_type"] in ENDLESS and (before["warmup_steps"] >= 1 or not before["warmup_steps"]):
+            free = {"max_steps", "num_train_epochs"}
+        # A release of a library may have an argument more or fewer.
+        shared = [name for name in arguments if name in before and name not in free]
+        changes = [
+            f"{name} was {before[name]!r} and is {arguments[name]!r}"
+            for name in shared
+            if not _is_same(before[name], arguments[name])
+        ]
+        if changes:
+            raise ValueError(
+                f"{folder} is of another run: {'; '.join(changes)}. To go on, give what it was trained with; for a "
+                "new run, give another --output_dir."
+            )
+
+
+def is_finished(output_dir: str | Path, training_args: TrainingArguments) -> bool:
+    """Whether an output folder holds a model that was trained, and saved, to the end of a run's steps or epochs."""
+    state = _read_state(output_dir)
+    if not state:
+        return False
+    if training_args.max_steps > 0:
+        return state["global_step"] >= training_args.max_steps
+    return (state["epoch"] or 0) >= training_args.num_train_epochs
+
+
+def _read_state(folder: str | Path) -> dict[str, Any] | None:
+    path = Path(folder, "trainer_state.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_same, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(_is_same(old.get(name), new.get(name)) for name in {*old, *new})
+    if isinstance(old, str) and isinstance(new, str) and Path(old).exists() and Path(new).exists():
+        return Path(old).samefile(new)  # one folder may have several names
+    return old == new

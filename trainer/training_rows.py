@@ -1,0 +1,184 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Rows of training data: each with its source, those of several data sets in one shape, pictures opened one by one."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from datasets import Dataset, Features, Image, IterableDataset, LargeList, List, Value, concatenate_datasets
+
+
+# Of a mixture. `messages` has parts and not strings, since a data set may have its pictures between texts.
+SHAPE = Features(
+    {
+        "messages": List(
+            {"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}
+        ),
+        "images": List(Image()),
+        "language": Value("string"),
+        "source": Value("string"),
+    }
+)
+IMAGE = Image()  # It opens files and bytes as a data set's own column would.
+
+
+def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
+    """
+    Rows that say where they are from, in a column `source`, as in `data/mine, row 3`.
+
+    Raises:
+        `ValueError`: if the data have no column to train on.
+    """
+    if isinstance(data, Dataset):
+        check_columns(data.column_names, name)
+        return data.add_column("source", [f"{name}, row {index}" for index in range(len(data))])
+    if data.features is not None:
+        data = data.decode(False)  # map would open the pictures, and its errors do not name the row
+    check_columns(data.column_names or list(next(iter(data))), name)
+    features = None if data.features is None else Features(data.features | {"source": Value("string")})
+    return data.map(lambda _, index: {"source": f"{name}, row {index}"}, with_indices=True, features=features)
+
+
+def check_columns(columns: list[str], name: str) -> None:
+    """
+    Raises:
+        `ValueError`: if rows of these columns cannot be trained on.
+    """
+    if not {"messages", "prompt", "text", "input_ids", "images"} & set(columns):
+        convert = "Convert LLaVA-style rows by python -m trainer.convert_llava"
+        if "conversations" not in columns:
+            convert = "Rows need `messages`: a list of roles and texts"
+        raise ValueError(f"{name} has the columns {columns} and no `messages`. {convert}.")
+
+
+def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | IterableDataset:
+    """The rows of all parts, one part after the other; in one shape, if the parts differ in theirs."""
+    features = [part.features for part in parts]
+    if None in features or any(one != features[0] for one in features):
+        parts = [
+            _in_shape(part)
+            if isinstance(part, Dataset)
+            else part.map(_shape_row, features=SHAPE).select_columns([*SHAPE])
+            for part in parts
+        ]
+    return concatenate_datasets(parts)
+
+
+def _in_shape(data: Dataset) -> Dataset:
+    """As `_shape_row` for each row, without a copy of the pictures on disk where they are a list already."""
+    if "messages" not in data.column_names:
+        raise ValueError(f"{data[0]['source']} has no `messages`: only conversations can be mixed with others.")
+    if "image" in data.column_names or not isinstance(data.features.get("images", SHAPE["images"]), (List, LargeList)):
+        return undecoded(data).map(_shape_row, features=SHAPE, remove_columns=data.column_names)
+    columns = [name for name in ("language", "source") if name in data.column_names]
+    texts = data.select_columns(["messages", *columns])
+    if "images" in data.column_names:
+        images = data.select_columns(["images"])
+        images = Dataset(images.data.cast(Features({"images": SHAPE["images"]}).arrow_schema))
+        counts = pc.fill_null(pc.list_value_length(images.data.column("images")), 0).to_pylist()
+    else:
+        images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SHAPE["images"]}))
+        counts = [0] * len(data)
+    texts = texts.add_column("number", counts).map(
+        lambda row: {"messages": _shape_messages(row["messages"], row["number"], row.get("source"))},
+        remove_columns=["number"],
+        features=Features({name: SHAPE[name] for name in ("messages", *columns)}),
+    )
+    return concatenate_datasets([texts, images], axis=1)
+
+
+def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
+    images = pictures_of(row)
+    if row.get("messages") is None:
+        raise ValueError(f"{row.get('source')}: it has no `messages`. Leave it out.")
+    return {
+        "messages": _shape_messages(row["messages"], len(images), row.get("source")),
+        "images": [{"path": image, "bytes": None} if isinstance(image, str) else image for image in images],
+        "language": row.get("language"),
+        "source": row.get("source"),
+    }
+
+
+def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | None) -> list[dict[str, Any]]:
+    """Messages of parts. Pictures of texts without marks come before the first user's text, as in TRL."""
+    shaped, placed = [], False
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            pictures = 0 if placed or message["role"] != "user" else number
+            placed = placed or message["role"] == "user"
+            content = [{"type": "image"}] * pictures + [{"type": "text", "text": content}]
+        if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
+            raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
+        if held := [part for part in content if any(part.get(name) for name in ("image", "path", "url", "image_url"))]:
+            raise ValueError(f"{source}: a part holds its picture, {held[0]!r:.100}. Put it into the column `images`.")
+        parts = [{"type": part["type"], "text": part.get("text")} for part in content]
+        shaped.append({"role": message.get("role"), "content": parts})
+    return shaped
+
+
+def pictures_of(row: dict[str, Any]) -> list[Any]:
+    """
+    A row's pictures, as they are stored, from its column `images` or its column of one picture, `image`.
+
+    Raises:
+        `ValueError`: if the one picture is missing.
+    """
+    if "image" not in row:
+        images = row.get("images")
+        return [] if images is None else images if isinstance(images, list) else [images]
+    if row["image"] is None:
+        raise ValueError(
+            "its `image` is empty. Leave the row out, or use a column `images`, a list that may be empty."
+        )
+    return [row["image"]]
+
+
+def undecoded(data: Dataset | IterableDataset | None) -> Any:
+    """The same rows with pictures as files or bytes, so that `open_picture` can say what is wrong with one."""
+    if not isinstance(data, Dataset) or data.format["type"]:
+        return data
+    raw = {"images": (List(Image()), List(Image(decode=False))), "image": (Image(), Image(decode=False))}
+    columns = {name: after for name, (before, after) in raw.items() if data.features.get(name) == before}
+    if not columns:
+        return data
+    # Dataset.cast would write a copy of all pictures, though the storage of both features is the same.
+    features = Features(dict(data.features) | columns)
+    return Dataset(data.data.cast(features.arrow_schema), indices_table=data._indices)
+
+
+def open_picture(picture: Any, place: str) -> Any:
+    """
+    A picture as a PIL image; one that is open, or that transformers loads (a URL, base64), as it is.
+
+    Raises:
+        `ValueError`: if there is no such file or it cannot be read.
+    """
+    if isinstance(picture, str):
+        if len(picture) > 1000 or picture.startswith(("http://", "https://", "data:")):
+            return picture
+        picture = {"path": picture, "bytes": None}
+    if not isinstance(picture, dict) or not {"path", "bytes"} & picture.keys():
+        return picture
+    picture = {"path": picture.get("path"), "bytes": picture.get("bytes")}
+    path = picture["path"]
+    if picture["bytes"] is None and path and "://" not in path and not Path(path).is_file():
+        raise ValueError(f"{place}: there is no such file, {path!r}. Name one that is there, or leave the row out.")
+    try:
+        return IMAGE.decode_example(picture)
+    except Exception as error:  # Pillow's formats raise many kinds
+        raise ValueError(
+            f"{place} ({path or 'bytes'}) cannot be read: {error}. Repair it or leave its row out."
+        ) from error
