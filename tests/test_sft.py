@@ -29,7 +29,7 @@ from datasets import load_dataset
 from peft import PeftModel
 from PIL import Image as PILImage
 from safetensors.torch import load_file
-from trl import SFTTrainer, TrlParser, get_peft_config
+from trl import SFTTrainer, TrlParser
 from trl.scripts.utils import DatasetConfig
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
@@ -37,7 +37,16 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
 from trainer.parrot_trainer import ParrotTrainer
-from trainer.sft import TRAINED, ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data, load_model, main
+from trainer.sft import (
+    TRAINED,
+    ParrotModelConfig,
+    ParrotScriptArguments,
+    ParrotSFTConfig,
+    load_data,
+    load_model,
+    lora_config,
+    main,
+)
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:
@@ -149,12 +158,14 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
 def test_the_head_sees_the_answers_alone_and_the_loss_and_gradients_are_the_same(
     peft: bool, world: Path, tmp_path: Path
 ) -> None:
+    model = ParrotForConditionalGeneration.from_pretrained(world / "model")
+    processor = ParrotProcessor.from_pretrained(world / "model")
     trainer = ParrotTrainer(
-        model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+        model=model,
         args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
         train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
-        processing_class=ParrotProcessor.from_pretrained(world / "model"),
-        peft_config=get_peft_config(ParrotModelConfig(use_peft=True, lora_dropout=0.0)) if peft else None,
+        processing_class=processor,
+        peft_config=lora_config(ParrotModelConfig(use_peft=peft, lora_dropout=0.0), model, processor),
     )
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
     parrot = trainer.model.get_base_model() if peft else trainer.model
@@ -182,7 +193,8 @@ def test_the_collator_can_be_sent_to_workers(world: Path, tmp_path: Path) -> Non
         train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
         processing_class=ParrotProcessor.from_pretrained(world / "model"),
     )
-    rows = [{"messages": [{"role": "user", "content": "?"}], "images": [], "language": "tr"}]
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    rows = [{"messages": messages, "images": [], "language": "tr"}]
     sent = pickle.loads(pickle.dumps(trainer.data_collator))
     assert sent(rows)["language_of_samples"] == ["tr"]
 
@@ -201,7 +213,12 @@ def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path
     adapted = {name for name in names if ".lora_" in name}
     assert len(adapted) == 2 * 2 * 7  # A and B, layers, projections
     assert all(".model.language_model.layers." in name for name in adapted)
-    assert {name.split(".")[3] for name in names - adapted} == {"multi_modal_projector", "moe"}
+    tokens = {name for name in names if ".token_adapter." in name}
+    assert {name.split(".token_adapter")[0].rpartition("model.")[2] for name in tokens} == {
+        "language_model.embed_tokens",
+        "lm_head",
+    }
+    assert {name.split(".")[3] for name in names - adapted - tokens} == {"multi_modal_projector", "moe"}
 
     base = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
     inputs = ParrotProcessor.from_pretrained(output)(
@@ -278,7 +295,7 @@ def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Pa
         count({"path": str(text), "fraction": 1}, pictures)
     with pytest.raises(TypeError, match="fractoin"):
         count({"path": str(text), "fractoin": 1})
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(ValueError, match="path in datasets=.*nowhere'"):
         count({"path": str(tmp_path / "nowhere")})
 
     read({"path": str(text)}, pictures)
@@ -345,7 +362,7 @@ def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
     for index in (4, 6):  # without and with an image
         rows[index]["messages"].insert(0, {"role": "system", "content": "Kind. " * 20})
     write_data(tmp_path / "data", rows)
-    with pytest.raises(ValueError, match=r"Row 2 of a batch of 4, with max_length=45: .*The row, to search for.*Kind"):
+    with pytest.raises(ValueError, match=r"data \(train\), row 6, with max_length=45: .*increase `max_length`"):
         train(world, tmp_path / "image", *arguments, "--dataset_name", str(tmp_path / "data"))
 
 

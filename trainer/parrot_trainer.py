@@ -87,6 +87,10 @@ class ParrotTrainer(SFTTrainer):
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
         self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not hasattr(self._parrot.lm_head, "bias"):
+            # TRL reads it, and peft (0.21) hides it where it trains tokens of the head. A Parrot's head has none. This
+            # goes when peft passes it on: https://github.com/huggingface/peft/issues/3649
+            self._parrot.lm_head.bias = None
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         if self._sharded:
             self._parrot.register_forward_pre_hook(_gather_head)

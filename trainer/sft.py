@@ -21,16 +21,16 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
 A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error.
 
 Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
-experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by LoRA: all its
-linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs
-`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` what is frozen takes half the memory, and what is trained
-stays in float32 until the final save.
+experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by LoRA: all
+its linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs
+`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` what is frozen takes half the memory, and what is
+trained stays in float32 until the final save.
 
 Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
 to see each language's loss and experts, `language`; the loss is taken on the answers. A Hub id or a folder is
 `--dataset_name`. A recipe can mix several, whatever forms their `messages` and `images` have. A fraction is a share of
-the mixture: the mixture is as large as it can be without repeating any data set, and each gives its first rows. One that
-is listed twice counts twice. Without fractions all rows count:
+the mixture: the mixture is as large as it can be without repeating any data set, and each gives its first rows. One
+that is listed twice counts twice. Without fractions all rows count:
 
     datasets:
       - {path: org/llava-multilingual, fraction: 0.8}
