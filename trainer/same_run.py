@@ -16,6 +16,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
     Raises:
         `ValueError`: if they are of another run. It names the folder and each argument that differs.
     """
+    if checkpoint and not _read_state(checkpoint):
+        raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {checkpoint}, for it has no state.")
     for folder in [checkpoint, output_dir]:
         state = folder and _read_state(folder)
         if not state:
@@ -142,11 +145,7 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
             free = {"max_steps", "num_train_epochs"}
         # A release of a library may have an argument more or fewer.
         shared = [name for name in arguments if name in before and name not in free]
-        changes = [
-            f"{name} was {before[name]!r} and is {arguments[name]!r}"
-            for name in shared
-            if not _is_same(before[name], arguments[name])
-        ]
+        changes = [change for name in shared for change in _differences(name, before[name], arguments[name])]
         if changes:
             raise ValueError(
                 f"{folder} is of another run: {'; '.join(changes)}. To go on, give what it was trained with; for a "
@@ -169,11 +168,18 @@ def _read_state(folder: str | Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _is_same(old: Any, new: Any) -> bool:
-    if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_is_same, old, new))
-    if isinstance(old, dict) and isinstance(new, dict):
-        return all(_is_same(old.get(name), new.get(name)) for name in {*old, *new})
-    if isinstance(old, str) and isinstance(new, str) and Path(old).exists() and Path(new).exists():
-        return Path(old).samefile(new)  # one folder may have several names
-    return old == new
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from _differences(f"{name}[{index}]", *pair)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(f"{name}.{key}", old.get(key), new.get(key))
+    elif old != new and not _is_same_folder(old, new):
+        yield f"{name} was {old!r} and is {new!r}"
+
+
+def _is_same_folder(old: Any, new: Any) -> bool:
+    if not (isinstance(old, str) and isinstance(new, str) and Path(old).exists() and Path(new).exists()):
+        return False
+    return Path(old).samefile(new)  # it may have several names
