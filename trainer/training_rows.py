@@ -105,7 +105,7 @@ def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{row.get('source')}: it has no `messages`. Leave it out.")
     return {
         "messages": _shape_messages(row["messages"], len(images), row.get("source")),
-        "images": [{"path": image, "bytes": None} if isinstance(image, str) else image for image in images],
+        "images": [_as_stored(image) for image in images],
         "language": row.get("language"),
         "source": row.get("source"),
     }
@@ -127,6 +127,12 @@ def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | N
         parts = [{"type": part["type"], "text": part.get("text")} for part in content]
         shaped.append({"role": message.get("role"), "content": parts})
     return shaped
+
+
+def _as_stored(picture: Any) -> Any:
+    if isinstance(picture, str):
+        return {"path": picture, "bytes": None}
+    return {"path": None, "bytes": picture} if isinstance(picture, bytes) else picture
 
 
 def pictures_of(row: dict[str, Any]) -> list[Any]:
@@ -166,10 +172,9 @@ def open_picture(picture: Any, place: str) -> Any:
     Raises:
         `ValueError`: if there is no such file or it cannot be read.
     """
-    if isinstance(picture, str):
-        if len(picture) > 1000 or picture.startswith(("http://", "https://", "data:")):
-            return picture
-        picture = {"path": picture, "bytes": None}
+    if isinstance(picture, str) and (len(picture) > 1000 or picture.startswith(("http://", "https://", "data:"))):
+        return picture
+    picture = _as_stored(picture)
     if not isinstance(picture, dict) or not {"path", "bytes"} & picture.keys():
         return picture
     picture = {"path": picture.get("path"), "bytes": picture.get("bytes")}

@@ -1,0 +1,253 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Rows of all documented forms can be mixed, and an error of a row says of which one it is."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from datasets import Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
+from trl import TrlParser
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.conftest import write_data
+from tests.test_sft import history, train
+from trainer import one_line_errors
+from trainer.convert_llava import FEATURES as CONVERTED
+from trainer.parrot_trainer import ParrotTrainer
+from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
+from trainer.training_rows import SHAPE, open_picture, undecoded
+
+
+STRINGS = List({"role": Value("string"), "content": Value("string")})
+PARTS = List({"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})})
+TURNED = List({"content": List({"text": Value("string"), "type": Value("string")}), "role": Value("string")})
+EMPTY = List(Value("null"))
+FORMS = {
+    "strings and pictures": {"messages": STRINGS, "images": List(Image()), "language": Value("string")},
+    "parts and pictures": {"messages": PARTS, "images": List(Image())},
+    "parts and paths": {"messages": TURNED, "images": List(Value("string")), "id": Value("int64")},
+    "strings and one picture": {"messages": STRINGS, "image": Image(), "language": Value("string")},
+    "parts and one path": {"messages": PARTS, "image": Value("string"), "id": Value("string")},
+    "strings and bytes": {"messages": STRINGS, "images": List(Value("binary"))},
+    "strings alone": {"messages": STRINGS, "language": Value("string")},
+    "strings and empty lists": {"messages": STRINGS, "images": EMPTY},
+    "converted": dict(CONVERTED),
+}
+
+
+def write_form(folder: Path, form: str, number: int = 4) -> Path:
+    """Rows that show a red picture, if the form has pictures, and ask what it is."""
+    features = FORMS[form]
+    folder.mkdir()
+    PILImage.new("RGB", (9, 9), "red").save(folder.parent / f"{folder.name}.png")
+    path = str(folder.parent / f"{folder.name}.png")
+    value: Any = Path(path).read_bytes() if features.get("images") == List(Value("binary")) else path
+    with_picture = "image" in features or features.get("images", EMPTY) != EMPTY
+    question: Any = "What?"
+    if features["messages"] != STRINGS:
+        marks = [{"type": "image", "text": None}] * with_picture
+        question = [*marks, {"type": "text", "text": "What?"}]
+    answer = "red" if features["messages"] == STRINGS else [{"type": "text", "text": "red"}]
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    row = {"messages": messages, "image": value, "images": [value] * with_picture, "language": "tr", "id": 7}
+    rows = [{name: row[name] for name in features} | ({"id": "7"} if features.get("id") == Value("string") else {})]
+    Dataset.from_list(rows * number, features=Features(features)).to_parquet(folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+def mix(tmp_path: Path, *folders: Path, **arguments: Any) -> ParrotScriptArguments:
+    recipe = tmp_path / "mixture.yaml"
+    recipe.write_text(yaml.safe_dump({"datasets": [{"path": str(folder)} for folder in folders], **arguments}))
+    parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
+    line = ["--config", str(recipe), "--use_cpu", "true", "--output_dir", str(tmp_path)]
+    return parser.parse_args_and_config(line)[0]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+@pytest.mark.parametrize("other", FORMS)
+def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bool, tmp_path: Path) -> None:
+    walkthrough, folder = write_form(tmp_path / "mine", "strings and pictures"), write_form(tmp_path / "other", other)
+    for folders in ([walkthrough, folder], [folder, walkthrough]):
+        (data,) = load_data(mix(tmp_path, *folders, streaming=streaming), "train")
+        rows = list(data)
+        assert len(rows) == 8
+        for row in rows:
+            picture = [] if ("alone" in other or "empty" in other) and "other" in row["source"] else ["image"]
+            said = [
+                [part if isinstance(part, str) else part["type"] for part in m["content"]] for m in row["messages"]
+            ]
+            if isinstance(row["messages"][0]["content"], list):
+                assert said == [[*picture, "text"], ["text"]]
+            images = row["images"] or []
+            assert [open_picture(image, "").getpixel((0, 0)) for image in images] == [(255, 0, 0)] * len(picture)
+            assert row.get("language") in ("tr", None)
+            assert row["source"].startswith(str(folders[rows.index(row) > 3]))
+
+
+def test_what_convert_llava_writes_and_the_walkthroughs_train_together(world: Path, tmp_path: Path) -> None:
+    folders = [write_form(tmp_path / "mine", "strings and pictures"), write_form(tmp_path / "llava", "converted", 16)]
+    parts = [{"path": str(folder), "fraction": share} for folder, share in zip(folders, (0.2, 0.8), strict=True)]
+    recipe = tmp_path / "mixture.yaml"
+    recipe.write_text(yaml.safe_dump({"datasets": parts}))
+    output = train(world, tmp_path / "out", "--config", str(recipe), "--dataset_name", "", "--num_train_epochs", "1")
+    assert all("loss_tr" in log and "router_tr_0" in log for log in history(output) if "loss" in log)
+
+
+def test_a_mixture_in_one_form_keeps_it(tmp_path: Path) -> None:
+    folders = [write_form(tmp_path / name, "strings and pictures") for name in "ab"]
+    (data,) = load_data(mix(tmp_path, *folders), "train")
+    assert data.features["messages"] == STRINGS
+    assert data.features["images"] == SHAPE["images"]
+
+
+def test_a_part_that_holds_its_picture_is_named(tmp_path: Path) -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "image", "image": "a.png"}]},
+        {"role": "assistant", "content": []},
+    ]
+    Dataset.from_list([{"messages": messages}]).to_parquet(tmp_path / "other" / "train.parquet")
+    folders = [tmp_path / "other", write_form(tmp_path / "mine", "strings and pictures")]
+    with pytest.raises(ValueError, match=r"other \(train\), row 0: a part holds its picture, .*column `images`"):
+        load_data(mix(tmp_path, *folders), "train")
+
+
+def bad_rows() -> dict[str, tuple[dict[str, Any], str]]:
+    def row(content: Any = "?", images: Any = None, answer: str = "assistant", **kwargs: Any) -> dict[str, Any]:
+        messages = [{"role": "user", "content": content}, {"role": answer, "content": "!"}]
+        return {"messages": messages, "images": images or [], "language": "en"} | kwargs
+
+    def picture(content: bytes) -> dict[str, Any]:
+        return row(images=[{"bytes": content, "path": None}])
+
+    whole = io.BytesIO()
+    PILImage.new("RGB", (30, 30), "red").save(whole, "PNG")
+    late_system = [{"role": role, "content": "?"} for role in ("user", "system", "assistant")]
+    return {
+        "empty": (picture(b""), r"images\[0\] \(bytes\) cannot be read"),
+        "page": (picture(b"<html>404</html>"), r"images\[0\] \(bytes\) cannot be read"),
+        "cut": (picture(whole.getvalue()[:60]), r"images\[0\] \(bytes\) cannot be read"),
+        "mark": (row("<image>\n?", images=[{"bytes": whole.getvalue(), "path": None}]), r"holds '<image>': remove it"),
+        "no answer": (row(answer="user"), "no turn of the role 'assistant'"),
+        "tool": (row(answer="tool"), "no turn of the role 'assistant'"),
+        "role": (row(messages=[{"role": "gpt", "content": "?"}, *row()["messages"]]), "Invalid role in message: gpt"),
+        "system": (row(messages=late_system), "TemplateError: .*"),
+    }
+
+
+def write_bad(folder: Path, kind: str) -> str:
+    good = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    rows = [{"messages": good, "images": [], "language": "en"}] * 5 + [bad_rows()[kind][0]]
+    return str(write_data(folder, rows))
+
+
+@pytest.fixture(scope="module")
+def collator(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    trainer = ParrotTrainer(
+        model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path_factory.mktemp("out")), bf16=False, use_cpu=True),
+        train_dataset=load_data(ParrotScriptArguments(dataset_name=str(world / "data")), "train")[0],
+        processing_class=ParrotProcessor.from_pretrained(world / "model"),
+    )
+    return trainer.data_collator
+
+
+@pytest.mark.parametrize("kind", bad_rows())
+def test_a_bad_row_is_named(kind: str, collator: Any, tmp_path: Path) -> None:
+    name = write_bad(tmp_path / "data", kind)
+    rows = list(undecoded(load_data(ParrotScriptArguments(dataset_name=name), "train")[0]))
+    collator(rows[:5])
+    with pytest.raises(ValueError, match=rf"data \(train\), row 5: .*{bad_rows()[kind][1]}") as error:
+        collator(rows)
+    assert "\n" not in str(error.value).split("The row:")[0].strip()
+    for row in rows:
+        del row["source"]
+    with pytest.raises(ValueError, match="Row 5 of a batch of 6: "):
+        collator(rows)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_training_stops_at_a_picture_that_cannot_be_read_with_its_row(
+    workers: str, world: Path, tmp_path: Path
+) -> None:
+    arguments = ["--dataset_name", write_bad(tmp_path / "data", "cut"), "--dataloader_num_workers", workers]
+    with pytest.raises(SystemExit, match=r"^error: .*data \(train\), row 5: images\[0\] .*"), one_line_errors():
+        train(world, tmp_path / "out", *arguments)
+
+
+def test_paths_of_which_one_is_missing_are_named(world: Path, tmp_path: Path) -> None:
+    PILImage.new("RGB", (9, 9), "red").save(tmp_path / "red.png")
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "red"}]
+    for name, column in (("list", lambda path: {"images": [path]}), ("one", lambda path: {"image": path})):
+        rows = [{"messages": messages, **column(str(tmp_path / f"{color}.png"))} for color in ("red", "blue")]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(ValueError, match=r"row 1: images\[0\]: there is no such file, '.*blue.png'"):
+            train(world, tmp_path / f"out-{name}", "--dataset_name", str(tmp_path / name))
+
+
+def test_a_column_of_one_picture_is_logged_by_language_and_an_empty_one_is_named(world: Path, tmp_path: Path) -> None:
+    folder = write_form(tmp_path / "data", "strings and one picture")
+    output = train(world, tmp_path / "out", "--dataset_name", str(folder), "--max_steps", "1")
+    assert {"loss_tr", "router_tr_0", "router_tr_3"} <= history(output)[0].keys()
+    rows = Dataset.from_parquet(str(folder / "train-00000-of-00001.parquet")).to_list()
+    features = Features(FORMS["strings and one picture"])
+    (tmp_path / "null").mkdir()
+    Dataset.from_list([*rows, rows[0] | {"image": None}], features=features).to_parquet(
+        tmp_path / "null" / "a.parquet"
+    )
+    with pytest.raises(ValueError, match=r"null \(train\), row 4: its `image` is empty"):
+        train(world, tmp_path / "out-null", "--dataset_name", str(tmp_path / "null"), "--max_steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "message"),
+    [
+        ([{"conversations": [], "image": "a.png"}], [], "LLaVA-style rows by python -m trainer.convert_llava"),
+        ([{"instruction": "?", "output": "!"}], [], "Rows need `messages`"),
+        ([{"prompt": "?", "completion": "!"}], [], "--assistant_only_loss false"),
+        (
+            [{"messages": [{"role": "user", "content": "?"}]}],
+            ["--completion_only_loss"],
+            "completion_only_loss is for",
+        ),
+        ([{"messages": [{"role": "user", "content": "?"}]}], ["--stage", "align"], "No row has a picture"),
+        ([{"messages": [], "images": []}], ["--stage", "align"], "No row has a picture"),
+    ],
+)
+def test_data_that_teach_nothing_are_an_error_of_the_data_set(
+    rows: list[dict[str, Any]], arguments: list[str], message: str, world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    Dataset.from_list(rows).to_parquet(tmp_path / "data" / "train.parquet")
+    with pytest.raises(ValueError, match=message) as error:
+        train(world, tmp_path / "out", "--dataset_name", str(tmp_path / "data"), *arguments)
+    assert "Row 0" not in str(error.value)
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+def test_prompts_and_completions_are_learned_where_they_are_asked_for(
+    streaming: bool, world: Path, tmp_path: Path
+) -> None:
+    rows = [{"prompt": "? ", "completion": "!", "images": [], "language": "en"}] * 8
+    (tmp_path / "data").mkdir()
+    features = {name: Value("string") for name in ("prompt", "completion", "language")} | {"images": List(Image())}
+    Dataset.from_list(rows, features=Features(features)).to_parquet(tmp_path / "data" / "train.parquet")
+    arguments = ["--dataset_name", str(tmp_path / "data"), "--assistant_only_loss", "false", "--max_steps", "1"]
+    output = train(world, tmp_path / "out", *arguments, *["--dataset_streaming"] * streaming)
+    assert history(output)[0]["loss_en"] > 0
