@@ -223,7 +223,7 @@ def test_a_column_of_one_picture_is_logged_by_language_and_an_empty_one_is_named
         ([{"prompt": "?", "completion": "!"}], [], "--assistant_only_loss false"),
         (
             [{"messages": [{"role": "user", "content": "?"}]}],
-            ["--completion_only_loss"],
+            ["--completion_only_loss", "true"],
             "completion_only_loss is for",
         ),
         ([{"messages": [{"role": "user", "content": "?"}]}], ["--stage", "align"], "No row has a picture"),

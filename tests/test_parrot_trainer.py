@@ -1,0 +1,113 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""ParrotTrainer in SFTTrainer's place: the same arguments give the same losses, metrics, logits and labels."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import load_dataset
+from transformers import EvalPrediction
+from trl import SFTTrainer
+
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from trainer.parrot_trainer import ParrotTrainer
+from trainer.sft import ParrotSFTConfig
+
+
+def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    answers = prediction.label_ids[:, 1:] != -100
+    right = prediction.predictions.argmax(-1)[:, :-1] == prediction.label_ids[:, 1:]
+    return {"accuracy": right[answers].mean(), "answers": answers.sum()}
+
+
+def squared(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    losses = torch.nn.functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    return losses**2
+
+
+@pytest.mark.filterwarnings("ignore:.*(compute_loss_func|label_smoothing_factor|return_outputs):FutureWarning")
+@pytest.mark.parametrize(
+    ("arguments", "kwargs"),
+    [
+        ({}, {}),
+        ({}, {"compute_metrics": accuracy}),
+        ({"label_smoothing_factor": 0.1}, {"compute_metrics": accuracy}),
+        ({"loss_type": "dft"}, {}),
+        ({"gradient_accumulation_steps": 2}, {"compute_loss_func": squared, "compute_metrics": accuracy}),
+    ],
+    ids=["plain", "metrics", "smoothed", "dft", "own loss"],
+)
+def test_it_does_what_sft_trainer_does(
+    arguments: dict[str, Any], kwargs: dict[str, Any], world: Path, tmp_path: Path
+) -> None:
+    rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
+    results = []
+    for trainer_class in (SFTTrainer, ParrotTrainer):
+        trainer = trainer_class(
+            model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+            args=ParrotSFTConfig(
+                **{"output_dir": str(tmp_path), "bf16": False, "use_cpu": True, "report_to": "none", "max_steps": 2},
+                **{"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "learning_rate": 1e-3},
+                **{"logging_steps": 1, "save_strategy": "no", "disable_tqdm": True},
+                **arguments,
+            ),
+            train_dataset=rows,
+            eval_dataset=rows.select(range(8)),
+            processing_class=ParrotProcessor.from_pretrained(world / "model"),
+            **kwargs,
+        )
+        trainer.train()
+        evaluated = trainer.evaluate()
+        predicted = trainer.predict(rows.select(range(6)))
+        logged = [log for log in trainer.state.log_history if "loss" in log]
+        results.append((logged, evaluated, predicted))
+    (logs, metrics, prediction), (own_logs, own_metrics, own_prediction) = results
+    for log, own in [*zip(logs, own_logs, strict=True), (metrics, own_metrics)]:
+        shared = [name for name in log if "runtime" not in name and "per_second" not in name]
+        assert {name: own[name] for name in shared} == pytest.approx({name: log[name] for name in shared}, rel=1e-4)
+        assert {name.split("_")[-1] for name in own if "loss_" in name} <= {"en", "pt", "tr"}
+    assert ("eval_accuracy" in own_metrics) == ("compute_metrics" in kwargs)
+    np.testing.assert_array_equal(own_prediction.label_ids, prediction.label_ids)
+    assert (own_prediction.label_ids != -100).sum() > 6
+    np.testing.assert_allclose(own_prediction.predictions, prediction.predictions, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_keeps_its_labels_and_nothing_of_a_step_is_left_on_the_model(world: Path, tmp_path: Path) -> None:
+    trainer = ParrotTrainer(
+        model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
+        train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
+        processing_class=ParrotProcessor.from_pretrained(world / "model"),
+    )
+    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
+    names = set(batch)
+    trainer.compute_loss(trainer.model, batch)
+    assert set(batch) == names
+    assert not any(module._forward_hooks for module in trainer.model.modules())
+
+
+def test_a_plain_run_warns_of_nothing(world: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer = ParrotTrainer(
+            model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
+            args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none", max_steps=1),
+            train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
+            processing_class=ParrotProcessor.from_pretrained(world / "model"),
+        )
+        trainer.train()
