@@ -25,6 +25,7 @@ from transformers import EvalPrediction
 from trl import SFTTrainer
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.test_sft import train
 from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import ParrotSFTConfig
 
@@ -95,19 +96,22 @@ def test_a_batch_keeps_its_labels_and_nothing_of_a_step_is_left_on_the_model(wor
         processing_class=ParrotProcessor.from_pretrained(world / "model"),
     )
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
-    names = set(batch)
+    names, hooks = set(batch), [len(module._forward_hooks) for module in trainer.model.modules()]
     trainer.compute_loss(trainer.model, batch)
     assert set(batch) == names
-    assert not any(module._forward_hooks for module in trainer.model.modules())
+    assert [len(module._forward_hooks) for module in trainer.model.modules()] == hooks
 
 
-def test_a_plain_run_warns_of_nothing(world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
+def test_a_plain_run_warns_of_nothing(peft: bool, world: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainer = ParrotTrainer(
-            model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
-            args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none", max_steps=1),
-            train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
-            processing_class=ParrotProcessor.from_pretrained(world / "model"),
-        )
-        trainer.train()
+        train(world, tmp_path, "--activation_checkpointing", "true", *["--use_peft"] * peft)
+
+
+def test_the_old_name_of_activation_checkpointing_still_counts(tmp_path: Path) -> None:
+    arguments = {"output_dir": str(tmp_path), "use_cpu": True}
+    for given, expected in (({}, True), ({"activation_checkpointing": False}, False)):
+        config = ParrotSFTConfig(**arguments, **given)
+        assert config.activation_checkpointing is config.gradient_checkpointing is expected
+    assert not ParrotSFTConfig(**arguments, gradient_checkpointing=False).activation_checkpointing

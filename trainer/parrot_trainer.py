@@ -16,6 +16,7 @@
 import dataclasses
 import json
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -74,7 +75,10 @@ class ParrotTrainer(SFTTrainer):
     ) -> None:
         if isinstance(eval_dataset, dict):
             eval_dataset = {name: undecoded(data) for name, data in eval_dataset.items()}
-        super().__init__(model, args, data_collator, undecoded(train_dataset), undecoded(eval_dataset), **kwargs)
+        with warnings.catch_warnings():
+            # peft (0.21) reads the old name in get_peft_model. This goes when peft reads `is_activation_checkpointing`.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            super().__init__(model, args, data_collator, undecoded(train_dataset), undecoded(eval_dataset), **kwargs)
         if self.model.dtype != torch.float32 and not (self.args.bf16 or self.args.fp16):
             raise ValueError(
                 f"The model is in {self.model.dtype} and what is trained of it in float32, which runs together only "

@@ -52,12 +52,16 @@ Tried on two CPU cores.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from peft import LoraConfig
 from transformers import set_seed
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -170,7 +174,8 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
     if name:
         check_source(name, "--dataset_name", "dataset")
         config, streaming = script_args.dataset_config, script_args.streaming or script_args.dataset_streaming
-        data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
+        with _naming_data(name):
+            data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
     else:
         data = load_mixture(script_args)
     for split in splits:
@@ -180,6 +185,15 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
                 "dataset_test_split to what there is, or eval_strategy to 'no'."
             )
     return [with_source(data[split], f"{name} ({split})") if name else data[split] for split in splits]
+
+
+@contextmanager
+def _naming_data(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, DatasetGenerationError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"The data set {name} cannot be read: {reason}") from error
 
 
 def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, Dataset | IterableDataset]:
@@ -204,9 +218,11 @@ def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, 
         raise ValueError("Streamed data have no known length: leave out fraction and test_split_size, or streaming.")
     parts = []
     for config in configs:
-        files = config.data_files or (None if config.data_dir else data_files(config.path, config.name))
-        alone = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
-        parts.append(with_source(get_dataset(alone)["train"], f"{config.path} ({config.split})"))
+        with _naming_data(config.path):
+            files = config.data_files or (None if config.data_dir else data_files(config.path, config.name))
+            alone = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
+            part = get_dataset(alone)["train"]
+        parts.append(with_source(part, f"{config.path} ({config.split})"))
     if fractions:
         shares = [fraction / sum(fractions) for fraction in fractions]
         total = min(len(part) / share for part, share in zip(parts, shares, strict=True))
@@ -392,6 +408,6 @@ if __name__ == "__main__":
     with one_line_errors():
         try:
             arguments = parser.parse_args_and_config()
-        except (TypeError, ValueError) as error:  # of the libraries that check arguments
+        except (TypeError, ValueError, yaml.YAMLError) as error:  # of the libraries that read arguments
             raise ValueError(" ".join(str(error).split())) from error
         main(*arguments)
