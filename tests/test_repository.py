@@ -62,6 +62,19 @@ def test_imports_go_one_way_and_files_carry_the_licence(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# Copyright 2026 The Parrot authors.")
 
 
+def test_what_is_imported_is_declared_and_the_licence_names_that_of_each_source_of_art() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    declared = set(re.findall(r'"([a-z_0-9-]+)[>=]=', project[project.index("dependencies = [") :]))
+    names = {"PIL": "pillow", "yaml": "pyyaml", "resvg_py": "resvg-py"}
+    sources = [path for path in SOURCES if path.parent.name != "tests"]
+    libraries = set().union(*map(imported, sources)) - sys.stdlib_module_names - {"modeling_parrot", "trainer"}
+    assert {names.get(name, name) for name in libraries} <= declared
+    licences = re.search(r'^license = "(.*)"', project, re.MULTILINE)[1].split(" AND ")
+    notice = (ROOT / "trainer" / "emoji_data" / "NOTICE").read_text(encoding="utf-8")
+    stated = set(re.findall(r"CC-BY(?:-SA)?-[\d.]+|MIT|Apache(?= License 2)|Unicode(?= License v3)", notice))
+    assert stated == {name.removesuffix("-2.0").removesuffix("-3.0") for name in licences}
+
+
 def test_no_module_of_the_trainer_hides_a_library() -> None:
     libraries = set().union(*map(imported, SOURCES))
     assert not {path.stem for path in (ROOT / "trainer").glob("*.py")} & libraries

@@ -76,7 +76,7 @@ class ParrotTrainer(SFTTrainer):
         if isinstance(eval_dataset, dict):
             eval_dataset = {name: undecoded(data) for name, data in eval_dataset.items()}
         with warnings.catch_warnings():
-            # peft (0.21) reads the old name in get_peft_model. This goes when peft reads `is_activation_checkpointing`.
+            # peft (0.21) reads the old name in get_peft_model. This goes when it reads `is_activation_checkpointing`.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             super().__init__(model, args, data_collator, undecoded(train_dataset), undecoded(eval_dataset), **kwargs)
         if self.model.dtype != torch.float32 and not (self.args.bf16 or self.args.fp16):
