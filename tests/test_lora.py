@@ -25,6 +25,7 @@ from transformers import Qwen2Config
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import write_data
+from tests.hub import LoopbackHub, run_python
 from tests.test_compose import TEXT, composed, save_language_model, save_tower
 from tests.test_sft import train
 from tests.tiny import HEADER, IMAGE_TOKEN, tiny_config, tiny_model
@@ -168,3 +169,24 @@ def test_an_adapter_as_the_model_is_refused_with_what_to_do(arguments: list[str]
         assert not (tmp_path / "out").exists()
         with pytest.raises(ValueError, match="is a LoRA adapter"):
             load_model(ParrotScriptArguments(), ParrotModelConfig(str(folder)))
+
+
+@pytest.mark.slow
+def test_an_adapter_on_the_hub_is_refused_too(world: Path, tmp_path: Path) -> None:
+    adapter = train(world, tmp_path / "adapter", "--use_peft", "--max_steps", "1", "--save_strategy", "no")
+    code = f"""
+from pathlib import Path
+from huggingface_hub import HfApi
+from tests.test_sft import train
+HfApi().create_repo("org/adapter")
+HfApi().upload_folder(repo_id="org/adapter", folder_path={str(adapter)!r})
+try:
+    train(Path({str(world)!r}), Path("out"), "--model_name_or_path", "org/adapter", "--use_peft")
+except ValueError as error:
+    assert str(error).startswith("org/adapter is a LoRA adapter."), error
+else:
+    raise AssertionError("it was trained")
+"""
+    with LoopbackHub() as hub:
+        run_python(code, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+        assert not any("safetensors" in request for request in hub.requests if request.startswith("GET"))

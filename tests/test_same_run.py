@@ -111,6 +111,8 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
     shutil.rmtree(data)
     write_data(data, rows_of("red"))  # written anew, it is the same
     train(world, output, *common)
+    (tmp_path / "link").symlink_to(data)
+    train(world, output, *common, "--dataset_name", str(tmp_path / "link"))
     shutil.copy(output / "model.safetensors", model)
     with pytest.raises(ValueError, match="weights of model_name_or_path was"):
         train(world, output, *common)
