@@ -45,7 +45,7 @@ FORMS = {
     "strings and one picture": {"messages": STRINGS, "image": Image(), "language": Value("string")},
     "parts and one path": {"messages": PARTS, "image": Value("string"), "id": Value("string")},
     "strings and bytes": {"messages": STRINGS, "images": List(Value("binary"))},
-    "strings alone": {"messages": STRINGS, "language": Value("string")},
+    "strings alone": {"messages": STRINGS, "language": Value("string"), "source": Value("string")},
     "strings and empty lists": {"messages": STRINGS, "images": EMPTY},
     "converted": dict(CONVERTED),
 }
@@ -65,7 +65,14 @@ def write_form(folder: Path, form: str, number: int = 4) -> Path:
         question = [*marks, {"type": "text", "text": "What?"}]
     answer = "red" if features["messages"] == STRINGS else [{"type": "text", "text": "red"}]
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    row = {"messages": messages, "image": value, "images": [value] * with_picture, "language": "tr", "id": 7}
+    row = {
+        "messages": messages,
+        "image": value,
+        "images": [value] * with_picture,
+        "language": "tr",
+        "id": 7,
+        "source": "web",
+    }
     rows = [{name: row[name] for name in features} | ({"id": "7"} if features.get("id") == Value("string") else {})]
     Dataset.from_list(rows * number, features=Features(features)).to_parquet(folder / "train-00000-of-00001.parquet")
     return folder
@@ -88,7 +95,7 @@ def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bo
         rows = list(data)
         assert len(rows) == 8
         for row in rows:
-            picture = [] if ("alone" in other or "empty" in other) and "other" in row["source"] else ["image"]
+            picture = [] if ("alone" in other or "empty" in other) and "other" in row["_source"] else ["image"]
             said = [
                 [part if isinstance(part, str) else part["type"] for part in m["content"]] for m in row["messages"]
             ]
@@ -97,7 +104,7 @@ def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bo
             images = row["images"] or []
             assert [open_picture(image, "").getpixel((0, 0)) for image in images] == [(255, 0, 0)] * len(picture)
             assert row.get("language") in ("tr", None)
-            assert row["source"].startswith(str(folders[rows.index(row) > 3]))
+            assert row["_source"].startswith(str(folders[rows.index(row) > 3]))
 
 
 def test_what_convert_llava_writes_and_the_walkthroughs_train_together(world: Path, tmp_path: Path) -> None:
@@ -176,7 +183,7 @@ def test_a_bad_row_is_named(kind: str, collator: Any, tmp_path: Path) -> None:
         collator(rows)
     assert "\n" not in str(error.value).split("The row:")[0].strip()
     for row in rows:
-        del row["source"]
+        del row["_source"]
     with pytest.raises(ValueError, match="Row 5 of a batch of 6: "):
         collator(rows)
 

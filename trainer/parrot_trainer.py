@@ -40,7 +40,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.router_picture import draw_router
-from trainer.training_rows import open_picture, pictures_of, undecoded
+from trainer.training_rows import SOURCE, open_picture, pictures_of, undecoded
 
 
 # What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
@@ -101,7 +101,7 @@ class ParrotTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language", "source"]))
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language", SOURCE]))
 
     def _see_a_blank(
         self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -207,7 +207,7 @@ def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) 
 def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A batch, with the languages of its rows and images. An error says of which row it is."""
     rows = [dict(row) for row in rows]
-    sources = [row.pop("source", None) or f"Row {index} of a batch of {len(rows)}" for index, row in enumerate(rows)]
+    sources = [row.pop(SOURCE, None) or f"Row {index} of a batch of {len(rows)}" for index, row in enumerate(rows)]
     if _is_data_sets_fault(collator, rows[0]):
         return collator(rows)  # raises TRL's error, which names no row
     for row, source in zip(rows, sources, strict=True):

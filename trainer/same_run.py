@@ -25,6 +25,8 @@ from datasets import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from trainer.training_rows import SOURCE
+
 
 # Arguments that change nothing of what is learned, by the beginning of their names. All others make a run what it is.
 FREE = (
@@ -112,7 +114,7 @@ def hash_of_rows(data: Dataset | IterableDataset) -> str:
 
     digest = hashlib.sha256()
     for row in rows:
-        row.pop("source", None)  # a folder may have several names
+        row.pop(SOURCE, None)  # a folder may have several names
         digest.update(json.dumps(row, default=of_value, sort_keys=True).encode())
     return f"{count}, {digest.hexdigest()[:16]}"
 

@@ -160,7 +160,7 @@ class ParrotModelConfig(ModelConfig):
 
 def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset | IterableDataset]:
     """
-    The splits of `dataset_name`, or of the mixture `datasets`. Each row has its `source`.
+    The splits of `dataset_name`, or of the mixture `datasets`. Each row says where it is from in `_source`.
 
     Raises:
         `ValueError`: for arguments that do not go together, or data or a split that is not there.

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, Features, Image, IterableDataset, LargeList, List, Value, concatenate_datasets
 
 
+SOURCE = "_source"  # a column of our own: data sets have one of the name `source`
 # Of a mixture. `messages` has parts and not strings, since a data set may have its pictures between texts.
 SHAPE = Features(
     {
@@ -28,7 +29,7 @@ SHAPE = Features(
         ),
         "images": List(Image()),
         "language": Value("string"),
-        "source": Value("string"),
+        SOURCE: Value("string"),
     }
 )
 IMAGE = Image()  # It opens files and bytes as a data set's own column would.
@@ -36,19 +37,19 @@ IMAGE = Image()  # It opens files and bytes as a data set's own column would.
 
 def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
     """
-    Rows that say where they are from, in a column `source`, as in `data/mine, row 3`.
+    Rows that say where they are from, in a column `_source`, as in `data/mine, row 3`.
 
     Raises:
         `ValueError`: if the data have no column to train on.
     """
     if isinstance(data, Dataset):
         check_columns(data.column_names, name)
-        return data.add_column("source", [f"{name}, row {index}" for index in range(len(data))])
+        return data.add_column(SOURCE, [f"{name}, row {index}" for index in range(len(data))])
     if data.features is not None:
         data = data.decode(False)  # map would open the pictures, and its errors do not name the row
     check_columns(data.column_names or list(next(iter(data))), name)
-    features = None if data.features is None else Features(data.features | {"source": Value("string")})
-    return data.map(lambda _, index: {"source": f"{name}, row {index}"}, with_indices=True, features=features)
+    features = None if data.features is None else Features(data.features | {SOURCE: Value("string")})
+    return data.map(lambda _, index: {SOURCE: f"{name}, row {index}"}, with_indices=True, features=features)
 
 
 def check_columns(columns: list[str], name: str) -> None:
@@ -79,10 +80,10 @@ def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | Itera
 def _in_shape(data: Dataset) -> Dataset:
     """As `_shape_row` for each row, without a copy of the pictures on disk where they are a list already."""
     if "messages" not in data.column_names:
-        raise ValueError(f"{data[0]['source']} has no `messages`: only conversations can be mixed with others.")
+        raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be mixed with others.")
     if "image" in data.column_names or not isinstance(data.features.get("images", SHAPE["images"]), (List, LargeList)):
         return undecoded(data).map(_shape_row, features=SHAPE, remove_columns=data.column_names)
-    columns = [name for name in ("language", "source") if name in data.column_names]
+    columns = [name for name in ("language", SOURCE) if name in data.column_names]
     texts = data.select_columns(["messages", *columns])
     if "images" in data.column_names:
         images = data.select_columns(["images"])
@@ -92,7 +93,7 @@ def _in_shape(data: Dataset) -> Dataset:
         images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SHAPE["images"]}))
         counts = [0] * len(data)
     texts = texts.add_column("number", counts).map(
-        lambda row: {"messages": _shape_messages(row["messages"], row["number"], row.get("source"))},
+        lambda row: {"messages": _shape_messages(row["messages"], row["number"], row.get(SOURCE))},
         remove_columns=["number"],
         features=Features({name: SHAPE[name] for name in ("messages", *columns)}),
     )
@@ -104,15 +105,17 @@ def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("messages") is None:
         raise ValueError(f"{row.get('source')}: it has no `messages`. Leave it out.")
     return {
-        "messages": _shape_messages(row["messages"], len(images), row.get("source")),
+        "messages": _shape_messages(row["messages"], len(images), row.get(SOURCE)),
         "images": [_as_stored(image) for image in images],
         "language": row.get("language"),
-        "source": row.get("source"),
+        SOURCE: row.get(SOURCE),
     }
 
 
 def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | None) -> list[dict[str, Any]]:
     """Messages of parts. Pictures of texts without marks come before the first user's text, as in TRL."""
+    if messages is None:
+        raise ValueError(f"{source}: it has no `messages`. Leave it out.")
     shaped, placed = [], False
     for message in messages:
         content = message.get("content")
