@@ -357,7 +357,7 @@ def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
     workers: str, world: Path, tmp_path: Path
 ) -> None:
     arguments = ["--train_sampling_strategy", "sequential", "--dataloader_num_workers", workers, "--max_length", "45"]
-    train(world, tmp_path / "text", *arguments)  # whose longest row has 49 tokens
+    train(world, tmp_path / "text", *arguments)  # the longest row has 49 tokens
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].to_list()
     for index in (4, 6):  # without and with an image
         rows[index]["messages"].insert(0, {"role": "system", "content": "Kind. " * 20})

@@ -24,10 +24,11 @@ def data_files(path: str, name: str | None = None) -> Mapping[str, Sequence[str]
     """
     The files by split of a folder's data set whose card lists configurations; None of any other.
 
-    Given to `load_dataset` beside the folder, they and their times are part of what its cache goes by. By itself it
-    goes by the folder's last name and the card, and reads what any folder of that name and card held at first
-    (datasets 5.2). A card with `dataset_info`, which states sizes and which `load_dataset` heeds without files alone,
-    is left to it.
+    A workaround: `load_dataset` (datasets 5.2) caches such a folder under its last name and a hash of the card alone,
+    so another folder of that name, or changed files, gave the rows that it read first. With the files as an argument,
+    their paths and times are part of the hash. It goes when datasets hashes them itself, as
+    https://github.com/huggingface/datasets/pull/6493 does for the Hub. A card with `dataset_info` is left alone:
+    `load_dataset` heeds its features only without files.
     """
     card = Path(path, "README.md")
     metadata = (metadata_load(card) if card.is_file() else None) or {}

@@ -84,7 +84,7 @@ class ParrotTrainer(SFTTrainer):
                 f"The model is in {self.model.dtype} and what is trained of it in float32, which runs together only "
                 "under autocast: set bf16 to true, or load the model with dtype float32."
             )
-        if not self.is_deepspeed_enabled:  # which keeps float32 weights of its own
+        if not self.is_deepspeed_enabled:  # DeepSpeed keeps float32 weights of its own.
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
@@ -106,8 +106,8 @@ class ParrotTrainer(SFTTrainer):
     def _see_a_blank(
         self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        # Processes that share out weights and gradients wait for each other at every module. So a batch of text alone
-        # runs those of images, too, in the order of ParrotModel.forward, on a blank one that adds nothing.
+        # With weights or gradients in shards, the processes wait for each other at every module. So a batch of text
+        # alone runs the modules of images, too, on a blank image that adds nothing, in ParrotModel.forward's order.
         input_ids, embed = kwargs.pop("input_ids"), model.get_input_embeddings()
         image = self.processing_class.image_processor(PILImage.new("RGB", (1, 1)), return_tensors="pt")
         outputs = model.get_image_features(**self._prepare_inputs(image), return_dict=True)
@@ -117,13 +117,15 @@ class ParrotTrainer(SFTTrainer):
         return args, kwargs | {"inputs_embeds": embed(input_ids) + nothing}
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in `SFTTrainer`, and whole where FSDP's checkpoints are in shards: `from_pretrained` is to load it."""
+        """As in `SFTTrainer`, and whole where FSDP's checkpoints are in shards: `from_pretrained` can load it."""
+        # In shards, transformers writes no weights here: https://github.com/huggingface/transformers/issues/30491
         if self.is_fsdp_enabled and not _internal_call:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         super().save_model(output_dir, _internal_call)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        # FSDP2 gives the model a class of torch's, whose file save_pretrained() would take for the model's code.
+        # A workaround: FSDP2 makes the model's class one of torch's, and save_pretrained() (transformers 5.24) would
+        # copy that class's file as the model's code. It goes when save_pretrained() copies the right file.
         if isinstance(self.model, ParrotForConditionalGeneration):
             self.model.__module__ = ParrotForConditionalGeneration.__module__
         super()._save(*args, **kwargs)
@@ -146,7 +148,8 @@ class ParrotTrainer(SFTTrainer):
             if not batch.get("fused_lm_head"):  # a pass for the logits of every position
                 return model(**batch)
             # The fused head of TRL (1.16) leaves out what is not to be predicted only where Triton runs. Elsewhere it
-            # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step.
+            # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step. This
+            # goes when TRL leaves them out everywhere.
             batch["shift_labels"] = batch.pop("labels")[:, 1:][answers][None]  # (1, A)
             with self._parrot.model.register_forward_hook(cut_to_answers):
                 fused.append(model(**batch))
@@ -154,9 +157,7 @@ class ParrotTrainer(SFTTrainer):
 
         with ExitStack() as hooks:
             hooks.enter_context(self._parrot.model.moe.register_forward_hook(see_router))
-            if (
-                self._sharded and "pixel_values" not in inputs
-            ):  # registered last, after the hooks of FSDP and DeepSpeed
+            if self._sharded and "pixel_values" not in inputs:  # It comes last, after the hooks that gather.
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
             loss = super().compute_loss(watched, inputs, *args, **kwargs)
 
@@ -197,9 +198,10 @@ def last_checkpoint(folder: str | Path) -> str | None:
 
 
 def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) -> None:
-    # TRL (1.16) multiplies by the head's weight outside of the head's forward. Where accelerate (1.15) shards the head
-    # on its own, as in every model whose last norm lies deeper, it gathers the weight by full_tensor(), through which
-    # each process learns from its own batch alone.
+    # A workaround: TRL (1.16) reads the head's weight outside the head's forward. Where accelerate (1.15) shards the
+    # head on its own, TRL gathers it by full_tensor(), and then each process would learn from its own batch alone.
+    # Gathered before, it is a plain tensor. TRL gathers since https://github.com/huggingface/trl/pull/6077. This goes
+    # when test_distributed.py passes without it.
     if isinstance(model.lm_head, FSDPModule):
         model.lm_head.unshard()
 
@@ -219,7 +221,7 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
         languages["language_of_images"] = [row["language"] for row in rows for _ in row.get("images") or []]
     try:
         return languages | collator([dict(row) for row in rows])
-    except Exception:  # of the chat template and of the tokenizer, too
+    except Exception:  # The chat template and the tokenizer raise kinds of their own.
         for row, source in zip(rows, sources, strict=True):
             with _naming(row, f"{source}, with max_length={collator.max_length}" if collator.max_length else source):
                 collator([dict(row)])

@@ -271,8 +271,9 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
     for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
         counts = {True: 0, False: 0}
         for parameter in module.parameters():
-            packed = getattr(parameter, "quant_state", None)  # of bitsandbytes: two weights in a byte
-            shape = packed.shape if packed else getattr(parameter, "ds_shape", parameter.shape)  # of ZeRO-3: the whole
+            # bitsandbytes packs two weights in a byte, ZeRO-3 leaves each process a part: both keep the whole shape.
+            packed = getattr(parameter, "quant_state", None)
+            shape = packed.shape if packed else getattr(parameter, "ds_shape", parameter.shape)
             counts[parameter.requires_grad] += shape.numel()
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
@@ -290,8 +291,8 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
         # from_pretrained would load it into its base, and a new adapter, or the final save, would lose it:
         # https://github.com/huggingface/trl/issues/2418
         raise ValueError(
-            f"{name} is a LoRA adapter. Merge it into its base by trainer/publish.py --dry_run FOLDER, and give that "
-            "folder as --model_name_or_path."
+            f"{name} is a LoRA adapter. Merge it into its base by python trainer/publish.py --model {name} "
+            "--repo_id ORG/NAME --license LICENSE --dry_run FOLDER, and give FOLDER as --model_name_or_path."
         )
     if model_args.use_peft and script_args.stage == "align":
         raise ValueError("use_peft adapts the language model, which stage 'align' leaves alone: use it in 'instruct'.")
@@ -364,7 +365,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     model = load_model(script_args, model_args)
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
-    if not model_args.use_peft:  # peft freezes all that it does not adapt
+    if not model_args.use_peft:  # With it, peft freezes all that it does not adapt.
         freeze(model, script_args.stage)
     trainer = ParrotTrainer(
         model=model,
@@ -379,7 +380,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if checkpoint:
         print(f"Going on from {checkpoint}.")
     trained = trainer.train(resume_from_checkpoint=checkpoint)
-    if script_args.stage == "align":  # they were bypassed for this stage; new experts add nothing
+    if script_args.stage == "align":  # The experts were bypassed for this stage alone.
         model.config.use_experts = own_use_experts
     if not model_args.use_peft:  # checkpoints have in float32 what is trained
         model.to(own_dtype)
@@ -408,6 +409,6 @@ if __name__ == "__main__":
     with one_line_errors():
         try:
             arguments = parser.parse_args_and_config()
-        except (TypeError, ValueError, yaml.YAMLError) as error:  # of the libraries that read arguments
+        except (TypeError, ValueError, yaml.YAMLError) as error:  # The libraries that read arguments raise them.
             raise ValueError(" ".join(str(error).split())) from error
         main(*arguments)
