@@ -168,9 +168,8 @@ def test_the_head_sees_the_answers_alone_and_the_loss_and_gradients_are_the_same
         peft_config=lora_config(ParrotModelConfig(use_peft=peft, lora_dropout=0.0), model, processor),
     )
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
-    parrot = trainer.model.get_base_model() if peft else trainer.model
     heads = []
-    parrot.register_forward_hook(lambda _module, _args, output: heads.append(output.log_probs.numel()))
+    trainer.model.register_forward_hook(lambda _module, _args, output: heads.append(output.log_probs.numel()))
     none = torch.full_like(batch["labels"], -100)
     for labels in (batch["labels"], none):
         found = []

@@ -97,7 +97,8 @@ class ParrotTrainer(SFTTrainer):
             self._parrot.lm_head.bias = None
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         if self._sharded:
-            self._parrot.register_forward_pre_hook(_gather_head)
+            # On the backbone: peft (before 0.21) calls the forward of the whole model past its hooks.
+            self._parrot.model.register_forward_pre_hook(partial(_gather_head, self._parrot.lm_head))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -197,13 +198,13 @@ def last_checkpoint(folder: str | Path) -> str | None:
     return None
 
 
-def _gather_head(model: ParrotForConditionalGeneration, _args: tuple[Any, ...]) -> None:
+def _gather_head(head: nn.Module, _backbone: ParrotModel, _args: tuple[Any, ...]) -> None:
     # A workaround: TRL (1.16) reads the head's weight outside the head's forward. Where accelerate (1.15) shards the
     # head on its own, TRL gathers it by full_tensor(), and then each process would learn from its own batch alone.
     # Gathered before, it is a plain tensor. TRL gathers since https://github.com/huggingface/trl/pull/6077. This goes
     # when test_distributed.py passes without it.
-    if isinstance(model.lm_head, FSDPModule):
-        model.lm_head.unshard()
+    if isinstance(head, FSDPModule):
+        head.unshard()
 
 
 def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:
