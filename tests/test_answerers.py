@@ -15,16 +15,23 @@
 
 import base64
 import io
+import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image as PILImage
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CONFIG_MAPPING, LlamaConfig, PreTrainedTokenizerFast
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import encode
+from tests.test_compose import GEMMA
+from tests.tiny import tiny_config, tiny_model, tiny_processor
 from trainer.answerers import Answerer, ParrotAnswerer, Way, ask, open_image
 from trainer.benchmark_files import Question, read_benchmark
+from trainer.compose import prepare_tokenizer
 
 
 @pytest.fixture
@@ -68,13 +75,44 @@ def log_likelihoods(
     sees: bool,
     option: str,
 ) -> torch.Tensor:
-    chat, inputs = alone(model, processor, question, prompt, sees)
-    start = inputs["input_ids"].shape[1]
-    images = [open_image(question)] if sees else None
-    inputs = processor(images=images, text=chat + option, return_tensors="pt")
+    """Of the labels that training takes of an answer, in one pass over its chat without a cache."""
+    content = [{"type": "image", "image": open_image(question)}] * sees + [{"type": "text", "text": prompt}]
+    chat = [{"role": "user", "content": content}, {"role": "assistant", "content": [{"type": "text", "text": option}]}]
+    inputs = processor.apply_chat_template(
+        chat, tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+    )
+    (labels,) = inputs.pop("assistant_masks")[0].nonzero(as_tuple=True)
     with torch.no_grad():
-        logits = model(**inputs).logits.log_softmax(-1)
-    return logits[0, start - 1 : -1].gather(1, inputs["input_ids"][0, start:, None]).squeeze(1)
+        logits = model(**inputs).logits[0].log_softmax(-1)  # (L, V)
+    return logits[labels - 1].gather(1, inputs["input_ids"][0, labels, None]).squeeze(1)
+
+
+def largest_difference(
+    model: ParrotForConditionalGeneration,
+    processor: ParrotProcessor,
+    questions: list[Question],
+    way: Way,
+    is_blind: bool = False,
+) -> float:
+    """Between the scores of a batch and those of each option asked alone."""
+    answerer = ParrotAnswerer(model, processor, way, is_blind=is_blind)
+    answers = answerer.answer(questions, answerer.encode(questions))
+    differences = []
+    for question, answer in zip(questions, answers, strict=True):
+        expected = []
+        for letter, text in question.options.items():
+            if way == "letter":  # without the turn's end
+                tokens = log_likelihoods(model, processor, question, question.prompt, not is_blind, letter)[:-1]
+            else:
+                tokens = log_likelihoods(model, processor, question, question.open_prompt, not is_blind, text)
+            score = tokens.sum() if way == "pmi" else tokens.mean()
+            if way == "pmi":
+                score -= log_likelihoods(model, processor, question, question.open_prompt, False, text).sum()
+            expected.append(score.item())
+        assert answer["letter"] == list(question.options)[expected.index(max(expected))]
+        differences += [abs(one - other) for one, other in zip(answer["scores"], expected, strict=True)]
+    assert len(differences) == sum(len(question.options) for question in questions)
+    return max(differences)
 
 
 @pytest.mark.parametrize(
@@ -87,25 +125,111 @@ def test_options_score_as_each_does_asked_alone(
     way: Way,
     is_blind: bool,
 ) -> None:
-    answerer = ParrotAnswerer(model, processor, way, is_blind=is_blind)
-    answers = answerer.answer(questions, answerer.encode(questions))
-    end = processor.tokenizer.eos_token
-    differences = []
-    for question, answer in zip(questions, answers, strict=True):
-        expected = []
-        for letter, text in question.options.items():
-            if way == "letter":
-                tokens = log_likelihoods(model, processor, question, question.prompt, not is_blind, letter)
-            else:
-                tokens = log_likelihoods(model, processor, question, question.open_prompt, not is_blind, text + end)
-            score = tokens.sum() if way == "pmi" else tokens.mean()
-            if way == "pmi":
-                score -= log_likelihoods(model, processor, question, question.open_prompt, False, text + end).sum()
-            expected.append(score.item())
-        assert answer["letter"] == list(question.options)[expected.index(max(expected))]
-        differences += [abs(one - other) for one, other in zip(answer["scores"], expected, strict=True)]
-    assert len(differences) == 3 * 3 + 3 * 4
-    assert max(differences) < 1e-4
+    assert largest_difference(model, processor, questions, way, is_blind) < 1e-4
+
+
+WORDS = [
+    "the red car",
+    "a red cat a blue thing",
+    "assistant",
+    "user",
+    "kırmızı mavi yeşil",
+    "? en ? tr",
+    "A B C D",
+]
+GEMMA_TOKENS = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
+
+
+def train_tokenizer(kind: str) -> Tokenizer:
+    """
+    A small tokenizer of a kind, with all characters of `WORDS`.
+
+    Args:
+        kind: `llama2` puts a space before every text, `first` before a text's first word alone, `gemma` before none;
+            `unigram` does as `llama2`; `merging` has tokens that begin in the chat's header and end in the answer.
+    """
+    words = WORDS + ["assistant\nred car", "assistant\ncor red"] * 50 * (kind == "merging")
+    alphabet = sorted(set("".join(words)) | set(string.printable) | {"▁"})
+    special = ["<pad>", "<unk>", *(GEMMA_TOKENS if kind == "gemma" else [])]
+    told = {"vocab_size": 200, "special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
+    if kind == "unigram":
+        tokenizer, trainer = Tokenizer(models.Unigram()), trainers.UnigramTrainer(unk_token="<unk>", **told)
+    else:
+        tokenizer, trainer = Tokenizer(models.BPE(unk_token="<unk>")), trainers.BpeTrainer(**told)
+    if kind == "llama2":
+        space = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        tokenizer.normalizer = normalizers.Sequence(space)
+    elif kind == "gemma":
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    elif kind != "merging":
+        scheme = "first" if kind == "first" else "always"
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    tokenizer.train_from_iterator(words, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", ["llama2", "first", "unigram", "gemma", "merging"])
+@pytest.mark.parametrize("way", ["letter", "text"])
+def test_options_are_scored_by_the_tokens_that_training_has_for_them(
+    kind: str, way: Way, questions: list[Question], tmp_path: Path
+) -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_tokenizer(kind), pad_token="<pad>", unk_token="<unk>", eos_token="<pad>"
+    )
+    tokenizer.chat_template = GEMMA if kind == "gemma" else None
+    tokenizer.save_pretrained(tmp_path)
+    LlamaConfig().save_pretrained(tmp_path)  # whose class leaves a tokenizer as it is
+    tokenizer, chat_format, header = prepare_tokenizer(str(tmp_path))
+    processor = ParrotProcessor(
+        image_processor=tiny_processor().image_processor,
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=1,
+        chat_template=chat_format.template(),
+    )
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    model = tiny_model(tiny_config(assistant_header_ids=header, image_token_index=image_token))
+    options = {"A": "red car", "B": "cat", "C": " A", "D": "ABC"}
+    asked = [replace(question, options=options) for question in questions]
+    own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options(list(options.values()))]
+    alone = processor.tokenizer([text.lstrip() for text in options.values()], add_special_tokens=False)["input_ids"]
+    assert ([ids[:-1] for ids in own] == alone) == (kind == "gemma")
+    # An answer that merges with its header guides the experts in training. When questions are asked, none does.
+    assert largest_difference(model, processor, asked, way, is_blind=kind == "merging") < 1e-4
+
+
+LINEAR = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention"],
+}
+MAMBA = {"mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False}
+RECURRENT = {
+    "qwen3_5_text": LINEAR | {"head_dim": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "jamba": MAMBA | {"attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1},
+    "zamba": MAMBA
+    | {"layers_block_type": ["mamba", "hybrid"] * 2, "num_hidden_layers": 4}
+    | {"attention_hidden_size": 64, "attention_head_dim": 16},
+    "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "head_dim": 8},
+    "minimax": {"layer_types": ["linear_attention", "full_attention"], "head_dim": 8, "num_local_experts": 2},
+    "recurrent_gemma": {"block_types": ("recurrent", "attention"), "lru_width": 32, "head_dim": 8},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 4},
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("way", ["letter", "pmi"])
+def test_options_score_alike_whatever_state_a_language_model_keeps(
+    kind: str, way: Way, processor: ParrotProcessor, questions: list[Question]
+) -> None:
+    if kind not in CONFIG_MAPPING:
+        pytest.skip(f"This version of transformers has no {kind}.")
+    model = tiny_model(tiny_config(text_config={"model_type": kind} | RECURRENT[kind]))
+    assert largest_difference(model, processor, questions, way) < 1e-4
 
 
 def test_written_answers_are_those_of_generate_asked_alone(
@@ -184,4 +308,6 @@ def test_a_transparent_picture_is_seen_as_the_processor_shows_it(
         Question("1", "en", image, "?", {"A": "x", "B": "y"}, "A")
         for image in (encode("#00000000", "RGBA"), encode("white"))
     ]
-    assert torch.equal(*answerer.encode(questions))
+    images = [open_image(question) for question in questions]
+    assert torch.equal(*processor(images=images, text="<image><image>", return_tensors="pt")["pixel_values"])
+    torch.testing.assert_close(*answerer.encode(questions), atol=1e-5, rtol=1e-4)

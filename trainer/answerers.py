@@ -14,11 +14,13 @@
 """Who answers a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
 
 import base64
-import io
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from functools import cached_property
+from itertools import chain, takewhile
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +28,13 @@ from datasets import load_dataset
 from PIL import Image, ImageOps
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers import BatchEncoding, DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trainer.benchmark_files import Question
 from trainer.data_files import data_files
+from trainer.pictures import open_picture
 
 
 IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
@@ -44,14 +48,7 @@ def open_image(question: Question) -> Image.Image:
     Raises:
         `ValueError`: naming the row whose picture cannot be read.
     """
-    try:
-        image = Image.open(io.BytesIO(base64.b64decode(question.image)))
-        image.load()
-        return image
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{question.place or question.key}: the image cannot be read ({error}). Give an image file in base64."
-        ) from error
+    return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
 class Answerer:
@@ -118,6 +115,17 @@ def _object(image: Image.Image) -> np.ndarray:
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
     cut = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), Image.Resampling.BILINEAR)
     return np.asarray(ImageOps.pad(cut, (32, 32), color="white"), dtype=np.float32).ravel() / 255
+
+
+class OptionTokens(NamedTuple):
+    """
+    The tokens of an option after a prompt. They are not those of its text alone, before which SentencePiece puts a
+    space. Where the option merges with the prompt's end, `removed` tokens of the prompt turn into `instead`.
+    """
+
+    removed: int
+    instead: list[int]
+    own: list[int]
 
 
 class ParrotAnswerer(Answerer):
@@ -202,7 +210,7 @@ class ParrotAnswerer(Answerer):
         mark = self.processor.image_token
         chats = []
         for question, prompt in zip(questions, prompts, strict=True):
-            if mark in prompt:
+            if any(mark in text for text in (prompt, *question.options.values())):
                 raise ValueError(f"{question.place or question.key}: the text holds {mark!r}, the mark of an image.")
             content = [{"type": "image"}] * (features is not None) + [{"type": "text", "text": prompt}]
             chat = self.processor.apply_chat_template(
@@ -238,14 +246,71 @@ class ParrotAnswerer(Answerer):
         answers = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]
 
+    @cached_property
+    def _answer_markup(self) -> tuple[str, str]:
+        """A short prompt as the chat template writes it, and what the template writes after an answer to end it."""
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "A"}]
+        prompt = self.processor.apply_chat_template(chat[:1], add_generation_prompt=True, tokenize=False)
+        whole = self.processor.apply_chat_template(chat, tokenize=False)
+        return prompt, whole.removeprefix(f"{prompt}A").rstrip()
+
+    def _encode_options(self, options: list[str]) -> list[OptionTokens]:
+        """The tokens of options where they stand in a chat: they are the labels of training."""
+        prompt, end = self._answer_markup
+        tokenizer = self.processor.tokenizer
+        before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        # The template strips the start of an answer. A letter is scored without the turn's end.
+        texts = [prompt + option.lstrip() + end * (self.way != "letter") for option in options]
+        encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        found = []
+        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            start = sum(token_end <= len(prompt) for _, token_end in offsets)
+            pairs = zip(ids[:start], before, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            found.append(OptionTokens(len(before) - same, ids[same:start], ids[start:]))
+        return found
+
+    @cached_property
+    def _can_share_prompts(self) -> bool:
+        """
+        Whether several options may go on from the cache of one prompt. Only attention surely can. Caches of recurrent
+        layers cannot be repeated by row, and some such layers forget the prompt when several tokens follow it at once:
+        in transformers 5.24 those of Jamba and Zamba do, https://github.com/huggingface/transformers/pull/46741 mended
+        others. This may go when every layer of `transformers.cache_utils` has `batch_select_indices` and those two
+        are mended.
+        """
+        token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+        output = self.model.base_model(input_ids=token, use_cache=True)
+        cache = output.get("cache", output.get("past_key_values"))  # its name before transformers 5.24
+        attention = (DynamicLayer, DynamicSlidingWindowLayer)
+        return type(cache) is DynamicCache and all(type(layer) in attention for layer in cache.layers)
+
     def _log_likelihoods(
         self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None, options: list[list[str]]
     ) -> list[list[list[float]]]:
         """For each question and each of its options the log-likelihoods of its tokens, in nats."""
-        tokenizer, device = self.processor.tokenizer, self.model.device
-        end = [tokenizer.eos_token_id] * (self.way != "letter")
-        texts = [text for row in options for text in row]
-        ids = [[*row, *end] for row in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        encoded = self._encode_options(list(chain(*options)))  # O options
+        ids = [option.own for option in encoded]
+        rows = torch.arange(len(options)).repeat_interleave(torch.tensor(list(map(len, options))))  # (O,)
+        is_merged = any(option.removed or option.instead for option in encoded)
+        if not is_merged and (max(map(len, ids)) == 1 or self._can_share_prompts):
+            hidden = self._continue_prompts(inputs, images, rows.to(self.model.device), ids)
+        else:
+            hidden = self._repeat_prompts(inputs, images, rows.tolist(), encoded, batch_size=len(options))
+        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
+        logits = self.model.get_output_embeddings()(hidden).float()  # (tokens, V)
+        labels = torch.tensor(list(chain(*ids)), device=logits.device)
+        scores = iter((-F.cross_entropy(logits, labels, reduction="none")).split(list(map(len, ids))))
+        return [[next(scores).tolist() for _ in row] for row in options]
+
+    def _continue_prompts(
+        self,
+        inputs: BatchEncoding,
+        images: BaseModelOutputWithPooling | None,
+        rows: torch.Tensor,
+        ids: list[list[int]],
+    ) -> torch.Tensor:
+        """The hidden states that predict the options' tokens, (tokens, C). Options go on from their prompt's cache."""
         length = max(map(len, ids))
         prompt_mask = inputs["attention_mask"]  # (B, L)
         prompted = self.model.base_model(
@@ -255,9 +320,7 @@ class ParrotAnswerer(Answerer):
             mm_encoder_outputs=images and {"image": images},
             use_cache=length > 1,
         )
-        answers = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=device)  # (O, T)
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
-        rows = torch.arange(len(options)).repeat_interleave(torch.tensor(list(map(len, options)))).to(device)  # (O,)
+        answers, mask = _pad(ids, rows.device)  # (O, T)
         hidden = prompted.last_hidden_state[rows, -1:]  # (O, 1, C)
         if length > 1:
             cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
@@ -270,11 +333,47 @@ class ParrotAnswerer(Answerer):
                 **{cache_name: prompted[cache_name]},
             )
             hidden = torch.cat([hidden, continued.last_hidden_state[:, :-1]], dim=1)
-        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
-        logits = self.model.get_output_embeddings()(hidden[mask.bool()]).float()  # (tokens, V)
-        losses = F.cross_entropy(logits, answers[mask.bool()], reduction="none")
-        scores = iter((-losses).split([len(row) for row in ids]))
-        return [[next(scores).tolist() for _ in row] for row in options]
+        return hidden[mask.bool()]
+
+    def _repeat_prompts(
+        self,
+        inputs: BatchEncoding,
+        images: BaseModelOutputWithPooling | None,
+        rows: list[int],
+        encoded: list[OptionTokens],
+        batch_size: int,
+    ) -> torch.Tensor:
+        """As `_continue_prompts`: each option after a prompt of its own, padded on the right and without a cache."""
+        prompts = [
+            ids[seen.bool()].tolist() for ids, seen in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+        ]
+        chats = [
+            (row, prompts[row][: len(prompts[row]) - option.removed] + option.instead, option.own)
+            for row, option in zip(rows, encoded, strict=True)
+        ]
+        hidden = []
+        for start in range(0, len(chats), batch_size):
+            batch = chats[start : start + batch_size]
+            input_ids, mask = _pad([prompt + own for _, prompt, own in batch], self.model.device)
+            shown = images and replace(images, pooler_output=[images.pooler_output[row] for row, _, _ in batch])
+            states = self.model.base_model(
+                input_ids=input_ids,
+                attention_mask=mask,
+                mm_encoder_outputs=shown and {"image": shown},
+                use_cache=False,
+            ).last_hidden_state
+            hidden += [
+                state[len(prompt) - 1 : len(prompt) + len(own) - 1]
+                for state, (_, prompt, own) in zip(states, batch, strict=True)
+            ]
+        return torch.cat(hidden)
+
+
+def _pad(ids: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of tokens, padded on the right, and their mask."""
+    length = max(map(len, ids))
+    padded = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=device)
+    return padded, torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
 
 
 def ask(
