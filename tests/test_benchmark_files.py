@@ -99,11 +99,54 @@ def test_rows_are_read_with_shared_images_hints_gaps_and_26_options(tmp_path: Pa
         ({"B": ""}, "line 3: there are fewer than two options"),
         ({"index": "1"}, "line 3: the index '1' stands in line 2, too"),
         ({"image": "17"}, "line 3: the image column names '17', and no row of that index"),
+        ({"image": str([RED, RED])}, r"line 3: the image column begins with \"\['.* not one image file in base64"),
+        ({"image": json.dumps([RED])}, "line 3: the image column begins with .* not one image file in base64"),
+        ({"image": RED + RED}, "line 3: the image column begins with .* not one image file in base64"),
+        ({"image": f"{RED},{RED}"}, "line 3: the image column begins with .* not one image file in base64"),
+        ({"image": f"data:image/png;base64,{RED}"}, "line 3: the image column begins with 'data:image"),
+        ({"image": f"images/{'a' * 80}.png"}, "line 3: the image column begins with 'images/"),
+        ({"image": RED[:-1]}, "line 3: the image column begins with .* not one image file in base64"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(row: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, {}, {"index": "2"} | row)
+
+
+def test_an_image_in_lines_is_read_as_one(tmp_path: Path) -> None:
+    lines = "\n".join(RED[start : start + 76] for start in range(0, len(RED), 76))
+    assert [question.image for question in read(tmp_path, {"image": lines}, {"index": "2"})] == [RED, RED]
+
+
+@pytest.mark.parametrize("name", ["NO", "DE", "HI", "ST", "ABC", "XYZ", "a", "A1", "AB", ""])
+def test_a_column_whose_name_is_more_than_a_letter_is_no_option(
+    name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (question,) = read(tmp_path, {name: "7"})
+    assert question.options == question.matched_options == {"A": "x", "B": "y"}
+    assert not recwarn
+
+
+def test_letters_are_options_one_after_the_other(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+        (question,) = read(tmp_path, {"N": "7"})
+    assert (question.options, question.matched_options) == ({"A": "x", "B": "y"}, {"A": "x", "B": "y", "N": "7"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index\timage\tquestion\tA\tA\tanswer\n", "a column's name stands twice"),
+        (
+            f'index\timage\tquestion\tA\tB\tanswer\tcategory\n1\t{RED}\t?\tx\ty\tA\t"c\n',
+            "cannot be read: .*EOF inside string",
+        ),
+    ],
+)
+def test_a_table_that_would_be_read_otherwise_is_named(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "b_en.tsv").write_text(text)
+    with pytest.raises(ValueError, match=f"b_en.tsv.*{message}"):
+        read_benchmark(tmp_path / "b_en.tsv", "en")
 
 
 def test_a_row_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
@@ -157,8 +200,20 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
         find_benchmark([other], None, "main")
     with pytest.raises(ValueError, match=r"2 files .* were given for the languages \['en'\]"):
         find_benchmark([english, chinese], ["en"], "main")
-    with pytest.raises(ValueError, match=r"no benchmark file .*b_tr.tsv"):
+    with pytest.raises(ValueError, match=r"b_tr.tsv. There is none for 'tr' among b_cn.tsv, b_en.tsv: give --lang"):
         find_benchmark([str(tmp_path / "b_{language}.tsv")], ["tr"], "main")
+    with pytest.raises(ValueError, match=r"mmmb has no 'de': give --languages of en, zh"):
+        find_benchmark(["mmmb"], ["de"], "main")
+
+
+def test_only_the_world_that_is_built_here_is_said_to_be_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"Build it: python -m trainer.mini_mmmb --output data/mini-mmmb\."):
+        find_benchmark(["mini-mmmb"], None, "main")
+    with pytest.raises(ValueError, match=r"There is no benchmark file other/mini_mmmb_en.tsv\.$"):
+        find_benchmark(["other/mini_mmmb_{language}.tsv"], None, "main")
 
 
 PUBLISH_AND_FIND = """
@@ -196,7 +251,7 @@ def test_a_published_file_of_another_edition_is_told_of(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".xlsx", ".jsonl"])
 def test_answers_are_read_from_any_table_as_they_are(suffix: str, tmp_path: Path) -> None:
-    given = {"1": "A. x", "2": "", "3": "NA", "4": 'it says "B",\nI think\t!', "5": "答案是A。", "6": "1"}
+    given = {"1": "A. x", "2": "", "3": "NA", "4": 'it says "B",\nI think\t!', "5": "答案是A。", "6": "1", "7": "=A"}
     file = tmp_path / f"answers{suffix}"
     table = pandas.DataFrame({"index": map(int, given), "prediction": list(given.values()), "more": 0})
     if suffix == ".jsonl":
@@ -215,13 +270,33 @@ def test_of_answers_in_several_languages_one_is_read(tmp_path: Path) -> None:
     assert read_answers(file, "tr") == {"1": "B"}
 
 
+def test_the_six_languages_of_vlmevalkit_s_own_result_are_told_apart(tmp_path: Path) -> None:
+    rows = [("MMMB_cn", 7, "A"), ("MMMB_cn", 8, "B"), ("MMMB_en", 7, "C")]
+    table = pandas.DataFrame(
+        [
+            {"index": number, "prediction": answer, "SUB_DATASET": name, "original_index": index}
+            for number, (name, index, answer) in enumerate(rows)
+        ]
+    )
+    table.to_excel(tmp_path / "model_MMMB.xlsx", index=False)
+    assert read_answers(tmp_path / "model_MMMB.xlsx", "zh", is_one_of_several=True) == {"7": "A", "8": "B"}
+    assert read_answers(tmp_path / "model_MMMB.xlsx", "en") == {"7": "C"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.csv", "index,prediction\n1,A,x\n", "line 2: the row has more cells than the header"),
+        ("a.csv", "index,prediction\n1\n", "row 1: the prediction None is no text"),
+        ("a.csv", "", "holds no rows"),
+        ("a.tsv", 'index\tprediction\n1\t"A\n', "after line 0: unexpected end of data"),
+        ("a.xlsx", "no table", "a.xlsx cannot be read: .*Save it as .xlsx anew"),
+        ("a.jsonl", "[1]\n", "line 1: no JSON object"),
+        ("a.jsonl", '{"index": 1, "prediction": "\\ud83d"}\n', "line 1: it is no JSON .*surrogates not allowed"),
         ("a.csv", "index,answer\n1,A\n", "row 1: there is no column 'prediction' among"),
         ("a.csv", "index,prediction\n1,A\n1,B\n", "row 2: the index '1' is answered twice"),
         ("a.jsonl", '{"index": 1, "prediction": 2}\n', "row 1: the prediction 2 is no text"),
-        ("a.jsonl", '{"index": 1,\n', "a line is no JSON"),
+        ("a.jsonl", '{"index": 1,\n', r"a.jsonl, line 1: it is no JSON"),
         ("a.txt", "1 A", "is none of .tsv, .csv, .xlsx and .jsonl"),
     ],
 )

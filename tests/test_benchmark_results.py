@@ -16,6 +16,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,30 @@ def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
     assert few["high"] - few["low"] > 5 * (many["high"] - many["low"])
 
 
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(40, 40, 0.9124, 1.0), (0, 40, 0.0, 0.0876), (2, 2, 0.3424, 1.0), (1, 1, 0.2065, 1.0), (81, 263, 0.2553, 0.3662)],
+)
+def test_intervals_are_wilson_s_and_have_a_width_for_none_and_all(
+    hits: int, count: int, low: float, high: float
+) -> None:
+    """The last is Newcombe's example (1998); the others by statsmodels' `proportion_confint`."""
+    found = share([True] * hits + [False] * (count - hits))
+    assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert found["low"] <= found["accuracy"] <= found["high"]
+
+
+def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_training(tmp_path: Path) -> None:
+    asked = [replace(ask(1), in_training="mine"), replace(ask(2), in_training=""), ask(1, language="tr")]
+    questions = by_key(*asked)
+    rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
+    results = summarize(rows, questions)
+    assert (results["en"]["all"]["in_training"], results["en"]["all"]["training_data"]) == (1, "mine")
+    assert results["tr"]["all"]["in_training"] is None
+    assert "| their pictures in training data | 1 of 2 (mine) | – |" in report({"model": results}, None)
+    draw({"model": results}, tmp_path / "accuracy.png")  # bars of 100%, whose intervals reach below alone
+
+
 @pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
 def test_the_read_out_finds_what_the_router_tells_and_nothing_else(tells: bool, low: float, high: float) -> None:
     rng = random.Random(0)
@@ -190,13 +215,22 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
     other = write(tmp_path / "other", [(True, True)] * 10 + [(False, True)] * 2 + [(True, True)] * 8 + [(True, True)])
     text = compare(one, other)
     assert "A: one, B: other" in text
-    assert re.search(rf"\| en \| 20 \| 50.0 \| 90.0 \| \+40.0 \| \+10.\d to \+65.\d \| {2 * 79 / 2**12:.2g} \|", text)
-    assert "| en | 20 | 100.0 | 100.0 | +0.0 | +0.0 to +0.0 | 1 |" in text
+    assert re.search(rf"\| en \| 20 \| 50.0 \| 90.0 \| \+40.0 \| \+6.7 to \+66.0 \| {2 * 79 / 2**12:.2g} \|", text)
+    assert "| en | 20 | 100.0 | 100.0 | +0.0 | -12.6 to +12.6 | 1 |" in text
+    assert compare(one.parent, other.parent) == text
     assert "Left out are 1 questions" in text
     with pytest.raises(ValueError, match=r"their files' sha256 differ"):
         compare(one, write(tmp_path / "third", [(True, True)], sha256="t"))
     with pytest.raises(ValueError, match=r"There is no .*results.json"):
         compare(one, tmp_path / "absent" / "results.json")
+
+
+def test_the_interval_of_a_difference_is_bonett_and_price_s(tmp_path: Path) -> None:
+    """Of Fagerland, Lydersen and Laake (2014): 1 and 7 of 21 pairs differ, -50.8 to -1.3."""
+    pairs = [(True, True)] * 12 + [(False, False)]
+    one = write(tmp_path / "one", pairs + [(True, True)] * 7 + [(False, False)])
+    other = write(tmp_path / "other", pairs + [(False, False)] * 7 + [(True, True)])
+    assert "-50.8 to -1.3" in compare(one, other)
 
 
 def test_results_that_cannot_be_compared_are_errors_and_ways_of_answering_are_told(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from tests.hub import LoopbackHub, run_python
 from tests.test_sft import train
 from tests.tiny import tiny_model, tiny_processor
 from trainer.benchmark import RunArguments, run
+from trainer.benchmark_files import sha256, training_file
 from trainer.publish import PublishArguments, check, publish
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig
 
@@ -247,12 +248,12 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
 
 
 def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, benchmark: str, tmp_path: Path) -> None:
-    copied = shutil.copytree(model, tmp_path / "model")
-    measured(copied, benchmark, tmp_path / "results", ("en",), per_category=1)
+    copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)  # whose files' times differ
+    measured(model, benchmark, tmp_path / "results", ("en",), per_category=1)
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
     assert "of whose 3 questions only 2 were asked" in files["README.md"]
     tiny_model(seed=1).save_pretrained(copied)
-    with pytest.raises(ValueError, match=r"results.json measured the weights .*measure what you publish"):
+    with pytest.raises(ValueError, match=r"results.json measured other weights than those of"):
         dry_run(copied, tmp_path / "out", results=str(tmp_path / "results"))
 
 
@@ -279,6 +280,11 @@ def test_an_adapter_is_merged(world: Path, tmp_path: Path) -> None:
         ({"base_model": ["models/parrot"]}, "'models/parrot' is no owner/name on the Hub, or a folder here"),
         ({"dataset": ["a/b/c"]}, "a/b/c"),
         ({"license": "other"}, "give name and link"),
+        ({"license": "apache2"}, "'apache2' is no licence that the Hub knows. Did you mean apache-2.0"),
+        ({"license": "Apache-2.0"}, "'Apache-2.0' is no licence that the Hub knows. Did you mean apache-2.0"),
+        ({"model": "models/mein"}, "--model='models/mein': there is no such folder"),
+        ({"results": "bench"}, "--results: there is no bench/results.json"),
+        ({"quoted": "none.json"}, "--quoted: there is no file none.json"),
         ({"license_name": "own", "license_link": "https://own"}, "give name and link"),
         ({"card_only": True, "dry_run": None}, "give it as dry_run"),
         ({"dry_run": "models"}, "dry_run=models holds files already"),
@@ -294,6 +300,26 @@ def test_arguments_that_cannot_be_published_are_errors(
     given = {"model": str(model), "repo_id": "org/parrot", "license": "mit", "dry_run": "out"} | arguments
     with pytest.raises(ValueError, match=message):
         publish(PublishArguments(**given))
+    assert not Path("out").exists()
+
+
+def test_a_card_says_beside_the_number_that_training_had_the_pictures(
+    model: Path, benchmark: str, tmp_path: Path
+) -> None:
+    file = Path(benchmark.format(language="en"))
+    known = {"training_data": "mine", "sha256": {"en": sha256(file)}, "indices": {"en": ["0", "2"]}}
+    training_file(file.parent, "bench").write_text(json.dumps(known))
+    measured(model, benchmark, tmp_path / "results")
+    card = dry_run(model, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)["README.md"]
+    assert "| their pictures in training data | 2 of 3 (mine) | – |" in card
+    assert "**In en some pictures are in the training data, too**" in card
+    assert ModelCard(card).data.eval_results[0].metric_args["in_training"] == 2
+    file.write_text(file.read_text() + "\n")  # another edition, of which nothing is known
+    measured(model, benchmark, tmp_path / "again")
+    assert (
+        "in the training data"
+        not in dry_run(model, tmp_path / "other", results=str(tmp_path / "again"), card_only=True)["README.md"]
+    )
 
 
 @pytest.mark.parametrize("size", ["7b", "14b"])

@@ -24,7 +24,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from datasets import load_dataset
+from datasets import Dataset, List, load_dataset
+from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -85,8 +86,9 @@ class PixelNeighbors(Answerer):
 
     def __init__(self, dataset: str, english: Mapping[str, Question]) -> None:
         shown = defaultdict(list)
-        for row in load_dataset(dataset, "align", data_files=data_files(dataset, "align"), split="train"):
-            shown[row["concept"]].append(_object(row["images"][0]))
+        for number, row in enumerate(_captioned(dataset), start=1):
+            content = row["images"][0]["bytes"]
+            shown[row["concept"]].append(_object(open_picture(content, f"{dataset}, caption {number}: the image")))
         self.known = {name: np.stack(vectors) for name, vectors in shown.items()}
         self.english = english
 
@@ -106,6 +108,14 @@ class PixelNeighbors(Answerer):
             else:
                 answers.append({})
         return answers
+
+
+def _captioned(dataset: str) -> Dataset:
+    try:
+        rows = load_dataset(dataset, "align", data_files=data_files(dataset, "align"), split="train")
+    except Exception as error:  # datasets has its own for a file, a configuration and a split
+        raise ValueError(f"{dataset} has no captioned pictures: give a folder of trainer.mini_mmmb.") from error
+    return rows.cast_column("images", List(ImageFeature(decode=False)))
 
 
 def _object(image: Image.Image) -> np.ndarray:

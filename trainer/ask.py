@@ -21,10 +21,14 @@ The model is loaded as its users load it: by the pipeline, with the code in its 
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import HfArgumentParser, pipeline
+from transformers.image_utils import load_image
 
-from trainer import HelpFormatter
+from trainer import HelpFormatter, one_line_errors
+from trainer.pictures import open_picture
+from trainer.sources import check_source
 
 
 @dataclass
@@ -38,7 +42,20 @@ class AskArguments:
 
 
 def ask(arguments: AskArguments) -> list[str]:
-    """The answers, printed beside the questions."""
+    """
+    The answers, printed beside the questions.
+
+    Raises:
+        `ValueError`: if the model or the picture is not there, or the picture cannot be read.
+    """
+    check_source(arguments.model, "--model")
+    if "://" in arguments.image:
+        try:
+            load_image(arguments.image)
+        except Exception as error:  # of the network, of Pillow's decoders and of transformers
+            raise ValueError(f"--image {arguments.image} cannot be read: {' '.join(str(error).split())}") from error
+    else:
+        open_picture(Path(arguments.image), f"--image {arguments.image}")
     pipe = pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
     image = {"type": "image", "path" if "://" not in arguments.image else "url": arguments.image}
     answers = []
@@ -52,8 +69,9 @@ def ask(arguments: AskArguments) -> list[str]:
 
 
 if __name__ == "__main__":
-    ask(
-        HfArgumentParser(
-            AskArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-    )
+    with one_line_errors():
+        ask(
+            HfArgumentParser(
+                AskArguments, description=__doc__, formatter_class=HelpFormatter
+            ).parse_args_into_dataclasses()[0]
+        )

@@ -16,13 +16,14 @@ Measures multiple-choice answers to questions about pictures, in several languag
 
     python trainer/benchmark.py run --model models/parrot --benchmark mini-mmmb --output models/parrot/benchmark
     python trainer/benchmark.py score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
-    python trainer/benchmark.py compare models/parrot/benchmark/results.json models/other/benchmark/results.json
+    python trainer/benchmark.py compare models/parrot/benchmark models/other/benchmark
 
 run asks a model, score judges answers that were given elsewhere, compare sets two results side by side. A benchmark is
 a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category, l2-category.
 `accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Give --help after a verb.
 """
 
+import hashlib
 import json
 import platform
 import sys
@@ -30,6 +31,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -42,8 +44,8 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainer import HelpFormatter
-from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, ask
+from trainer import HelpFormatter, one_line_errors
+from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, ask, open_image
 from trainer.benchmark_files import (
     Question,
     find_benchmark,
@@ -51,6 +53,7 @@ from trainer.benchmark_files import (
     read_answers,
     read_benchmark,
     sha256,
+    with_in_training,
 )
 from trainer.benchmark_results import (
     Row,
@@ -64,6 +67,7 @@ from trainer.benchmark_results import (
 )
 from trainer.multiple_choice_accuracy import Release
 from trainer.router_picture import draw_router
+from trainer.sources import check_source
 
 
 RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line), results.json and results.md
@@ -169,15 +173,71 @@ def read_questions(
             described[language]["revision"] = file.parent.parent.name
         if per_category is not None:
             found = first_of_each_category(found, per_category)
-        questions |= {question.key: question for question in found}
+        questions |= {question.key: question for question in with_in_training(found, file, language)}
+    if to_ask:
+        for question in {question.image: question for question in questions.values()}.values():
+            open_image(question)  # raises now and not after hours
     return questions, described
 
 
 def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
-    """What tells a model's weights from others under the same name: its files' times, or its commit on the Hub."""
-    if Path(model).is_dir():
-        return {file.name: file.stat().st_mtime_ns for file in sorted(Path(model).glob("*.safetensors"))}
-    return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
+    """
+    What tells a model's weights from others under the same name: the SHA-256 of its files, which a copy has, too, or
+    its commit on the Hub. It takes about two seconds for each gigabyte on a slow core.
+
+    Raises:
+        `ValueError`: if a folder has no weights.
+    """
+    if not Path(model).is_dir():
+        return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
+    files = sorted(Path(model).glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"There are no weights in {model}, no *.safetensors: give the folder of a trained model.")
+    return {file.name: _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+
+@lru_cache
+def _digest(file: Path, _size: int, _time: int) -> str:
+    """Of a file's content, once for each size and time that it has."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 24):
+            found.update(block)
+    return found.hexdigest()
+
+
+def check_answerer(name: str, argument: str, arguments: RunArguments) -> None:
+    """
+    Raises:
+        `ValueError`: if there is nobody of a name, or a folder is not there.
+    """
+    if name.startswith(NEIGHBORS):
+        check_source(name.removeprefix(NEIGHBORS), f"{argument} {NEIGHBORS}DIR, DIR", "dataset")
+    elif name != "chance":
+        path, revision = weights_from(name, arguments)
+        try:
+            check_source(path, argument, revision=revision)
+        except ValueError as error:
+            raise ValueError(f"{error} Beside models, it takes chance, text-only and {NEIGHBORS}DIR.") from error
+
+
+def english_questions(name: str, questions: Questions) -> dict[str, Question]:
+    """
+    By index.
+
+    Args:
+        name: of the answerer that needs them.
+
+    Raises:
+        `ValueError`: if some are missing.
+    """
+    english = {question.index: question for question in questions.values() if question.language == "en"}
+    if missing := {question.index for question in questions.values()} - english.keys():
+        raise ValueError(
+            f"{name} needs each question in English, which names the options as the captions do, and "
+            f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
+        )
+    return english
 
 
 def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:
@@ -185,13 +245,7 @@ def make_answerer(name: str, arguments: RunArguments, questions: Questions, stat
     if name == "chance":
         return Answerer()
     if name.startswith(NEIGHBORS):
-        english = {question.index: question for question in questions.values() if question.language == "en"}
-        if missing := {question.index for question in questions.values()} - english.keys():
-            raise ValueError(
-                f"{name} needs each question in English, which names the options as the captions do, and "
-                f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
-            )
-        return PixelNeighbors(name.removeprefix(NEIGHBORS), english)
+        return PixelNeighbors(name.removeprefix(NEIGHBORS), english_questions(name, questions))
     path, revision = weights_from(name, arguments)
     device_map = "auto" if state.num_processes == 1 else {"": state.device}
     model = AutoModel.from_pretrained(path, trust_remote_code=True, revision=revision, device_map=device_map).eval()
@@ -224,7 +278,7 @@ def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
     found = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else settings
     if differ := [name for name in settings if found.get(name) != settings[name]]:
         raise ValueError(
-            f"{folder} holds answers that were given with another {' and '.join(differ)}: delete it or give another "
+            f"{folder} holds the answers of another run, with other {' and '.join(differ)}: delete it or give another "
             "--output."
         )
     given = {}
@@ -337,12 +391,18 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
     """
-    state = PartialState(timeout=PATIENCE)
-    questions, benchmark = read_questions(arguments, arguments.per_category)
-    output = Path(arguments.output)
     titles = [name.partition(":")[0] for name in arguments.baselines]
     if len({"model", *titles}) <= len(titles):
         raise ValueError(f"The baselines {titles} cannot be told apart from each other or from the model.")
+    check_answerer(arguments.model, "--model", arguments)
+    for name in arguments.baselines:
+        check_answerer(name, "--baselines", arguments)
+    state = PartialState(timeout=PATIENCE)
+    questions, benchmark = read_questions(arguments, arguments.per_category)
+    for name in (arguments.model, *arguments.baselines):
+        if name.startswith(NEIGHBORS):
+            english_questions(name, questions)
+    output = Path(arguments.output)
     settings, rows = run_one(arguments.model, output, arguments, questions, benchmark, state)
     baselines = {}
     for title, name in zip(titles, arguments.baselines, strict=True):
@@ -413,7 +473,7 @@ def main(arguments: list[str]) -> None:
         PartialState().destroy_process_group()  # left to the interpreter's end, it may abort there
     elif verb == "compare":
         parser = HfArgumentParser([], description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
-        parser.add_argument("results", nargs=2, type=Path, help="results.json of A and of B")
+        parser.add_argument("results", nargs=2, type=Path, help="folders of A's and of B's results")
         print(compare(*parser.parse_args(arguments[1:]).results))
     elif verb in ("-h", "--help"):
         print(__doc__)
@@ -422,4 +482,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with one_line_errors():
+        main(sys.argv[1:])

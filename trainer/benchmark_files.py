@@ -16,6 +16,8 @@ The questions of a benchmark: TSV files of the shape of MMMB and MMBench, from t
 answers to them that were given elsewhere. A question is put in the words of the reference's wrapper for VLMEvalKit.
 """
 
+import base64
+import binascii
 import csv
 import hashlib
 import json
@@ -23,11 +25,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas
 from huggingface_hub import hf_hub_download
+
+from trainer.sources import check_source
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -75,6 +80,8 @@ class Question:
         options: letters and texts; a letter may be missing.
         matched_options: the options as VLMEvalKit's matcher has them, see `read_benchmark`.
         place: file and line, for errors.
+        in_training: the name of a training set that has the picture or nearly the same one; "" if it has not, None if
+            nobody has looked.
     """
 
     index: str
@@ -88,6 +95,7 @@ class Question:
     hint: str = ""
     matched_options: dict[str, str] = field(default_factory=dict)
     place: str = ""
+    in_training: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -134,13 +142,7 @@ def find_benchmark(
         `ValueError`: if a file is missing, or whose language it is cannot be told.
     """
     if len(names) == 1 and names[0] in PUBLISHED:
-        published = {language: "cn" if language == "zh" else language for language in languages or LANGUAGES}
-        return {
-            language: Path(
-                hf_hub_download(HUB, PUBLISHED[names[0]].format(language=name), repo_type="dataset", revision=revision)
-            )
-            for language, name in published.items()
-        }
+        return _download(names[0], languages or LANGUAGES, revision)
     names = [MINI_MMMB if name == "mini-mmmb" else name for name in names]
     if len(names) == 1 and "{language}" in names[0]:
         files = {language: Path(names[0].format(language=language)) for language in languages or LANGUAGES}
@@ -152,13 +154,31 @@ def find_benchmark(
                 "language, in the order of --languages, or one name with {language} in it."
             )
         files = dict(zip(languages, map(Path, names), strict=True))
-    for file in files.values():
+    for language, file in files.items():
         if not file.is_file():
-            mini = " Build it: python -m trainer.mini_mmmb --output data/mini-mmmb." * file.name.startswith(
-                "mini_mmmb"
-            )
-            raise ValueError(f"There is no benchmark file {file}.{mini}")
+            raise ValueError(f"There is no benchmark file {file}.{_advice(names[0], language)}")
     return files
+
+
+def _download(name: str, languages: Sequence[str], revision: str) -> dict[str, Path]:
+    if unknown := [language for language in languages if language not in LANGUAGES]:
+        raise ValueError(f"{name} has no {unknown[0]!r}: give --languages of {', '.join(LANGUAGES)}.")
+    check_source(HUB, f"--benchmark {name}", "dataset", revision)
+    files = {}
+    for language in languages:
+        file = PUBLISHED[name].format(language="cn" if language == "zh" else language)
+        files[language] = Path(hf_hub_download(HUB, file, repo_type="dataset", revision=revision))
+    return files
+
+
+def _advice(name: str, language: str) -> str:
+    """What to do about a file that is not there."""
+    if name == MINI_MMMB and not Path(name).parent.is_dir():
+        return f" Build it: python -m trainer.mini_mmmb --output {Path(name).parent}."
+    beside = sorted(file.name for file in Path(name).parent.glob(Path(name).name.replace("{language}", "*")))
+    if not beside or "{language}" not in name:
+        return ""
+    return f" There is none for {language!r} among {', '.join(beside)}: give --languages."
 
 
 def _language_of(file: Path, unknown: str | None) -> str:
@@ -199,7 +219,6 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
     Raises:
         `ValueError`: naming the file, the line and the column that cannot be read.
     """
-    csv.field_size_limit(2**31 - 1)
     questions, lines_of = [], {}
     for row, line in _rows(file):
         question = _question(row, language, f"{file}, line {line}", needs_images)
@@ -216,16 +235,26 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
     return _with_matched_options(questions, file)
 
 
-def _rows(file: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """Rows with the numbers of their last lines."""
+def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterator[tuple[dict[str, str | None], int]]:
+    """
+    Rows with the numbers of their last lines; None is in place of cells that a short row lacks.
+
+    Args:
+        is_strict: whether a quote without its twin is an error. VLMEvalKit's reader lets it pass.
+    """
+    csv.field_size_limit(2**31 - 1)
     line = 0
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, delimiter="\t")
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=is_strict)
         try:
+            names = reader.fieldnames or []
+            if len(set(names)) < len(names):
+                raise ValueError(f"{file}: a column's name stands twice in {names}. Rename one.")
             for row in reader:
                 yield row, (line := reader.line_num)
         except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{file}, after line {line}: {error}. Save it as a TSV in UTF-8.") from error
+            kind = "TSV" if delimiter == "\t" else "CSV"
+            raise ValueError(f"{file}, after line {line}: {error}. Save it as a {kind} in UTF-8.") from error
 
 
 def first_of_each_category(questions: Sequence[Question], number: int) -> list[Question]:
@@ -244,7 +273,8 @@ def _question(row: dict[str, str], language: str, place: str, needs_image: bool)
     missing = [name for name in needed if row.get(name, "") in NOT_A_NUMBER]
     if missing:
         raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
-    options = {letter: row[letter] for letter in LETTERS if row.get(letter, "") not in NOT_A_NUMBER}
+    letters = takewhile(row.__contains__, LETTERS)  # a column N after D is no option
+    options = {letter: row[letter] for letter in letters if row[letter] not in NOT_A_NUMBER}
     if len(options) < 2:
         raise ValueError(f"{place}: there are fewer than two options, {options}. Repair it.")
     if row["answer"] not in options:
@@ -277,12 +307,28 @@ def _with_images(questions: list[Question]) -> list[Question]:
                     f"{question.place}: the image column names {question.image!r}, and no row of that index has an "
                     "image in base64. Repair it."
                 )
+        image = "".join(image.split())  # base64 may be written in lines
+        try:
+            base64.b64decode(image, validate=True)
+        except binascii.Error as error:
+            # VLMEvalKit writes several pictures as a list, of which a lenient decoder would see the first alone.
+            raise ValueError(
+                f"{question.place}: the image column begins with {image[:20]!r} and is not one image file in base64. "
+                "One picture is asked about: put several into one, or leave the row out."
+            ) from error
         found.append(replace(question, image=image))
     return found
 
 
 def _with_matched_options(questions: list[Question], file: Path) -> list[Question]:
-    table = pandas.read_csv(file, sep="\t", usecols=lambda name: name in LETTERS, encoding="utf-8-sig")
+    try:
+        table = pandas.read_csv(file, sep="\t", usecols=list(LETTERS).__contains__, encoding="utf-8-sig")
+    except ValueError as error:  # ParserError is one, too
+        raise ValueError(f"{file} cannot be read: {_in_one_line(error)}. Repair it.") from error
+    if len(table) != len(questions):
+        raise ValueError(
+            f"{file} has {len(questions)} rows, and VLMEvalKit reads {len(table)}. Look for a quote without its twin."
+        )
     rows = [
         {letter: str(text) for letter, text in zip(table.columns, row, strict=True) if not pandas.isna(text)}
         for row in table.itertuples(index=False)
@@ -300,6 +346,30 @@ def _with_matched_options(questions: list[Question], file: Path) -> list[Questio
             f"{first.matched_options}."
         )
     return matched
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def training_file(folder: Path, name: str) -> Path:
+    """Where `trainer.build_benchmark` writes which of a benchmark's pictures a training set has."""
+    return folder / f"{name}_in_training.json"
+
+
+def with_in_training(questions: list[Question], file: Path, language: str) -> list[Question]:
+    """
+    A file's questions with what is known of training: nothing, if `trainer.build_benchmark` has not looked, or has
+    looked at another edition of the file.
+    """
+    known = training_file(file.parent, file.stem.rpartition("_")[0])
+    if not known.is_file():
+        return questions
+    found = json.loads(known.read_text(encoding="utf-8"))
+    if found["sha256"].get(language) != sha256(file):
+        return questions
+    name, indices = found["training_data"], set(found["indices"][language])
+    return [replace(question, in_training=name if question.index in indices else "") for question in questions]
 
 
 def base_index(index: str) -> str:
@@ -320,8 +390,10 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
         `ValueError`: naming the file and what is wrong with it.
     """
     rows = read_rows(file)
+    if not rows:
+        raise ValueError(f"{file} holds no rows. Give a table with index and prediction.")
     answers: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(map(_as_asked, rows), start=1):
         for name in ("index", "prediction"):
             if name not in row:
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
@@ -341,6 +413,16 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
     return answers
 
 
+def _as_asked(row: dict[str, Any]) -> dict[str, Any]:
+    """
+    A row with the index and the language of its question. VLMEvalKit numbers the six files of MMMB on, and keeps each
+    one's own index beside its name, such as MMMB_cn (`ConcatDataset` in vlmeval/dataset/__init__.py).
+    """
+    if not {"SUB_DATASET", "original_index"} <= row.keys():
+        return row
+    return row | {"index": row["original_index"], "language": _language_of(Path(row["SUB_DATASET"]), None)}
+
+
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """
     The rows of a .tsv, .csv, .xlsx (all as text) or .jsonl.
@@ -351,15 +433,48 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ValueError(f"There is no file {file}.")
     if file.suffix == ".jsonl":
-        lines = file.read_text(encoding="utf-8").split("\n")  # answers may hold other line ends
-        try:
-            return [json.loads(line) for line in lines if line.strip()]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}: a line is no JSON ({error}): {error.doc[:200]!r}. Repair it.") from error
+        return _read_json_lines(file)
     if file.suffix == ".xlsx":
-        return pandas.read_excel(file, dtype=str, keep_default_na=False).to_dict("records")
+        return _read_excel(file)
     if file.suffix in (".tsv", ".csv"):
-        separator = "\t" if file.suffix == ".tsv" else ","
-        table = pandas.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        return table.to_dict("records")
+        rows = list(_rows(file, "\t" if file.suffix == ".tsv" else ",", is_strict=True))
+        for row, line in rows:
+            if None in row:
+                raise ValueError(f"{file}, line {line}: the row has more cells than the header. Repair it.")
+        return [row for row, _ in rows]
     raise ValueError(f"{file} is none of .tsv, .csv, .xlsx and .jsonl: convert it.")
+
+
+def _read_json_lines(file: Path) -> list[dict[str, Any]]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # texts may hold other line ends
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: {error}. Save it in UTF-8.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+                json.dumps(rows[-1], ensure_ascii=False).encode()  # half of a character cannot be written again
+            except ValueError as error:
+                raise ValueError(
+                    f"{file}, line {number}: it is no JSON ({error}): {line[:200]!r}. Repair it."
+                ) from error
+            if not isinstance(rows[-1], dict):
+                raise ValueError(f"{file}, line {number}: no JSON object: {line[:200]!r}. Repair it.")
+    return rows
+
+
+def _read_excel(file: Path) -> list[dict[str, Any]]:
+    try:
+        # An answer "=A" is stored as a formula without a value.
+        shown, written = (
+            pandas.read_excel(file, dtype=str, keep_default_na=False, engine_kwargs={"data_only": data_only})
+            for data_only in (True, False)
+        )
+    except ImportError as error:
+        raise ValueError(f"{file} needs openpyxl: pip install openpyxl.") from error
+    except Exception as error:  # pandas, openpyxl and zipfile have each their own, and none names the file
+        raise ValueError(f"{file} cannot be read: {_in_one_line(error)}. Save it as .xlsx anew.") from error
+    shown = shown.reindex_like(written).fillna("")
+    return shown.where(shown != "", written).to_dict("records")

@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_le
 
 
 Row = dict[str, Any]
-RESAMPLES = 10_000
+Z = NormalDist().inv_cdf(0.975)  # of intervals of 95%
 
 
 def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question], release: str) -> list[Row]:
@@ -106,12 +107,16 @@ def _judge_rotations(rows: list[Row]) -> None:
 
 
 def share(hits: Sequence[bool]) -> dict[str, float]:
-    """The share of hits with its 95% bootstrap interval."""
-    found = sum(hits) / len(hits)
-    # Resampling ones and zeros is drawing their number from a binomial.
-    resampled = np.random.default_rng(0).binomial(len(hits), found, RESAMPLES) / len(hits)
-    low, high = np.quantile(resampled, [0.025, 0.975]).tolist()
-    return {"accuracy": found, "low": low, "high": high}
+    """
+    The share of hits with its 95% interval: Wilson's (1927), which has a width for none and for all, too. The formula
+    is that of Brown, Cai and DasGupta (2001), section 3.1.1.
+    """
+    count = len(hits)
+    found = sum(hits) / count
+    middle = (found + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    reach = Z / (1 + Z**2 / count) * (found * (1 - found) / count + Z**2 / (4 * count**2)) ** 0.5
+    low, high = max(0.0, middle - reach), min(1.0, middle + reach)
+    return {"accuracy": found, "low": min(found, low), "high": max(found, high)}  # whatever 0 and 1 were rounded to
 
 
 def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
@@ -122,13 +127,15 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         `accuracy` with its interval, the benchmark's own: circular where there are rotations, else plain; `plain`,
         `circular` and their `_multilingual` twins, each as `share` gives them, a rotation counted with its question;
         `count` of questions answered, of `questions` asked, `rows` with rotations, `unparsed` and
-        `unparsed_multilingual` answers and what `chance` would reach in a row. None without answers.
+        `unparsed_multilingual` answers and what `chance` would reach in a row; `in_training`, how many questions have
+        a picture that `training_data` has, None if nobody has looked. None without answers.
     """
     bases = list(filter(_is_counted, rows))
     if not bases:
         return None
     is_circular = "plain_hit" in bases[0]
-    asked = {base_index(question.index) if is_circular else question.index for question in questions}
+    asked = {base_index(question.index) if is_circular else question.index: question for question in questions}
+    searched = [question.in_training for question in asked.values() if question.in_training is not None]
     shares = {}
     for suffix in ("", "_multilingual"):
         if is_circular:
@@ -141,6 +148,8 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         **shares,
         "count": len(bases),
         "questions": len(asked),
+        "in_training": sum(map(bool, searched)) if searched else None,
+        "training_data": max(searched, default=None) or None,
         "rows": len(rows),
         "unparsed": sum(row["letter"] is None for row in rows),
         "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
@@ -238,6 +247,13 @@ def _percent(measured: Row | None, of: str = "accuracy", whole: bool = False) ->
     return f"{100 * found['accuracy']:.1f}"
 
 
+def _in_training(measured: Row | None) -> str:
+    if not measured or measured.get("in_training") is None:
+        return "–"
+    name = f" ({measured['training_data']})" * bool(measured["training_data"])
+    return f"{measured['in_training']} of {measured['questions']}{name}"
+
+
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
     rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) != {"–"}]
     if not rows:
@@ -264,6 +280,7 @@ def report(results: Mapping[str, Any], router: Row | None) -> str:
         ),
         "95% interval": lambda found: f"{100 * found['low']:.1f}–{100 * found['high']:.1f}" if found else "–",
         "questions answered": lambda found: f"{found['count']} of {found['questions']}" if found else "–",
+        "their pictures in training data": _in_training,
         "unparsed; by multilingual matching": lambda found: (
             f"{found['unparsed']}; {found['unparsed_multilingual']}" if found else "–"
         ),
@@ -343,10 +360,11 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
 def compare(first: Path, second: Path) -> str:
     """
     Two results on the same questions, in Markdown: both verdicts by language, the difference in points with its 95%
-    bootstrap interval, and the p-value of McNemar's exact test, which reads the questions that only one got right.
+    interval (Bonett and Price's), and the p-value of McNemar's exact test, which reads the questions that only one
+    got right.
 
     Args:
-        first, second: results.json files beside their predictions.jsonl.
+        first, second: folders that benchmark.py wrote, or their results.json.
 
     Raises:
         `ValueError`: if a file is missing, or the benchmarks' files or the matching are others.
@@ -397,20 +415,28 @@ def _compare_pairs(language: str, pairs: Sequence[tuple[bool, bool]]) -> str:
         return f"| {language} | 0 | – | – | – | – | – |"
     hits = np.array(pairs, dtype=float)  # (Q, 2)
     differences = hits[:, 1] - hits[:, 0]
-    drawn = np.random.default_rng(0).multinomial(
-        len(pairs), [(differences == value).mean() for value in (-1, 0, 1)], RESAMPLES
-    )
-    low, high = np.quantile((drawn[:, 2] - drawn[:, 0]) / len(pairs), [0.025, 0.975])
     lost, won = int((differences < 0).sum()), int((differences > 0).sum())
     p_value = min(1.0, 2 * sum(math.comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won))
     one, other = 100 * hits.mean(axis=0)
+    low, high = _difference_interval(lost, won, len(pairs))
     return (
         f"| {language} | {len(pairs)} | {one:.1f} | {other:.1f} | {other - one:+.1f} | "
         f"{100 * low:+.1f} to {100 * high:+.1f} | {p_value:.2g} |"
     )
 
 
+def _difference_interval(lost: int, won: int, count: int) -> tuple[float, float]:
+    """
+    95% interval of a difference between two shares of the same questions. It has a width where nothing differs, too:
+    Bonett and Price (2012), recommended by Fagerland, Lydersen and Laake (2014).
+    """
+    less, more = (lost + 1) / (count + 2), (won + 1) / (count + 2)
+    reach = Z * ((less + more - (more - less) ** 2) / (count + 2)) ** 0.5
+    return max(-1.0, more - less - reach), min(1.0, more - less + reach)
+
+
 def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
+    file = file / "results.json" if file.is_dir() else file
     predictions = file.with_name("predictions.jsonl")
     for needed in (file, predictions):
         if not needed.is_file():

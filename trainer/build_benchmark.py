@@ -28,10 +28,9 @@ What makes a benchmark unusable is an error: nothing is written. The rest are fi
 import base64
 import csv
 import hashlib
-import io
 import itertools
+import json
 import re
-import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +44,7 @@ from PIL import Image as PILImage
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from trainer import HelpFormatter
+from trainer import HelpFormatter, one_line_errors
 from trainer.benchmark_files import (
     LETTERS,
     LONGEST_REFERENCE,
@@ -54,8 +53,12 @@ from trainer.benchmark_files import (
     base_index,
     read_benchmark,
     read_rows,
+    sha256,
+    training_file,
 )
 from trainer.data_files import data_files
+from trainer.pictures import open_picture
+from trainer.sources import check_source
 
 
 DEVIATIONS = 3.0  # of sampling noise, beyond which a count or an accuracy is told of
@@ -116,9 +119,9 @@ def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
     if file.suffix in (".csv", ".tsv", ".xlsx", ".jsonl"):
         rows = read_rows(file)
     elif file.is_file():
-        rows = _load(str(file.parent), "train", file.name)
+        rows = _load(str(file.parent), "train", "--rows", file.name)
     else:
-        rows = _load(arguments.rows, arguments.split)
+        rows = _load(arguments.rows, arguments.split, "--rows")
     if isinstance(rows, Dataset) and isinstance(rows.features.get("image"), Image):
         rows = rows.cast_column("image", Image(decode=False))
     folder = file if file.is_dir() else file.parent
@@ -129,11 +132,13 @@ def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
         yield entry
 
 
-def _load(name: str, split: str, file: str | None = None) -> Dataset:
+def _load(name: str, split: str, argument: str, file: str | None = None) -> Dataset:
+    check_source(name, argument, "dataset")
     try:
         return load_dataset(name, data_files=file or data_files(name), split=split)
-    except OSError as error:  # of the Hub's, too
-        raise ValueError(f"The data set {name!r} cannot be read ({error}). Give a file, folder or Hub id.") from error
+    except Exception as error:  # datasets has its own for a file, a split, a column and the Hub
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+        raise ValueError(f"{argument}: the data set {name!r} cannot be read: {reason}. Repair it.") from error
 
 
 def _entry(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Entry:
@@ -189,14 +194,14 @@ def _answer(answer: str, options: tuple[str, ...], place: str) -> str:
 
 def _image(image: Any, folder: Path, place: str) -> bytes:
     if not isinstance(image, str | dict):
-        raise ValueError(f"{place}: the image {image!r} is neither a path nor an image. Give one of them.")
+        raise ValueError(f"{place}: the image {image!r:.200} is neither a path nor an image. Give one of them.")
     if isinstance(image, str):
         image = {"path": str(folder / image), "bytes": None}
-    try:
-        content = image["bytes"] or Path(image["path"]).read_bytes()
-        _fingerprints(content)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{place}: the image {image['path']!r} cannot be read ({error}). Repair it.") from error
+    content, path = image.get("bytes"), image.get("path") or ""
+    if content is None:
+        open_picture(Path(path), f"{place}: the image {path!r:.200}")
+        return Path(path).read_bytes()
+    open_picture(content, f"{place}: the image {path!r:.200}")
     return content
 
 
@@ -350,11 +355,8 @@ def check_blind(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
     return findings, table
 
 
-def _fingerprints(image: bytes | PILImage.Image) -> tuple[bytes, np.ndarray]:
+def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
     """A hash of the pixels, and a difference hash: which of 16 x 16 parts are darker than their right neighbours."""
-    if isinstance(image, bytes):
-        with PILImage.open(io.BytesIO(image)) as opened:
-            return _fingerprints(opened.convert("RGB"))
     pixels = image.convert("RGB")
     small = np.asarray(pixels.convert("L").resize((HASH_SIZE + 1, HASH_SIZE), PILImage.Resampling.BILINEAR), dtype=int)
     return hashlib.sha256(pixels.tobytes() + repr(pixels.size).encode()).digest(), np.packbits(
@@ -396,8 +398,13 @@ def _known_turns(entries: Sequence[Entry]) -> dict[str, dict[str, list[str]]]:
     return known
 
 
-def check_train(entries: Sequence[Entry], prints: Fingerprints, train: Iterable[dict[str, Any]]) -> list[str]:
-    """Pictures, and questions with their answers, that training has, too."""
+def check_train(
+    entries: Sequence[Entry], prints: Fingerprints, train: Iterable[dict[str, Any]]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """
+    Findings: pictures, and questions with their answers, that training has, too; and by language the indices of the
+    questions whose pictures it has, or nearly the same ones.
+    """
     pictures = {prints[entry.image][0]: entry for entry in reversed(entries)}  # by pixels, the first entry's
     hashes = np.stack([prints[entry.image][1] for entry in pictures.values()])  # (P, 32)
     all_pixels, known = list(pictures), _known_turns(entries)
@@ -406,7 +413,7 @@ def check_train(entries: Sequence[Entry], prints: Fingerprints, train: Iterable[
     asked: dict[str, int] = {}
     for number, row in enumerate(tqdm(train, desc="training rows"), start=1):
         for picture in row.get("images") or []:
-            pixels, hashed = _fingerprints(picture)
+            pixels, hashed = _fingerprints(_training_picture(picture, f"training row {number}"))
             if pixels in pictures:
                 same.setdefault(pixels, number)
             differ = np.unpackbits(hashes ^ hashed, axis=1).sum(axis=1)
@@ -418,7 +425,11 @@ def check_train(entries: Sequence[Entry], prints: Fingerprints, train: Iterable[
                     asked |= {place: number for place in places if place not in asked}
     same_ones = [(pictures[pixels].index, number) for pixels, number in same.items()]
     near_ones = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
-    return [
+    indices: dict[str, list[str]] = {entry.language: [] for entry in entries}
+    for entry in entries:
+        if prints[entry.image][0] in same.keys() | near.keys():
+            indices[entry.language].append(entry.index)
+    findings = [
         f"{len(found)} of {whole} {what}: {_some([f'{name} (training row {number})' for name, number in found])}"
         for found, whole, what in (
             (same_ones, len(pictures), "pictures are in the training data, pixel by pixel"),
@@ -435,19 +446,34 @@ def check_train(entries: Sequence[Entry], prints: Fingerprints, train: Iterable[
         )
         if found
     ]
+    return findings, indices
+
+
+def _training_picture(picture: Any, place: str) -> PILImage.Image:
+    """A picture of a data set that leaves it undecoded, so that one that cannot be read has its row in the error."""
+    if isinstance(picture, PILImage.Image):
+        return picture
+    content = picture["bytes"]
+    return open_picture(Path(picture["path"]) if content is None else content, f"{place}: an image")
 
 
 def build(
-    entries: Sequence[Entry], output: Path, name: str, train: Iterable[dict[str, Any]] | None = None
+    entries: Sequence[Entry],
+    output: Path,
+    name: str,
+    train: Iterable[dict[str, Any]] | None = None,
+    training_data: str = "",
 ) -> list[Path]:
     """
-    Writes a benchmark's files and its report, NAME_report.md.
+    Writes a benchmark's files, its report NAME_report.md and, if training was searched, NAME_in_training.json, from
+    which trainer/benchmark.py says beside an accuracy how many of its pictures training has.
 
     Args:
         entries: all languages' questions.
         output: folder of the files.
         name: what the files' names begin with.
         train: rows with `messages` and `images` that models are trained on.
+        training_data: their name.
 
     Returns:
         the TSV files.
@@ -462,7 +488,7 @@ def build(
     files = write_files(entries, output, name)
     blind, table = check_blind(entries)
     pictures = tqdm(dict.fromkeys(entry.image for entry in entries), desc="pictures")
-    prints = {image: _fingerprints(image) for image in pictures}
+    prints = {image: _fingerprints(open_picture(image, "an image")) for image in pictures}
     checks = {
         "Read by VLMEvalKit as it is written": check_read(files),
         "Parallel in all languages": check_parallel(entries),
@@ -470,8 +496,12 @@ def build(
         "No better without the picture than by chance": blind,
         "No question twice": check_duplicates(entries, prints),
     }
+    training_file(output, name).unlink(missing_ok=True)  # of an earlier edition
     if train is not None:
-        checks["Nothing of it in training"] = check_train(entries, prints, train)
+        checks["Nothing of it in training"], indices = check_train(entries, prints, train)
+        hashes = {language: sha256(file) for language, file in zip(indices, files, strict=True)}
+        known = {"training_data": training_data, "sha256": hashes, "indices": indices}
+        training_file(output, name).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     counts = Counter(entry.language for entry in entries)
     lines = [f"# {name}: {', '.join(f'{count} questions in {language}' for language, count in counts.items())}", ""]
     for title, findings in checks.items():
@@ -484,18 +514,22 @@ def build(
 
 def main(arguments: BuildArguments) -> None:
     """Builds, prints the report and names the files."""
-    train = _load(arguments.train, "train") if arguments.train else None
-    if train is not None and "images" in train.features:  # paths, too
-        train = train.cast_column("images", List(Image()))
-    files = build(list(read_entries(arguments)), Path(arguments.output), arguments.name, train)
-    report = Path(arguments.output) / f"{arguments.name}_report.md"
+    train, name = None, arguments.train or ""
+    if name:
+        train = _load(name, "train", "--train")
+        if "images" in train.features:  # paths, too
+            train = train.cast_column("images", List(Image(decode=False)))
+    entries, output = list(read_entries(arguments)), Path(arguments.output)
+    files = build(entries, output, arguments.name, train, Path(name).name if Path(name).exists() else name)
+    report = output / f"{arguments.name}_report.md"
     print(report.read_text(encoding="utf-8"))
     print(f"Written: {', '.join(map(str, [*files, report]))}")
 
 
 if __name__ == "__main__":
-    parser = HfArgumentParser(BuildArguments, description=__doc__, formatter_class=HelpFormatter)
-    try:
-        main(parser.parse_args_into_dataclasses()[0])
-    except ValueError as error:
-        sys.exit(str(error))
+    with one_line_errors():
+        main(
+            HfArgumentParser(
+                BuildArguments, description=__doc__, formatter_class=HelpFormatter
+            ).parse_args_into_dataclasses()[0]
+        )

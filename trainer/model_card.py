@@ -16,20 +16,36 @@
 import json
 import shutil
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from peft import PeftConfig
 
 from modeling_parrot import ParrotConfig
 from trainer.benchmark import weights_of
 from trainer.benchmark_results import report
+from trainer.sources import check_source
 
 
 TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card_template.md"
+# The Hub's names of licences, as https://huggingface.co/docs/hub/repositories-licenses lists them. The Hub refuses
+# others when it is sent the card, after the weights.
+LICENSES = """
+afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
+eupl-1.1 eupl-1.2 fair-noncommercial-research-license gemma gfdl gpl gpl-2.0 gpl-3.0 grok2-community h-research
+intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 lppl-1.3c mit
+mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 open-mdw openmdw-1.0 openrail openrail++ osl-3.0 other pddl postgresql
+unknown unlicense wtfpl zlib
+"""
 
 
 @dataclass(kw_only=True)
@@ -55,9 +71,19 @@ class CardArguments:
 
     def __post_init__(self) -> None:
         for repo_id in [self.repo_id, *self.base_model, *self.dataset, *filter(None, [self.benchmark_id])]:
-            validate_repo_id(repo_id)
+            try:
+                validate_repo_id(repo_id)
+            except HFValidationError as error:
+                raise ValueError(f"{repo_id!r} is no Hub id: {error}") from error
             if "/" not in repo_id or Path(repo_id).exists():
                 raise ValueError(f"{repo_id!r} is no owner/name on the Hub, or a folder here: give a Hub id.")
+        if self.license not in LICENSES.split():
+            close = get_close_matches(self.license.lower(), LICENSES.split(), n=1)
+            hint = f"Did you mean {close[0]}? " if close else ""
+            raise ValueError(
+                f"license={self.license!r} is no licence that the Hub knows. {hint}For one of another name give other "
+                "with license_name and license_link."
+            )
         if (self.license == "other") != bool(self.license_name and self.license_link):
             raise ValueError(
                 f"license={self.license!r}, license_name={self.license_name!r}, license_link={self.license_link!r}: "
@@ -68,6 +94,23 @@ class CardArguments:
 def is_adapter(model: str) -> bool:
     """Whether a folder is peft's."""
     return (Path(model) / "adapter_config.json").is_file()
+
+
+def check_card(arguments: CardArguments) -> None:
+    """
+    Reads what a card is made of, so that what is missing is an error before a model is loaded or a file is written.
+
+    Raises:
+        `ValueError`: if the model, the results or what is quoted is not there, or does not go together.
+    """
+    check_source(arguments.model, "--model")
+    if is_adapter(arguments.model):
+        adapter = PeftConfig.from_pretrained(arguments.model)
+        check_source(adapter.base_model_name_or_path, "base_model_name_or_path", revision=adapter.revision)
+    read_config(arguments.model)
+    read_results(arguments)
+    if arguments.quoted and not Path(arguments.quoted).is_file():
+        raise ValueError(f"--quoted: there is no file {arguments.quoted}.")
 
 
 def read_config(model: str) -> ParrotConfig:
@@ -94,12 +137,14 @@ def read_results(arguments: CardArguments) -> dict[str, Any] | None:
     if not arguments.results:
         return None
     file = Path(arguments.results) / "results.json"
+    if not file.is_file():
+        raise ValueError(f"--results: there is no {file}. Give the folder that trainer/benchmark.py wrote.")
     found = json.loads(file.read_text(encoding="utf-8"))
     settings = found["settings"]
-    if "weights" in settings and settings["weights"] != (weights := weights_of(arguments.model)):
+    if "weights" in settings and settings["weights"] != weights_of(arguments.model):
         raise ValueError(
-            f"{file} measured the weights {settings['weights']}, and {arguments.model} has {weights}: measure what "
-            "you publish, in a new folder."
+            f"{file} measured other weights than those of {arguments.model}: measure what you publish, in a new "
+            "folder."
         )
     names = {
         Path(asked["file"]).stem.removesuffix(f"_{language}") for language, asked in settings["benchmark"].items()
@@ -132,6 +177,7 @@ def eval_results(arguments: CardArguments, results: dict[str, Any] | None, quote
                     "interval_95": [round(100 * measured[end], 2) for end in ("low", "high")],
                     "questions": measured["count"],
                     "answer": results["settings"].get("answer"),
+                    **{key: measured[key] for key in ("in_training", "training_data") if measured.get(key)},
                 },
             )
         )
@@ -192,6 +238,7 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         quoted=quoted,
         training=training,
         languages=languages,
+        known=[one.dataset_config for one in evaluated if "in_training" in (one.metric_args or {})],
         spread=(min(measured), max(measured)) if len(set(measured)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},
         **base,

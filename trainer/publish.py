@@ -48,8 +48,8 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer import HelpFormatter
-from trainer.model_card import TEMPLATE, CardArguments, is_adapter, read_config, write_card
+from trainer import HelpFormatter, one_line_errors
+from trainer.model_card import TEMPLATE, CardArguments, check_card, is_adapter, write_card
 
 
 PUBLISHED = re.compile(
@@ -205,7 +205,7 @@ def publish(arguments: PublishArguments) -> str | None:
     Raises:
         `ValueError`: for what cannot be published.
     """
-    read_config(arguments.model)
+    check_card(arguments)
     with TemporaryDirectory() as temporary:
         folder = Path(arguments.dry_run or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,8 +223,9 @@ def publish(arguments: PublishArguments) -> str | None:
 
 
 if __name__ == "__main__":
-    publish(
-        HfArgumentParser(
-            PublishArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-    )
+    with one_line_errors():
+        publish(
+            HfArgumentParser(
+                PublishArguments, description=__doc__, formatter_class=HelpFormatter
+            ).parse_args_into_dataclasses()[0]
+        )

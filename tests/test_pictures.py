@@ -1,0 +1,107 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A picture is opened as a whole, or an error of one line says whose it is."""
+
+import io
+import random
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image as PILImage
+
+from trainer.pictures import open_picture
+
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "JPEG2000", "TGA", "PPM")
+
+
+def written(kind: str) -> bytes:
+    """A picture of many colours in a format."""
+    rng = random.Random(0)
+    image = PILImage.frombytes("RGB", (32, 32), bytes(rng.randrange(256) for _ in range(3 * 32 * 32)))
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Some bytes changed, the end cut off, or a part left out or put in."""
+    changed = bytearray(content)
+    match rng.randrange(4):
+        case 0:
+            for _ in range(rng.randrange(1, 9)):
+                changed[rng.randrange(min(len(changed), 200))] = rng.randrange(256)
+        case 1:
+            del changed[rng.randrange(len(changed)) :]
+        case 2:
+            start = rng.randrange(len(changed))
+            del changed[start : start + rng.randrange(1, 40)]
+        case 3:
+            start = rng.randrange(len(changed))
+            changed[start:start] = rng.randbytes(rng.randrange(1, 40))
+    return bytes(changed)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of what is odd in a file that it reads all the same
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_damaged_picture_is_opened_or_refused_by_name(kind: str) -> None:
+    content, rng = written(kind), random.Random(0)
+    assert open_picture(content, "").size == (32, 32)
+    for _ in range(12):
+        try:
+            open_picture(damaged(content, rng), "b.tsv, line 7: the image").convert("RGB")
+        except ValueError as error:
+            assert str(error).startswith("b.tsv, line 7: the image cannot be read: ")
+            assert "\n" not in str(error)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is no image file"),
+        (b"<html>404 Not Found</html>", "it is no image file"),
+        (png(1 << 16, 1 << 16, chunk(b"IDAT", b"")), "could be decompression bomb"),  # DecompressionBombError
+        (
+            png(4, 4, chunk(b"IDAT", zlib.compress(bytes(20))[:5]), b"\x00\x00\x00\x05\x01\x02\x03\x04"),
+            "broken PNG file",
+        ),
+        (png(4, 4, chunk(b"IDAT", zlib.compress(bytes(20))[:-8])), ""),
+        (
+            png(4, 4, b"\x00\x00\x00\x00IHDR\xa8\xa1\xae\x0a"),
+            "",
+        ),  # https://github.com/python-pillow/Pillow/issues/6252
+        (written("JPEG")[:-50], "image file is truncated"),
+    ],
+)
+def test_pillow_s_exceptions_of_every_kind_become_one(content: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^row 3 cannot be read: .*{reason}.*Repair it or leave its row out\\.$"):
+        open_picture(content, "row 3")
+
+
+def test_a_file_that_is_not_there_is_told_from_one_that_is_no_picture(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="row 3 cannot be read: there is no such file"):
+        open_picture(tmp_path / "none.png", "row 3")
+    (tmp_path / "page.png").write_text("<html>")
+    with pytest.raises(ValueError, match="row 3 cannot be read: it is no image file"):
+        open_picture(tmp_path / "page.png", "row 3")
