@@ -22,6 +22,7 @@ from PIL import Image as PILImage
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.test_sft import train
+from trainer.ask import AskArguments, ask
 
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +52,22 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
         tokens = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0, inputs["input_ids"].shape[1] :]
         expected += [question, "    " + processor.decode(tokens, skip_special_tokens=True).strip()]
     assert run.stdout.rstrip().split("\n") == "\n".join(expected).rstrip().split("\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "models/none"}, "--model='models/none': there is no such folder"),
+        ({"image": "none.jpg"}, "--image none.jpg cannot be read: there is no such file"),
+        ({"image": "page.jpg"}, "--image page.jpg cannot be read: it is no image file"),
+        ({"image": "http://127.0.0.1:9/none.jpg"}, "--image http://127.0.0.1:9/none.jpg cannot be read: "),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_model_is_loaded(
+    change: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "page.jpg").write_text("<html>404 Not Found</html>")
+    with pytest.raises(ValueError, match=message):
+        ask(AskArguments(**({"model": str(tmp_path), "image": "page.jpg", "question": ["?"]} | change)))

@@ -29,7 +29,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from tests.conftest import write_data
-from trainer.benchmark_files import read_benchmark
+from trainer.benchmark_files import read_benchmark, training_file, with_in_training
 from trainer.build_benchmark import BuildArguments, Entry, build, main, read_entries
 
 
@@ -307,8 +307,45 @@ def test_training_whose_pictures_are_paths_is_searched(tmp_path: Path, capsys: p
     assert "1 of 1 pictures are in the training data" in capsys.readouterr().out
 
 
+def test_which_pictures_training_has_is_known_beside_the_benchmark(entries: list[Entry], tmp_path: Path) -> None:
+    with PILImage.open(tmp_path / "3.png") as same:
+        train = [{"messages": [], "images": [same]}]
+        files = build(entries, tmp_path / "out", "mine", train, "org/data")
+    for language, file in zip(("en", "sw"), files, strict=True):
+        known = with_in_training(read_benchmark(file, language), file, language)
+        assert [question.in_training for question in known] == ["org/data" if n == 3 else "" for n in range(40)]
+    build(entries, tmp_path / "out", "mine")  # without a search nothing is known
+    assert with_in_training(known, files[1], "sw") == known
+    assert not training_file(tmp_path / "out", "mine").exists()
+
+
+def test_a_picture_of_training_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    read_jsonl(tmp_path)
+    train = tmp_path / "train"
+    train.mkdir()
+    (tmp_path / "page.png").write_text("<html>404 Not Found</html>")
+    rows = [{"messages": [], "images": [str(tmp_path / name)]} for name in ("0.png", "page.png")]
+    (train / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=r"training row 2: an image cannot be read: it is no image file"):
+        main(BuildArguments(rows=str(tmp_path / "test.jsonl"), output=str(tmp_path / "out"), train=str(train)))
+    with pytest.raises(ValueError, match=r"--train='.*none': there is no such folder"):
+        main(
+            BuildArguments(
+                rows=str(tmp_path / "test.jsonl"), output=str(tmp_path / "out"), train=str(tmp_path / "none")
+            )
+        )
+
+
+@pytest.mark.parametrize("split", ["train", "none"])
+def test_a_data_set_that_datasets_cannot_read_is_one_line(split: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text('{"a": 1\n' if split == "train" else '{"a": 1}\n')
+    with pytest.raises(ValueError, match=r"--rows: the data set '.*data' cannot be read: [^\n]+$"):
+        list(read_entries(BuildArguments(rows=str(tmp_path / "data"), output="", split=split)))
+
+
 def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"The data set '.*none' cannot be read"):
+    with pytest.raises(ValueError, match=r"--rows='.*none': there is no such folder"):
         list(read_entries(BuildArguments(rows=str(tmp_path / "none"), output="")))
 
 
@@ -324,7 +361,7 @@ def test_a_command_with_an_error_fails_in_one_line_and_writes_nothing(tmp_path: 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "There is no file none.csv.\n"
+    assert done.stderr == "error: There is no file none.csv.\n"
     assert not (tmp_path / "out").exists()
 
 

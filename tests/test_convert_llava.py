@@ -14,7 +14,11 @@
 """Conversation files as the paper's data are become a data set that TRL trains on."""
 
 import json
+import re
+import subprocess
+import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +27,10 @@ from PIL import Image
 from trl.data_utils import prepare_multimodal_messages
 
 from tests.tiny import tiny_processor
-from trainer.convert_llava import ConvertArguments, convert_files, main, stream_array
+from trainer.convert_llava import ConvertArguments, convert_files, main, split_marks, stream_array
+
+
+ROOT = Path(__file__).parents[1]
 
 
 def turns(*values: str) -> list[dict[str, str]]:
@@ -46,6 +53,26 @@ BAD = {
     "it does not end with an answer": {"conversations": turns("a", "b", "c")},
     "turn 1 is an answer that is empty": {"conversations": turns("a", " ")},
     "it has no list of conversations": {"id": "x"},
+    "turn 0 is .*from.*1": {"conversations": [{"from": 1, "value": "a"}, *turns("a", "b")[1:]]},
+    "turn 0 is .*from.*\\[": {"conversations": [{"from": ["human"], "value": "a"}, *turns("a", "b")[1:]]},
+    "its image 7 is neither": {"image": 7, "conversations": turns("<image>", "Red.")},
+    "its image \\[None\\] is neither": {"image": [None], "conversations": turns("<image>", "Red.")},
+    "its image {'path'": {"image": {"path": "blue.png"}, "conversations": turns("<image>", "Red.")},
+    "it has 'video', and only 'image' is read": {"video": "a.mp4", "conversations": turns("What?", "Red.")},
+    "it has 'images', and only": {"images": ["blue.png"], "conversations": turns("What?", "Red.")},
+    "it holds half of a character, '.ud83d'": {"conversations": turns("\ud83d", "Red.")},
+    "its image '../red.png' lies outside of": {"image": "../red.png", "conversations": turns("<image>", "Red.")},
+    "its image 'a/../../red.png' lies outside": {"image": "a/../../red.png", "conversations": turns("<image>", "a")},
+    "its image '/etc/hosts' lies outside": {"image": "/etc/hosts", "conversations": turns("<image>", "Red.")},
+    "its image 'a' is not in .*: there is no such": {"image": "a", "conversations": turns("<image>", "Red.")},
+    "its image 'xxx.*' is not in": {"image": "x" * 300, "conversations": turns("<image>", "Red.")},
+    "its image 'x.x00' is not in": {"image": "x\0", "conversations": turns("<image>", "Red.")},
+    "its image 'empty.png' cannot be read: it is no image": {
+        "image": "empty.png",
+        "conversations": turns("<image>", "a"),
+    },
+    "its image 'page.png' cannot be read: it is no": {"image": "page.png", "conversations": turns("<image>", "a")},
+    "its image 'cut.png' cannot be read: ": {"image": "cut.png", "conversations": turns("<image>", "a")},
 }
 
 
@@ -54,6 +81,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "images" / "a").mkdir(parents=True)
     Image.new("RGB", (30, 20), "red").save(tmp_path / "images" / "a" / "red.png")
     Image.new("RGB", (20, 30), "blue").save(tmp_path / "images" / "blue.png")
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
+    (tmp_path / "images" / "empty.png").touch()
+    (tmp_path / "images" / "page.png").write_text("<html>404 Not Found</html>")
+    (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "red.png").read_bytes()[:50])
     return tmp_path
 
 
@@ -61,7 +92,8 @@ def arguments(folder: Path, *rows: list, **kwargs: object) -> ConvertArguments:
     files = []
     for number, content in enumerate(rows):
         files.append(str(folder / f"{number}.json"))
-        Path(files[-1]).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        Path(files[-1]).write_text(text, encoding="utf-8", errors="backslashreplace")
     return ConvertArguments(files, str(folder / "images"), str(folder / "out"), **kwargs)
 
 
@@ -113,11 +145,99 @@ def test_bad_rows_are_set_aside_when_asked(folder: Path) -> None:
     assert [row["index"] for row in found] == list(range(len(BAD)))
 
 
-@pytest.mark.parametrize("text", ["{}", "[1, 2", '[{"a": 1}, {"b": ]', ""])
-def test_a_file_that_is_no_json_array_is_named(text: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "does not begin with"),
+        ('{"a": 1}\n{"a": 2}\n', "does not begin with '.': .* Put JSON lines into one"),
+        ("", "does not begin with"),
+        ("[1, 2", "row 1: not JSON"),
+        ('[{"a": 1}, {"b": ]', "row 1: not JSON"),
+        ("[1, 2]\n[3]", r"after the array of 2 rows comes '\[.*Give each array as a file of its own"),
+        ("[1, 2][3]", "after the array of 2 rows comes"),
+        ("[]{}", "after the array of 0 rows comes"),
+        ("[1] x", "after the array of 1 rows comes 'x'"),
+        ("[1]" + " " * 100 + "]", "after the array of 1 rows comes"),
+        ("[" * 100_000, "row 0: not JSON"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 16])
+def test_a_file_that_is_more_or_less_than_a_json_array_is_named(
+    text: str, message: str, chunk: int, folder: Path
+) -> None:
+    if chunk == 1 and len(text) > 1000:
+        pytest.skip("It takes long, one character at a time.")
     (folder / "broken.json").write_text(text)
-    with (folder / "broken.json").open() as file, pytest.raises(ValueError, match=r"broken\.json"):
-        list(stream_array(file))
+    with (folder / "broken.json").open() as file, pytest.raises(ValueError, match=rf"broken\.json.*{message}"):
+        list(stream_array(file, chunk))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_a_file_that_is_not_in_utf_8_is_named(encoding: str, folder: Path) -> None:
+    given = arguments(folder, GOOD)
+    Path(given.json[0]).write_text('["ä"]', encoding=encoding)
+    with pytest.raises(ValueError, match=r"0\.json is not in UTF-8"):
+        list(convert_files(given))
+
+
+def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
+    given = arguments(folder, GOOD)
+    Path(given.json[0]).write_text(json.dumps(GOOD) + "\n \n", encoding="utf-8-sig")
+    assert len(list(convert_files(given))) == len(GOOD)
+
+
+def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
+    """A folder that is a link, and a picture that is one, as in a snapshot of the Hub's cache."""
+    (folder / "images").rename(folder / "disk")
+    (folder / "images").mkdir()
+    (folder / "images" / "coco").symlink_to(folder / "disk" / "a")
+    (folder / "images" / "blue.png").symlink_to("../disk/blue.png")
+    names = ["coco/red.png", "blue.png", "coco/../blue.png"]
+    rows = [{"image": name, "conversations": turns("<image>", "a")} for name in names]
+    main(arguments(folder, rows))
+    found = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]["images"]
+    assert [images[0].getpixel((0, 0)) for images in found] == [(255, 0, 0), (0, 0, 255), (0, 0, 255)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("<image>\nWhat?", "What?"),
+        ("What?\n<image>", "What?"),
+        ("Image 1: <image>\nImage 2: <image>\nSame?", "Image 1: \nImage 2: \nSame?"),
+        ("Look:\n<image>\nWhat?", "Look:\n\nWhat?"),
+        ("<image>\n<image>\nBoth?", "Both?"),
+        (" Without. \n", " Without. \n"),
+    ],
+)
+def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -> None:
+    """parrot/train/data.py: value.replace(mark, "").strip(), of turns with a mark."""
+    assert split_marks(value)[-1] == {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"json": ["none.json"]}, "--json: there is no file none.json"),
+        ({"image_dir": "none"}, "--image_dir: there is no folder none"),
+        ({"language": ["en", "zh"]}, "1 files and 2 languages"),
+    ],
+)
+def test_what_is_not_there_is_said_first(change: dict, message: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        next(convert_files(replace(arguments(folder, GOOD), **change)))
+
+
+@pytest.mark.slow
+def test_the_command_says_in_one_line_what_is_wrong(folder: Path) -> None:
+    given = arguments(folder, [{"image": "none.png", "conversations": turns("<image>", "Red.")}])
+    line = [sys.executable, "-m", "trainer.convert_llava", "--json", *given.json, "--image_dir", given.image_dir]
+    done = subprocess.run([*line, "--output", given.output], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"^error: .*0\.json, row 0: its image 'none\.png' is not in .*--bad_rows FILE\.$", done.stderr, re.M
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
