@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, LlamaConfig, PreTrainedTokenizerFast
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from tests.conftest import encode
+from tests.conftest import assert_alike, encode
 from tests.test_compose import GEMMA
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 from trainer.answerers import Answerer, ParrotAnswerer, Way, ask, open_image
@@ -266,11 +266,11 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
     whole = [row for rows in ask(answerer, questions, set(), 4, (0, 1)) for row in rows]
     assert len(encoded) == len(set(encoded)) == 3
     shared = [row for rank in (0, 1) for rows in ask(answerer, questions, set(), 4, (rank, 2)) for row in rows]
-    assert shared == whole
+    assert_alike(shared, whole)
     done = {(row["language"], row["index"]) for row in whole[:1]}
-    assert [row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows] == whole
+    assert_alike([row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows], whole)
     done = {(row["language"], row["index"]) for row in whole[:4]}
-    assert [row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows] == whole[4:]
+    assert_alike([row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows], whole[4:])
 
 
 def test_chance_answers_with_every_option_alike() -> None:
