@@ -192,7 +192,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     model = tiny_model(tiny_config(assistant_header_ids=header, image_token_index=image_token))
     options = {"A": "red car", "B": "cat", "C": " A", "D": "ABC"}
     asked = [replace(question, options=options) for question in questions]
-    own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options(list(options.values()))]
+    own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options([*options.values()]).values()]
     alone = processor.tokenizer([text.lstrip() for text in options.values()], add_special_tokens=False)["input_ids"]
     assert ([ids[:-1] for ids in own] == alone) == (kind == "gemma")
     # An answer that merges with its header guides the experts in training. When questions are asked, none does.

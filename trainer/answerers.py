@@ -264,7 +264,7 @@ class ParrotAnswerer(Answerer):
         whole = self.processor.apply_chat_template(chat, tokenize=False)
         return prompt, whole.removeprefix(f"{prompt}A").rstrip()
 
-    def _encode_options(self, options: list[str]) -> list[OptionTokens]:
+    def _encode_options(self, options: list[str]) -> dict[str, OptionTokens]:
         """The tokens of options where they stand in a chat: they are the labels of training."""
         prompt, end = self._answer_markup
         tokenizer = self.processor.tokenizer
@@ -272,12 +272,12 @@ class ParrotAnswerer(Answerer):
         # The template strips the start of an answer. A letter is scored without the turn's end.
         texts = [prompt + option.lstrip() + end * (self.way != "letter") for option in options]
         encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        found = []
-        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        found = {}
+        for option, ids, offsets in zip(options, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             start = sum(token_end <= len(prompt) for _, token_end in offsets)
             pairs = zip(ids[:start], before, strict=False)
             same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            found.append(OptionTokens(len(before) - same, ids[same:start], ids[start:]))
+            found[option] = OptionTokens(len(before) - same, ids[same:start], ids[start:])
         return found
 
     @cached_property
@@ -299,7 +299,8 @@ class ParrotAnswerer(Answerer):
         self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None, options: list[list[str]]
     ) -> list[list[list[float]]]:
         """For each question and each of its options the log-likelihoods of its tokens, in nats."""
-        encoded = self._encode_options(list(chain(*options)))  # O options
+        tokens = self._encode_options(list(dict.fromkeys(chain(*options))))
+        encoded = [tokens[text] for text in chain(*options)]  # O options
         ids = [option.own for option in encoded]
         rows = torch.arange(len(options)).repeat_interleave(torch.tensor(list(map(len, options))))  # (O,)
         is_merged = any(option.removed or option.instead for option in encoded)

@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
-from trainer import HelpFormatter
+from trainer import HelpFormatter, one_line_errors
 from trainer.answerers import ParrotAnswerer, ask, open_image
 from trainer.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
 from trainer.multiple_choice_accuracy import read_letter
+from trainer.sources import check_source
 
 
 @dataclass
@@ -69,6 +70,7 @@ def measure(arguments: SpeedArguments) -> dict[str, float]:
         the medians over the rounds of how many times as fast `generate` and `score` are, and `same`, the share of
         written answers of which both loops read the same letter.
     """
+    check_source(arguments.model, "--model")
     files = find_benchmark([arguments.benchmark], arguments.languages, "main")
     questions = [
         question
@@ -113,8 +115,9 @@ def measure(arguments: SpeedArguments) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    measure(
-        HfArgumentParser(
-            SpeedArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-    )
+    with one_line_errors():
+        measure(
+            HfArgumentParser(
+                SpeedArguments, description=__doc__, formatter_class=HelpFormatter
+            ).parse_args_into_dataclasses()[0]
+        )
