@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image as PILImage
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, LlamaConfig, PreTrainedTokenizerFast
@@ -228,6 +230,8 @@ def test_options_score_alike_whatever_state_a_language_model_keeps(
 ) -> None:
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"This version of transformers has no {kind}.")
+    if kind == "recurrent_gemma" and Version(transformers.__version__) < Version("5.24"):
+        pytest.skip("LLaVA before transformers 5.24 needs a cache in the language model's output, and this has none.")
     model = tiny_model(tiny_config(text_config={"model_type": kind} | RECURRENT[kind]))
     assert largest_difference(model, processor, questions, way) < 1e-4
 

@@ -138,7 +138,8 @@ def _load(name: str, split: str, argument: str, file: str | None = None) -> Data
         return load_dataset(name, data_files=file or data_files(name), split=split)
     except Exception as error:  # datasets has its own for a file, a split, a column and the Hub
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
-        raise ValueError(f"{argument}: the data set {name!r} cannot be read: {reason}. Repair it.") from error
+        read = str(Path(name, file)) if file else name
+        raise ValueError(f"{argument}: the data set {read!r} cannot be read: {reason}. Repair it.") from error
 
 
 def _entry(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Entry:

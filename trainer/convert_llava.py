@@ -71,6 +71,17 @@ class ConvertArguments:
         default=None, metadata={"help": "File to set unusable rows aside in; else they stop."}
     )
 
+    def __post_init__(self) -> None:
+        if len(self.language) not in (1, len(self.json)):
+            raise ValueError(
+                f"{len(self.json)} files and {len(self.language)} languages: give one for each, or one for all."
+            )
+        for name in self.json:
+            if not Path(name).is_file():
+                raise ValueError(f"--json: there is no file {name}.")
+        if not Path(self.image_dir).is_dir():
+            raise ValueError(f"--image_dir: there is no folder {self.image_dir}.")
+
 
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
     """
@@ -197,18 +208,9 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
     The rows of all files, one at a time.
 
     Raises:
-        `ValueError`: for the first unusable row, unless they are set aside, and if languages and files do not match.
+        `ValueError`: for the first unusable row, unless they are set aside.
     """
     languages = args.language * len(args.json) if len(args.language) == 1 else args.language
-    if len(languages) != len(args.json):
-        raise ValueError(
-            f"{len(args.json)} files and {len(args.language)} languages: give one for each, or one for all."
-        )
-    for name in args.json:
-        if not Path(name).is_file():
-            raise ValueError(f"--json: there is no file {name}.")
-    if not Path(args.image_dir).is_dir():
-        raise ValueError(f"--image_dir: there is no folder {args.image_dir}.")
 
     @cache  # in LLaVA's data each picture is in two rows
     def find(name: str) -> Path:
