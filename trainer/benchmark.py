@@ -470,7 +470,9 @@ def main(arguments: list[str]) -> None:
             kind, description=description, formatter_class=HelpFormatter, prog=f"benchmark.py {verb}"
         )
         (run if verb == "run" else score)(parser.parse_args_into_dataclasses(arguments[1:])[0])
-        PartialState().destroy_process_group()  # left to the interpreter's end, it may abort there
+        # A group that is left to the interpreter's end may abort there: https://github.com/pytorch/pytorch/pull/179291.
+        # This may go when torch ends its groups itself.
+        PartialState().destroy_process_group()
     elif verb == "compare":
         parser = HfArgumentParser([], description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
         parser.add_argument("results", nargs=2, type=Path, help="folders of A's and of B's results")

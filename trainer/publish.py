@@ -187,7 +187,8 @@ def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
         raise ValueError(f"{repo_id} holds {', '.join(others)} besides: delete them by --replace, or by hand.")
     for name in others:
         print(f"Deleted from {repo_id}: {name}")
-    # Not upload_folder: where hf_xet is installed, it makes several commits of a large folder.
+    # Not upload_folder: since huggingface_hub 1.20 it makes several commits of a large folder, see
+    # https://github.com/huggingface/hub-docs/pull/2580, and a tag is to be on the one that shows them all.
     commit = api.create_commit(
         repo_id,
         [CommitOperationAdd(name, folder / name) for name in names] + [CommitOperationDelete(name) for name in others],
