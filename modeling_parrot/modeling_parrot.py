@@ -229,11 +229,18 @@ def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_le
 
 
 class ParrotModel(ParrotPreTrainedModel, LlavaModel):
-    """Parrot's vision tower, projector, language experts and language model, without a head."""
+    """
+    Parrot's vision tower, projector, language experts and language model, without a head.
 
-    engine_runs_experts = False  # of an engine with an attention of its own; parrot-vlm's plug-in for vLLM sets it
+    Raises:
+        `ValueError`: if an engine would run it by its general code, which leaves the experts out.
+    """
+
+    engine_runs_experts = False  # parrot-vlm's plug-in for vLLM sets it
 
     def __init__(self, config: ParrotConfig) -> None:
+        if config.text_config._attn_implementation in ("vllm", "sglang") and not self.engine_runs_experts:
+            raise ValueError(WITHOUT_EXPERTS)
         super().__init__(config)
         self.moe = ParrotMoE(config)
         self.post_init()
@@ -248,12 +255,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
 
         Returns:
             an output whose `pooler_output` has one tensor of shape (K, C) per image.
-
-        Raises:
-            `ValueError`: in vLLM or SGLang, without the plug-in that runs the experts.
         """
-        if self.config.text_config._attn_implementation in ("vllm", "sglang") and not self.engine_runs_experts:
-            raise ValueError(WITHOUT_EXPERTS)
         vision_config = self.config.vision_config
         if vision_config.model_type == "siglip2_vision_model":
             size = vision_config.patch_size

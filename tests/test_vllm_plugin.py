@@ -214,6 +214,49 @@ def test_batched_repeated_and_alone_log_probabilities_and_greedy_tokens_are_thos
     assert moved > 0.1  # a Parrot without experts would be seen
 
 
+IN_PROCESS = """
+import torch
+from PIL import Image
+from vllm import LLM, SamplingParams
+
+llm = LLM(
+    FOLDER,
+    dtype="float32",
+    max_model_len=512,
+    enforce_eager=True,
+    limit_mm_per_prompt={"image": 1},
+    enable_mm_embeds=True,
+)
+(model,) = llm.apply_model(lambda model: model)
+encoded = []
+model.model.vision_tower.register_forward_hook(lambda _module, inputs, _output: encoded.append(1))
+
+def ask(color, text):
+    content = [{"type": "image_pil", "image_pil": Image.new("RGB", (40, 30), color)}, {"type": "text", "text": text}]
+    llm.chat([{"role": "user", "content": content}], SamplingParams(max_tokens=1), use_tqdm=False)
+
+model.max_kept_images = 1
+for color in ("red", "red", "blue", "red"):
+    ask(color, f"? {len(encoded)} {color}")
+    ask(color, f"? {len(encoded)} {color}, again")
+print("ENCODED", len(encoded), "KEPT", len(model.kept))
+try:
+    embeds = torch.zeros(1, 5, 64)
+    llm.generate({"prompt": "<image>?", "multi_modal_data": {"image": embeds}}, use_tqdm=False)
+except ValueError as error:
+    print("REFUSED", error)
+"""
+
+
+def test_the_tower_runs_once_for_several_prompts_and_embeddings_in_an_image_s_place_are_refused(
+    parrot: Path, tmp_path: Path
+) -> None:
+    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HOME": str(tmp_path / "home")}
+    printed = run_python(IN_PROCESS.replace("FOLDER", repr(str(parrot))), environment, tmp_path, with_repository=True)
+    assert "ENCODED 3 KEPT 1\n" in printed  # red, blue, and red again, which blue had put out
+    assert "REFUSED A Parrot's image tokens depend on the prompt" in printed
+
+
 SERVE = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--dtype", "float32", "--enforce-eager"]
 
 
@@ -243,7 +286,6 @@ def test_the_server_gives_an_openai_client_the_tokens_of_transformers_streamed_a
         assert "".join(event.choices[0].delta.content or "" for event in ask(chats[0], stream=True)) == whole
 
 
-REFUSED_BY_VLLM = ("ParrotForConditionalGeneration", ["TransformersMultiModalForCausalLM"])
 WITHOUT_PLUGIN = """
 from vllm import LLM
 if __name__ == "__main__":

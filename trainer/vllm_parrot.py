@@ -95,12 +95,17 @@ class ParrotForVLLM(TransformersMultiModalForCausalLM):
     max_kept_images = 256
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        ParrotModel.engine_runs_experts = True
         AutoModel.register(ParrotConfig, ParrotModel, exist_ok=True)  # vLLM puts a head of its own on it
         try:
             super().__init__(vllm_config=vllm_config, prefix=prefix)
         finally:
             AutoModel.register(ParrotConfig, ParrotForConditionalGeneration, exist_ok=True)
-        self.model.engine_runs_experts = True
+        for module in self.model.vision_tower.modules():
+            if hasattr(module, "use_head"):
+                # SigLIP's pooled output is not read, and its attention cannot run with the layers that vLLM puts into
+                # it on a CPU.
+                module.use_head = False
         self.kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()  # pixels' hash -> H of eq. 1, (K, C)
 
     def embed_multimodal(self, **kwargs: Any) -> list[torch.Tensor]:
