@@ -183,7 +183,7 @@ def read_questions(
 def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     """
     What tells a model's weights from others under the same name: the SHA-256 of its files, which a copy has, too, or
-    its commit on the Hub. It takes about two seconds for each gigabyte on a slow core.
+    its commit on the Hub. It takes one to two seconds for each gigabyte on a core.
 
     Raises:
         `ValueError`: if a folder has no weights.

@@ -253,7 +253,7 @@ def find_errors(entries: Sequence[Entry]) -> list[str]:
             for text, count in Counter(entry.options).items()
             if count > 1
         ]
-        # csv writes a \r without quotes before Python 3.11.9 (https://github.com/python/cpython/issues/67044): its part
+        # csv leaves a \r unquoted before Python 3.11.9 (https://github.com/python/cpython/issues/67044). Its part
         # may go with Python 3.10.
         errors += [
             f"{entry.place}: the text {text!r} would be read as another. Write it otherwise."
