@@ -16,8 +16,11 @@
 import base64
 import io
 import os
+import re
+import shlex
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -29,6 +32,16 @@ from PIL import Image
 
 
 START_SECONDS = 600  # a machine that does other work, too
+SERVE = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").partition("\n## Serve\n")[2]
+SNIPPETS = re.findall(r"```python\n(.+?)```", SERVE.partition("\n## ")[0], re.DOTALL)
+ADDRESS = "http://localhost:8000/v1"  # in the snippets
+PROGRAMS = {"python": [sys.executable], "transformers": [sys.executable, "-m", "transformers.cli.transformers"]}
+
+
+def command(beginning: str) -> list[str]:
+    """The README's command that begins so, of this environment."""
+    program, *arguments = shlex.split(re.search(rf"^{beginning}.*$", SERVE, re.MULTILINE)[0])
+    return [*PROGRAMS[program], *arguments]
 
 
 @contextmanager

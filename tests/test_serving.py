@@ -14,8 +14,8 @@
 """Parrot under `transformers serve` and transformers' exporters; `make test-serving` installs what they need."""
 
 import os
+import shutil
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ from transformers.exporters.utils import decompose_for_generation
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.hub import run_python
-from tests.servers import question, server
+from tests.servers import ADDRESS, PROGRAMS, SNIPPETS, command, question, server
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 
 
 NEW_TOKENS = 8
 GREEDY = {"max_new_tokens": NEW_TOKENS, "do_sample": False}
-TRANSFORMERS = [sys.executable, "-m", "transformers.cli.transformers"]
 QUESTIONS = [("red", "图中是什么？"), ("blue", "What is this, tell me?"), ("green", "Bu ne?")]
 
 
@@ -115,12 +114,13 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
     openai = pytest.importorskip("openai", reason="make test-serving")
     model, processor = ParrotForConditionalGeneration.from_pretrained(parrot).eval(), tiny_processor()
     expected = [processor.decode(greedy(model, inputs), skip_special_tokens=True) for inputs in asked]
-    command = [*TRANSFORMERS, "serve", str(parrot), "--trust-remote-code", "--device", "cpu"]
-    with server(command, {"HF_HOME": str(tmp_path / "home")}, tmp_path / "log.txt") as address:
+    shutil.copytree(parrot, tmp_path / "org" / "parrot")
+    environment = {"HF_HOME": str(tmp_path / "home")}
+    with server(command("transformers serve"), environment, tmp_path / "log.txt") as address:
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0, timeout=300)
 
         def ask(color: str, text: str, **options: Any) -> Any:
-            common = {"model": str(parrot), "max_tokens": NEW_TOKENS, "temperature": 0}
+            common = {"model": "org/parrot", "max_tokens": NEW_TOKENS, "temperature": 0}
             messages = question(Image.new("RGB", (40, 30), color), text)
             return client.chat.completions.create(messages=messages, **common, **options)
 
@@ -134,10 +134,24 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
         # transformers' streamer holds back a character that may not be whole yet, also at the end.
         assert "".join(filter(None, events)) == expected[0].rstrip("\N{REPLACEMENT CHARACTER}")
 
+        color, text = QUESTIONS[0]
+        Image.new("RGB", (40, 30), color).save(tmp_path / "picture.png")
+        assert text in SNIPPETS[0]
+        printed = run_python(SNIPPETS[0].replace(ADDRESS, address), environment, tmp_path)
+        assert printed.startswith(expected[0].rstrip("\N{REPLACEMENT CHARACTER}"))
+
         chat = subprocess.run(
-            [*TRANSFORMERS, "chat", str(parrot), address, f"max_new_tokens={NEW_TOKENS}", "do_sample=False"],
+            [
+                *PROGRAMS["transformers"],
+                "chat",
+                "org/parrot",
+                address,
+                f"max_new_tokens={NEW_TOKENS}",
+                "do_sample=False",
+            ],
             input="Merhaba\nn\n!exit\n",  # n: not to go on after the limit of tokens
-            env=os.environ | {"HF_HOME": str(tmp_path / "home")},
+            env=os.environ | environment,
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=300,
@@ -201,3 +215,14 @@ def test_exported_with_tower_and_experts_it_gives_the_same_logits_and_generates_
             print(f"{name}: largest difference of a logit {difference}")
             assert difference <= tolerance
             assert generate_by_graphs(prefill, decode, inputs) == greedy(model, inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+def test_the_readme_s_snippet_writes_a_graph_within_1e_4_of_the_model(parrot: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="make test-serving")
+    shutil.copytree(parrot, tmp_path / "org" / "parrot")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "picture.png")
+    printed = run_python(SNIPPETS[1], {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}, tmp_path)
+    assert float(printed.splitlines()[-1]) < 1e-4
+    assert list((tmp_path / "parrot-onnx").glob("*.onnx"))
