@@ -20,7 +20,8 @@
                     G = residual_scale * H + moe_scale * sum_e P[e] expert_e(H)              eq. 4, 5
     G in place of the <image> tokens -> language_model -> lm_head
 
-Shapes: N images, B samples, L text length, K tokens of an image, C hidden size, E experts, I expert size.
+Shapes: N images, B samples, L text length, W words of all samples, K tokens of an image, C hidden size, E experts,
+I expert size.
 Equations: "Parrot: Multilingual Visual Instruction Tuning", arXiv 2406.02539.
 """
 
@@ -149,8 +150,8 @@ class ParrotMoE(nn.Module):
         """
         Args:
             image_features (`torch.Tensor` of shape (N, K, C)): projected features H.
-            text_embeds (`torch.Tensor` of shape (N, L, C)): word embeddings of each image's sample.
-            guidance_mask (`torch.BoolTensor` of shape (N, L)): which of them guide.
+            text_embeds (`torch.Tensor` of shape (W, C)): word embeddings of all samples.
+            guidance_mask (`torch.BoolTensor` of shape (N, W)): which of them guide each image.
 
         Returns:
             the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
@@ -160,7 +161,7 @@ class ParrotMoE(nn.Module):
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
         # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
         attention = scores.softmax(dim=-1) * guidance_mask
-        context = torch.einsum("nl,nlc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
+        context = torch.einsum("nw,wc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
 
         router_logits = self.router(context)  # (N, E)
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
@@ -344,8 +345,8 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             inputs_embeds.device, inputs_embeds.dtype
         )  # (N, K, C)
         num_images, num_tokens, _ = features.shape
-        placeholders = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds)
-        placeholders = placeholders[:, past_length:].sum(dim=1)  # (B,)
+        is_placeholder = self._token_mask(self.config.image_token_id, input_ids, inputs_embeds)  # (B, L)
+        placeholders = is_placeholder[:, past_length:].sum(dim=1)  # (B,)
         torch_compilable_check(
             (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
             lambda: _mismatch(placeholders.tolist(), num_images, num_tokens, past_length),
@@ -354,7 +355,12 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             return ParrotImageOutput(pooler_output=list(features))
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
-        guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask)
+        # All samples' words in one list: a copy of the prompt for each image would grow with the square of their number.
+        # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break.
+        num_words = is_placeholder.numel() - num_images * num_tokens
+        words = is_placeholder.flatten().int().argsort(stable=True)[:num_words]  # (W,), indices into B * L
+        guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask).flatten()[words]  # (W,)
+        guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
         # softmax choose one word, mostly a role's token, and the router one expert for all languages.
         text_embeds = inputs_embeds / getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)

@@ -24,6 +24,7 @@ import transformers
 from datasets import Dataset
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, DynamicCache, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -65,6 +66,17 @@ def recorded_router_logits(model: ParrotForConditionalGeneration) -> Iterator[li
     handle = model.model.moe.register_forward_hook(lambda _module, _inputs, output: record.append(output[1].detach()))
     yield record
     handle.remove()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes how many values the largest tensor has that is made within the context."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.size = max(self.size, output.numel() if isinstance(output, torch.Tensor) else 0)
+        return output
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +137,7 @@ def test_a_tower_without_cls_is_queried_by_its_mean() -> None:
     model = tiny_model(tiny_config(image_query="mean"))
     block: ParrotMoE = model.model.moe
     features, words = torch.randn(1, 5, 32), torch.randn(1, 7, 32)
-    _, logits = block(features, words, torch.ones(1, 7, dtype=torch.bool))
+    _, logits = block(features, words[0], torch.ones(1, 7, dtype=torch.bool))
     attention = (features[0].mean(0) @ words[0].T / 32**0.5).softmax(-1)
     torch.testing.assert_close(logits[0], block.router.weight @ (attention @ words[0]))
 
@@ -143,7 +155,7 @@ def test_fresh_experts_change_nothing_bit_for_bit() -> None:
 
 def test_only_the_selected_experts_run_with_renormalised_weights() -> None:
     model = tiny_model()
-    features, words, mask = torch.randn(6, 5, 32), torch.randn(6, 7, 32), torch.ones(6, 7, dtype=torch.bool)
+    features, words, mask = torch.randn(6, 5, 32), torch.randn(7, 32), torch.rand(6, 7) < 0.5
     block = model.model.moe
     flops = {}
     for number in (4, 2, 1):
@@ -180,6 +192,19 @@ def test_router_logits_have_one_row_per_image_and_only_when_asked(model: ParrotF
     base = model.model(**padded(PROMPT), pixel_values=pixels(1), output_router_logits=True, return_dict=False)
     assert base[-1].shape == (1, 4)
     assert not hasattr(model.config.get_text_config(), "output_router_logits")  # TRL would ask for an auxiliary loss
+
+
+def test_memory_grows_with_the_number_of_pictures_and_not_with_its_square() -> None:
+    model = tiny_model()
+    largest = []
+    for number in (32, 64):
+        ids = torch.tensor([[*USER, *[60, *IMAGE] * number, *END, *HEADER]])
+        image_outputs = model.get_image_features(pixels(number), return_dict=True)
+        embeds = model.get_input_embeddings()(ids)
+        with torch.no_grad(), LargestTensor() as record:
+            model.model.condition_image_features(image_outputs, ids, embeds)
+        largest.append(record.size)
+    assert largest[1] < 2.5 * largest[0]
 
 
 # Which words guide
