@@ -56,6 +56,9 @@ class ParrotConfig(LlavaConfig):
         assistant_header_ids (`list[int]`, *optional*):
             Token ids that open an answer, e.g. those of `<|im_start|>assistant\n`. Answers do not guide the experts;
             without a header every text token does.
+        turn_start_ids (`list[int]`, *optional*):
+            Further token ids that begin a turn, beside the header's first, and so end an answer: where each role has
+            a token of its own, the user's, e.g. that of `<|user|>`. `None` where all turns begin with the same token.
     """
 
     model_type = "parrot"
@@ -70,6 +73,7 @@ class ParrotConfig(LlavaConfig):
     use_experts: bool = True
     image_query: Literal["cls", "mean"] | None = None
     assistant_header_ids: list[int] | None = None
+    turn_start_ids: list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:  # LLaVA's default is Llama; the paper's best Parrot is built on Qwen2
@@ -93,6 +97,11 @@ class ParrotConfig(LlavaConfig):
             )
         if self.assistant_header_ids is not None and not self.assistant_header_ids:
             raise ValueError("assistant_header_ids is empty: give the header's token ids, or None if there is none.")
+        if self.turn_start_ids and not self.assistant_header_ids:
+            raise ValueError(
+                f"turn_start_ids={self.turn_start_ids} end an answer, and without assistant_header_ids none begins: "
+                "give both or neither."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """

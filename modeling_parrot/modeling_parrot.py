@@ -25,6 +25,7 @@ I expert size.
 Equations: "Parrot: Multilingual Visual Instruction Tuning", arXiv 2406.02539.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,6 +221,32 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
 
 
 def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
+def find_answers(
+    is_token: Callable[[int], torch.BoolTensor], header_ids: list[int], turn_start_ids: list[int]
+) -> torch.BoolTensor:
+    """
+    Where answers stand. A turn begins at each token that begins the header or is in `turn_start_ids`; a turn that
+    begins with the whole header is an answer from the header's end to the next turn.
+
+    Args:
+        is_token (`Callable`): from a token id to where it stands, a `torch.BoolTensor` of shape (B, L).
+        header_ids (`list[int]`): token ids that open an answer.
+        turn_start_ids (`list[int]`): further token ids that begin a turn.
+
+    Returns:
+        `torch.BoolTensor` of shape (B, L).
+    """
+    turn_starts = is_header = is_token(header_ids[0])
+    for offset, token in enumerate(header_ids[1:], start=1):
+        is_header = is_header & is_token(token).roll(-offset, dims=1)  # one that wraps around has no answer after it
+    for token in turn_start_ids:
+        turn_starts = turn_starts | is_token(token)
+    position = torch.arange(turn_starts.shape[1], device=turn_starts.device)
+    turn_start = torch.where(turn_starts, position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first turn
+    in_answer = is_header.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
+    return in_answer & (position - turn_start >= len(header_ids))
+
+
     cut = [f"sample {index} cuts one" for index, number in enumerate(placeholders) if number % num_tokens]
     return (
         f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were given, "
@@ -285,10 +312,9 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         attention_mask: torch.Tensor | None = None,
     ) -> torch.BoolTensor:
         """
-        The text tokens that guide the experts: all but padding, image placeholders and answers. A turn begins at each
-        occurrence of the assistant header's first token; one that begins with the whole header is an answer from the
-        header's end to the next turn. This is the reference code's `labels == -100` without labels, which neither
-        generation nor TRL's trainers give to the backbone.
+        The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). This
+        is the reference code's `labels == -100` without labels, which neither generation nor TRL's trainers give to
+        the backbone.
 
         Args:
             input_ids (`torch.LongTensor` of shape (B, L), *optional*): token ids; if None, `inputs_embeds` tells.
@@ -306,14 +332,11 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         if self.config.assistant_header_ids is None:
             return guides
 
-        header = [self._token_mask(token, input_ids, inputs_embeds) for token in self.config.assistant_header_ids]
-        is_answer = header[0]
-        for offset, mask in enumerate(header[1:], start=1):
-            is_answer = is_answer & mask.roll(-offset, dims=1)  # one that wraps around has no answer after it
-        position = torch.arange(length, device=guides.device)
-        turn_start = torch.where(header[0], position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first turn
-        in_answer = is_answer.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
-        return guides & ~(in_answer & (position - turn_start >= len(header)))
+        return guides & ~find_answers(
+            lambda token: self._token_mask(token, input_ids, inputs_embeds),
+            self.config.assistant_header_ids,
+            self.config.turn_start_ids or [],
+        )
 
     def condition_image_features(
         self,

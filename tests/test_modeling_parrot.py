@@ -247,6 +247,34 @@ def test_every_turn_but_the_answers_guides(model: ParrotForConditionalGeneration
     assert model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))[0, -6:].all()
 
 
+def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide() -> None:
+    user, assistant, end = 485, 486, [487, 198]
+    model = tiny_model(tiny_config(assistant_header_ids=[assistant, 198], turn_start_ids=[user]))
+
+    def chat(answer: int, question: int) -> list[int]:
+        first = [484, 50, *end, user, *IMAGE, 60, *end, assistant, 198, answer, answer, *end]
+        return [*first, user, *IMAGE, question, *end, assistant, 198]
+
+    images = pixels(2)
+    alone = router_logits(model, chat(70, 80), pixel_values=images)
+    other_words = router_logits(model, chat(70, 81), pixel_values=images)
+    assert (other_words - alone).abs().amax(dim=1).min() > 1e-3
+    torch.testing.assert_close(router_logits(model, chat(71, 80), pixel_values=images), alone)
+    torch.testing.assert_close(router_logits(model, [*chat(70, 80), 72, *end], pixel_values=images), alone)
+    for side, answer in (("left", []), ("right", [72, 73, *end])):
+        rows = (chat(70, 80) + answer, [user, 60, *end, assistant, 198], chat(70, 81) + answer)
+        batch = router_logits(model, *rows, side=side, pixel_values=torch.cat([images, images]))
+        torch.testing.assert_close(batch, torch.cat([alone, other_words]))
+    with recorded_router_logits(model) as record:
+        model.generate(**padded(chat(70, 80), [user, 60]), pixel_values=images, **GREEDY)
+    torch.testing.assert_close(record[0], alone)
+    embeds = model.get_input_embeddings()(torch.tensor([chat(70, 80)]))
+    by_embeds = model(inputs_embeds=embeds, pixel_values=images, output_router_logits=True).router_logits
+    torch.testing.assert_close(by_embeds, alone)
+    model.config.turn_start_ids = None  # so the comparison above can see words that do not guide
+    assert torch.equal(*[router_logits(model, chat(70, question), pixel_values=images) for question in (80, 81)])
+
+
 def test_guidance_is_the_reference_label_mask_of_the_chat_template(model: ParrotForConditionalGeneration) -> None:
     processor = tiny_processor()
     image = Image.new("RGB", (30, 30), "green")
@@ -640,6 +668,7 @@ def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForCondit
         ({"image_query": "first"}, "image_query"),
         ({"image_query": "cls", "vision_feature_select_strategy": "default"}, "image_query='cls' needs"),
         ({"assistant_header_ids": []}, "assistant_header_ids is empty"),
+        ({"turn_start_ids": [1]}, r"turn_start_ids=\[1\] end an answer"),
         ({"moe_scale": "big"}, "moe_scale"),
     ],
 )
