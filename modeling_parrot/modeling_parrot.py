@@ -33,6 +33,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import (
+    Cache,
     GenerationConfig,
     GenerationMixin,
     LlavaForConditionalGeneration,
@@ -158,7 +159,7 @@ class ParrotMoE(nn.Module):
             the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
         """
         query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
-        scores = torch.einsum("nc,nlc->nl", query * query.shape[-1] ** -0.5, text_embeds)  # (N, L)
+        scores = torch.einsum("nc,wc->nw", query * query.shape[-1] ** -0.5, text_embeds)  # (N, W)
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
         # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
         attention = scores.softmax(dim=-1) * guidance_mask
@@ -220,7 +221,6 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
         super().initialize_weights()
 
 
-def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
 def find_answers(
     is_token: Callable[[int], torch.BoolTensor], header_ids: list[int], turn_start_ids: list[int]
 ) -> torch.BoolTensor:
@@ -247,6 +247,7 @@ def find_answers(
     return in_answer & (position - turn_start >= len(header_ids))
 
 
+def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
     cut = [f"sample {index} cuts one" for index, number in enumerate(placeholders) if number % num_tokens]
     return (
         f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were given, "
@@ -273,17 +274,37 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         self.moe = ParrotMoE(config)
         self.post_init()
 
-    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor,
+        vision_feature_layer: int | list[int] | None = None,
+        vision_feature_select_strategy: str | None = None,
+        image_sizes: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
         """
         Projected features H of eq. 1: tower and projector, without text. As in `LlavaModel`; a SigLIP 2 for any
         resolution is given the image in the patches that it reads.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape (N, 3, height, width)): images.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `False`): whether a CLIP or SigLIP takes images
+                of another size than its own.
 
         Returns:
             an output whose `pooler_output` has one tensor of shape (K, C) per image.
+
+        Raises:
+            `ValueError`: if `vision_feature_select_strategy` is not the config's.
         """
+        if vision_feature_select_strategy not in (None, self.config.vision_feature_select_strategy):
+            raise ValueError(
+                f"vision_feature_select_strategy={vision_feature_select_strategy!r} differs from the config's, "
+                f"{self.config.vision_feature_select_strategy!r}, which decides the router's query, too: set it there."
+            )
+        if interpolate_pos_encoding:  # passed only if set: not every tower has the argument
+            kwargs["interpolate_pos_encoding"] = True
         vision_config = self.config.vision_config
         if vision_config.model_type == "siglip2_vision_model":
             size = vision_config.patch_size
@@ -294,7 +315,9 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             kwargs["pixel_attention_mask"] = torch.ones_like(pixel_values[..., 0], dtype=torch.long)
             shapes = torch.tensor([rows, columns], device=pixel_values.device)
             kwargs["spatial_shapes"] = shapes.expand(len(pixel_values), 2)
-        return super().get_image_features(pixel_values, **kwargs)
+        return super().get_image_features(
+            pixel_values, vision_feature_layer=vision_feature_layer, image_sizes=image_sizes, **kwargs
+        )
 
     def _token_mask(
         self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor
@@ -386,8 +409,8 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
         # softmax choose one word, mostly a role's token, and the router one expert for all languages.
-        text_embeds = inputs_embeds / getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)
-        features, router_logits = self.moe(features, text_embeds[sample], guidance_mask[sample])
+        scale = getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)
+        features, router_logits = self.moe(features, inputs_embeds.flatten(0, 1)[words] / scale, guidance_mask)
         return ParrotImageOutput(pooler_output=list(features), router_logits=router_logits)
 
     @can_return_tuple
@@ -397,14 +420,19 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        vision_feature_layer: int | list[int] | None = None,
+        vision_feature_select_strategy: str | None = None,
+        image_sizes: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         output_router_logits: bool = False,
+        interpolate_pos_encoding: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotModelOutputWithPast:
         """
-        As `LlavaModel.forward`, with the images passed through the experts. The cache is among the keywords: what
-        transformers calls `cache` was `past_key_values` before 5.24.
+        As `LlavaModel.forward`, with the images passed through the experts. The cache may be called
+        `past_key_values`, too, which is its name before transformers 5.24.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of
@@ -412,35 +440,53 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             mm_encoder_outputs (`dict`, *optional*): images encoded before, instead: `{"image": ...}` with the output
                 of `get_image_features` or of `condition_image_features`.
             output_router_logits (`bool`, *optional*, defaults to `False`): whether to return the router's logits.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `False`): as in `get_image_features`.
 
         Raises:
-            `ValueError`: if images and placeholders do not match, or images are given twice.
+            `ValueError`: if images and placeholders do not match, if images are given twice, or if
+                `vision_feature_select_strategy` is not the config's.
         """
         if pixel_values is not None and mm_encoder_outputs is not None:
             raise ValueError("Pass either pixel_values or mm_encoder_outputs, not both.")
         image_outputs = (mm_encoder_outputs or {}).get("image")
-        if "vision_feature_select_strategy" in kwargs:
-            raise ValueError("vision_feature_select_strategy decides the router's query, too: set it in the config.")
-        layer = (
-            {"vision_feature_layer": kwargs.pop("vision_feature_layer")} if "vision_feature_layer" in kwargs else {}
-        )
         if pixel_values is not None:
-            image_outputs = self.get_image_features(pixel_values, return_dict=True, **layer)
+            image_outputs = self.get_image_features(
+                pixel_values,
+                vision_feature_layer,
+                vision_feature_select_strategy,
+                image_sizes,
+                interpolate_pos_encoding,
+                return_dict=True,
+            )
         if image_outputs is not None:
             text_embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
             image_outputs = self.condition_image_features(image_outputs, input_ids, text_embeds, attention_mask)
             mm_encoder_outputs = {"image": image_outputs}
 
+        cache = kwargs.pop("past_key_values", cache)
         outputs = super().forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
+            input_ids,
+            None,  # pixel_values, which are in mm_encoder_outputs
+            attention_mask,
+            position_ids,
+            cache,  # by place: its name depends on transformers' version
+            inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             **(kwargs | {"return_dict": True}),
         )
         router_logits = image_outputs.router_logits if output_router_logits and image_outputs is not None else None
         return ParrotModelOutputWithPast(**outputs, router_logits=router_logits)
+
+
+def _keep_positions(hidden_states: torch.Tensor, keep: int | torch.Tensor) -> torch.Tensor:
+    """`transformers.modeling_utils.slice_logits_to_keep`, to be called itself once 5.24 is the oldest supported."""
+    if isinstance(keep, torch.Tensor) and keep.ndim == 2:
+        if keep.dtype == torch.bool:
+            return hidden_states[keep]
+        return torch.take_along_dim(hidden_states, keep[..., None], dim=1)
+    # A CPU's bfloat16 product of a slice that is not contiguous can take hundreds of times as long:
+    # https://github.com/pytorch/pytorch/issues/151934. `contiguous` may go when that is closed.
+    return hidden_states[:, slice(-keep, None) if isinstance(keep, int) else keep].contiguous()
 
 
 class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalGeneration, GenerationMixin):
@@ -459,29 +505,44 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        vision_feature_layer: int | list[int] | None = None,
+        vision_feature_select_strategy: str | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        image_sizes: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         output_router_logits: bool = False,
+        interpolate_pos_encoding: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotCausalLMOutputWithPast:
         """
-        As `LlavaForConditionalGeneration.forward`; images, `output_router_logits` and errors as in `ParrotModel`.
+        As `LlavaForConditionalGeneration.forward` of transformers 5.24; images, `output_router_logits`,
+        `interpolate_pos_encoding` and errors as in `ParrotModel`.
+
+        Args:
+            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0): positions whose logits are computed:
+                the last ones (an int; 0 is all), the same ones of every sample (a tensor of shape (M,)), each
+                sample's own (shape (B, M)), or those that a boolean mask of shape (B, L) has; the mask's logits have
+                the shape (number of True, vocabulary).
         """
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
+            cache=cache,
             inputs_embeds=inputs_embeds,
+            vision_feature_layer=vision_feature_layer,
+            vision_feature_select_strategy=vision_feature_select_strategy,
+            image_sizes=image_sizes,
             mm_encoder_outputs=mm_encoder_outputs,
             output_router_logits=output_router_logits,
+            interpolate_pos_encoding=interpolate_pos_encoding,
             **kwargs,
         )
-        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        # Of a slice that is not contiguous, torch 2.13's bfloat16 product on a CPU takes hundreds of times as long.
-        logits = self.lm_head(outputs.last_hidden_state[:, keep].contiguous())
+        logits = self.lm_head(_keep_positions(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.lm_head.out_features, **kwargs)

@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel, DynamicCache, set_seed
+from transformers import AutoModel, DynamicCache, LlavaForConditionalGeneration, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
@@ -404,7 +404,7 @@ def test_generation_options_give_the_same_tokens(
 
 @pytest.mark.skipif(
     not hasattr(transformers.generation.utils, "_slice_mm_encoder_output"),
-    reason="before this, transformers gave every chunk the first image's tokens, in LLaVA too",
+    reason="transformers 5.18 prefills in chunks without the images, in silence, LLaVA's too",
 )
 @pytest.mark.parametrize("chunk", [3, 7, 64])
 def test_chunked_prefill_equals_whole(chunk: int, model: ParrotForConditionalGeneration, greedy: torch.Tensor) -> None:
@@ -514,13 +514,52 @@ def test_a_chat_goes_on_with_its_new_tokens_alone(model: ParrotForConditionalGen
     torch.testing.assert_close(record[0], router_logits(model, new[0].tolist(), pixel_values=pixels(2)[1:]))
 
 
-def test_text_only_and_logits_to_keep(model: ParrotForConditionalGeneration) -> None:
+def test_text_alone_generates(model: ParrotForConditionalGeneration) -> None:
     ids = torch.tensor([[*USER, 60, *END, *HEADER]])
     logits = model(input_ids=ids).logits
-    torch.testing.assert_close(model(input_ids=ids, logits_to_keep=2).logits, logits[:, -2:])
-    torch.testing.assert_close(model(input_ids=ids, logits_to_keep=torch.tensor([0, 3])).logits, logits[:, [0, 3]])
     greedy = model.generate(input_ids=ids, mm_encoder_outputs=None, **GREEDY)
     assert greedy[0, ids.shape[1]] == logits[0, -1].argmax()
+
+
+def test_logits_are_kept_as_llava_keeps_them(model: ParrotForConditionalGeneration) -> None:
+    ids = torch.tensor([[*USER, 60, *END, *HEADER], [*USER, 61, *END, *HEADER]])
+    logits = model(input_ids=ids).logits
+    mask = torch.zeros(ids.shape, dtype=torch.bool)
+    mask[0, :3] = mask[1, 5] = True
+    kept = [
+        (0, logits),
+        (2, logits[:, -2:]),
+        (torch.tensor([0, 3]), logits[:, [0, 3]]),
+        (torch.tensor([[1, 3], [2, 5]]), torch.stack([logits[0, [1, 3]], logits[1, [2, 5]]])),
+        (mask, torch.cat([logits[0, :3], logits[1, 5:6]])),
+    ]
+    llava = LlavaForConditionalGeneration(model.config).eval()
+    llava.load_state_dict(model.state_dict(), strict=False)
+    for keep, expected in kept:
+        torch.testing.assert_close(model(input_ids=ids, logits_to_keep=keep).logits, expected)
+        if getattr(keep, "ndim", 0) < 2 or hasattr(transformers.modeling_utils, "slice_logits_to_keep"):
+            torch.testing.assert_close(llava(input_ids=ids, logits_to_keep=keep).logits, expected)
+
+
+def test_arguments_by_place_are_llavas(model: ParrotForConditionalGeneration) -> None:
+    inputs = padded(PROMPT)
+    for own in (model, model.model):
+        cache = DynamicCache(config=model.config.text_config)
+        own(inputs["input_ids"], pixels(1), inputs["attention_mask"], None, cache, None, -2, "full")
+        assert cache.get_seq_length() == len(PROMPT)
+
+
+def test_images_of_another_size_have_interpolated_positions(model: ParrotForConditionalGeneration) -> None:
+    larger = torch.randn(1, 3, 42, 42)
+    prompt = [*USER, *[IMAGE_TOKEN] * 10, 60, *END, *HEADER]
+    hidden = model.model.vision_tower(larger, output_hidden_states=True, interpolate_pos_encoding=True).hidden_states
+    inputs = padded(prompt) | {"pixel_values": larger, "interpolate_pos_encoding": True}
+    model.config.use_experts = False
+    torch.testing.assert_close(image_tokens(model(**inputs)), model.model.multi_modal_projector(hidden[-2])[0])
+    model.config.use_experts = True
+    assert model.generate(**inputs, **GREEDY)[0, len(prompt)] == model(**inputs).logits[0, -1].argmax()
+    with pytest.raises(ValueError, match="doesn't match model"):
+        model(**inputs | {"interpolate_pos_encoding": False})
 
 
 def test_another_feature_layer_is_taken_and_another_strategy_refused(model: ParrotForConditionalGeneration) -> None:
@@ -531,8 +570,24 @@ def test_another_feature_layer_is_taken_and_another_strategy_refused(model: Parr
         tokens = image_tokens(model(**inputs, vision_feature_layer=layer))
         torch.testing.assert_close(tokens, model.model.multi_modal_projector(hidden[layer])[0])
     model.config.use_experts = True
-    with pytest.raises(ValueError, match="vision_feature_select_strategy"):
-        model(**inputs, vision_feature_select_strategy="default")
+    with recorded_router_logits(model) as record:
+        model.generate(**inputs, **GREEDY, vision_feature_layer=1)
+        model(**inputs, vision_feature_layer=1)
+        model(**inputs)
+    torch.testing.assert_close(record[0], record[1])
+    assert not torch.allclose(record[0], record[2])
+    model(**inputs, vision_feature_select_strategy="full")
+    for call in (model, model.generate):
+        with pytest.raises(ValueError, match="vision_feature_select_strategy='default' differs from the config's"):
+            call(**inputs, vision_feature_select_strategy="default")
+
+
+def test_image_sizes_reach_the_tower_as_in_llava(model: ParrotForConditionalGeneration) -> None:
+    model.model.vision_tower.patch_size = 14  # that of a Pixtral, for which LLaVA has the argument
+    inputs = padded(PROMPT[len(USER) + 1 :]) | {"pixel_values": pixels(1)}
+    with pytest.raises(RuntimeError, match="split_with_sizes"):  # four patches, without the [CLS] token
+        model(**inputs, image_sizes=torch.tensor([[28, 28]]))
+    del model.model.vision_tower.patch_size
 
 
 def test_sdpa_equals_eager(model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor]) -> None:
