@@ -13,10 +13,68 @@
 # limitations under the License.
 """Chat templates of Parrot: from the markup that a language model's own template puts around its turns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+
+# White space at an answer's start is dropped: it could merge with the header's into one token, which hides the header.
+TEMPLATE = """
+{%- macro text(message, index) -%}
+  {%- if message.content is string -%}
+    {{ message.content }}
+  {%- elif message.content is defined and message.content is sequence and message.content is not mapping -%}
+    {%- for part in message.content -%}
+      {%- if part.type == 'image' -%}
+        {{ '<image>\\n' }}
+      {%- elif part.type == 'text' and part.text is string -%}
+        {{ part.text }}
+      {%- elif part.type == 'text' -%}
+        {{ raise_exception('Message ' ~ index ~ ' has a part of type text without a text: ' ~ part) }}
+      {%- else -%}
+        {{ raise_exception('Parrot reads text and images, not ' ~ (part.type or part)) }}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- else -%}
+    {{ raise_exception('Message ' ~ index ~ ' (' ~ message.role ~ ') has no content: give text or a list of parts') }}
+  {%- endif -%}
+{%- endmacro -%}
+
+{%- if tools or documents -%}
+  {{ raise_exception('Parrot has no place for tools and documents: write them in a message') }}
+{%- endif -%}
+{%- set state = namespace(opened=false) -%}
+{%- for message in messages -%}
+  {%- set index = loop.index0 -%}
+  {%- for key in ('tool_calls', 'reasoning_content', 'thinking') if message[key] -%}
+    {{ raise_exception('Message ' ~ index ~ ' has ' ~ key ~ ', which Parrot does not write: remove it') }}
+  {%- endfor -%}
+  {%- if message.role == 'system' and loop.first -%}
+    {{ system_before ~ text(message, index) ~ system_after }}
+    {%- set state.opened = true -%}
+  {%- elif message.role == 'user' -%}
+    {%- if loop.first -%}
+      {{ default_opening }}
+    {%- elif not state.opened -%}
+      {{ user_before }}
+    {%- endif -%}
+    {%- set state.opened = false -%}
+    {{ text(message, index) ~ user_after }}
+  {%- elif message.role == 'assistant' and not loop.first and not state.opened -%}
+    {{ assistant_header }}
+    {%- generation -%}
+      {{ text(message, index).lstrip() ~ assistant_end }}
+      {%- if not loop.last -%}{{ assistant_after }}{%- endif -%}
+    {%- endgeneration -%}
+    {%- if loop.last -%}{{ assistant_after }}{%- endif -%}
+  {%- else -%}
+    {{ raise_exception('A conversation is an optional system message, then user and assistant turns, a user first; '
+       ~ 'got ' ~ message.role ~ ' as message ' ~ index) }}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ assistant_header }}{%- endif -%}
+"""
 
 
 @dataclass(frozen=True)
@@ -82,29 +140,7 @@ class ChatFormat:
         """
         A Jinja template of these turns: text, images (each followed by a newline, as in the reference code), and
         `{% generation %}` marks around what an answer's loss is taken on, which is the reference code's label mask.
+        What it has no place for (tools, documents, tool calls, reasoning, other parts) is an error in it.
         """
-        turn = (
-            "{%- if message.content is string -%}{{ message.content }}{%- else -%}{%- for part in message.content -%}"
-            "{%- if part.type == 'image' -%}{{ '<image>\\n' }}"
-            "{%- elif part.type == 'text' -%}{{ part.text }}"
-            "{%- else -%}{{ raise_exception('Parrot reads text and images, not ' ~ part.type) }}{%- endif -%}"
-            "{%- endfor -%}{%- endif -%}"
-        )
-        return (
-            "{%- set state = namespace(opened=false) -%}{%- for message in messages -%}"
-            "{%- if message.role == 'system' and loop.first -%}"
-            f"{{{{ {self.system_before!r} }}}}{turn}{{{{ {self.system_after!r} }}}}{{%- set state.opened = true -%}}"
-            "{%- elif message.role == 'user' -%}"
-            f"{{%- if loop.first -%}}{{{{ {self.default_opening!r} }}}}"
-            f"{{%- elif not state.opened -%}}{{{{ {self.user_before!r} }}}}{{%- endif -%}}"
-            f"{{%- set state.opened = false -%}}{turn}{{{{ {self.user_after!r} }}}}"
-            "{%- elif message.role == 'assistant' and not loop.first and not state.opened -%}"
-            f"{{%- set answer -%}}{turn}{{%- endset -%}}{{{{ {self.assistant_header!r} }}}}"
-            # White space at an answer's start could merge with the header's into one token, and the header go unseen.
-            f"{{%- generation -%}}{{{{ answer.lstrip() ~ {self.assistant_end!r} }}}}"
-            f"{{%- if not loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}{{%- endgeneration -%}}"
-            f"{{%- if loop.last -%}}{{{{ {self.assistant_after!r} }}}}{{%- endif -%}}"
-            "{%- else -%}{{ raise_exception('A conversation is an optional system message, then user and assistant "
-            "turns, a user first; got ' ~ message.role) }}{%- endif -%}{%- endfor -%}"
-            f"{{%- if add_generation_prompt -%}}{{{{ {self.assistant_header!r} }}}}{{%- endif -%}}"
-        )
+        markup = "".join(f"{{%- set {field.name} = {getattr(self, field.name)!r} -%}}\n" for field in fields(self))
+        return markup + TEMPLATE.strip()
