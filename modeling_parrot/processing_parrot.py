@@ -13,6 +13,9 @@
 # limitations under the License.
 """Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
 
+import base64
+import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,8 @@ class ParrotProcessor(LlavaProcessor):
     """
     Turns images and text with `<image>` marks into the inputs of [`ParrotForConditionalGeneration`]. Images may be
     given flat, in the order of the marks, or nested, one list per text. EXIF rotation is applied, transparency is laid
-    over white and 16-bit grey scaled to 8 bits; URLs and base64 are loaded as transformers does, which drops the alpha
-    channel and clips.
+    over white, and grey of 16 bits (any value above 255) is scaled to 8; what a URL holds is loaded as transformers
+    does, which drops the alpha channel and clips.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class ParrotProcessor(LlavaProcessor):
         **kwargs: Any,
     ) -> None:
         if type(image_processor).__name__ == "LlavaImageProcessor":
-            # Where torchvision is installed, transformers loads its resizing, whose pixels differ by up to 0.015.
+            # Where torchvision is installed, transformers resizes with it, and pixels differ by up to 0.015. That is
+            # meant to stay (https://github.com/huggingface/transformers/pull/46496), and so must this.
             image_processor = LlavaImageProcessorPil.from_dict(image_processor.to_dict())
         super().__init__(
             image_processor=image_processor,
@@ -64,7 +68,8 @@ class ParrotProcessor(LlavaProcessor):
         """
         if images is not None:
             images = _load_images(images, "images")
-        if text is not None and not kwargs.get("sanitize_control_tokens"):  # whose own marking is counted by super
+        # With sanitize_control_tokens, only the parent knows which marks are meant as such: it counts them.
+        if text is not None and not kwargs.get("sanitize_control_tokens"):
             self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
         if isinstance(images, list) and not any(not isinstance(image, list) or image for image in images):
             images = None  # [] or [[], []]: text alone
@@ -73,7 +78,8 @@ class ParrotProcessor(LlavaProcessor):
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> list[str]:
         """
         As `LlavaProcessor.save_pretrained`, without what the last call set: the tokenizer would save the truncation
-        and padding of a training run as defaults, and the loaded processor cut every prompt in silence.
+        and padding of a training run as defaults, and the loaded processor would cut every prompt in silence. This may
+        go when calls leave the tokenizer as it is: https://github.com/huggingface/transformers/issues/24441.
         """
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_truncation()
@@ -85,6 +91,11 @@ class ParrotProcessor(LlavaProcessor):
         return super().to_dict() | {"auto_map": {"AutoProcessor": "processing_parrot.ParrotProcessor"}}
 
     def _check_counts(self, images: Any, text: list[str]) -> None:
+        # transformers' words, so that what looks for its error finds this one, too
+        rule = (
+            f"The total number of {self.image_token} tokens in the prompts should be the same as the number of images "
+            "passed."
+        )
         marks = [sample.count(self.image_token) if isinstance(sample, str) else 0 for sample in text]
         images = images if isinstance(images, list) else [images]
         if any(isinstance(image, list) for image in images):
@@ -93,38 +104,69 @@ class ParrotProcessor(LlavaProcessor):
             for index, (number, group) in enumerate(zip(marks, images, strict=True)):
                 given = len(group) if isinstance(group, list) else 1
                 if number != given:
-                    raise ValueError(f"Sample {index} has {number} {self.image_token} marks and {given} images.")
+                    raise ValueError(
+                        f"Sample {index} has {number} {self.image_token} marks and {given} images. {rule}"
+                    )
         elif all(map(image_utils.is_pil_image, images)) and sum(marks) != len(images):  # an array may hold a batch
             raise ValueError(
                 f"The samples have {marks} {self.image_token} marks, and {len(images)} images were given: give one "
-                "list of images per text to learn which sample differs."
+                f"list of images per text to learn which sample differs. {rule}"
             )
 
 
 def _load_images(images: Any, place: str) -> Any:
-    """Images in RGB, the right way up; `place` names them in errors. Arrays and tensors are left to transformers."""
+    """
+    Images in RGB, the right way up. Arrays and tensors are left to transformers.
+
+    Args:
+        images: an image, or nested lists of images.
+        place: what an error calls it.
+
+    Raises:
+        `ValueError`: in one line that names the place, if an image cannot be read.
+    """
     if isinstance(images, (list, tuple)):
         return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
+    image = images
     try:
-        if isinstance(images, (str, Path)):
-            if not _is_file(images):
-                return image_utils.load_image(str(images))
-            images = image_utils.PIL.Image.open(images)
-        if image_utils.is_pil_image(images):
-            return image_utils.load_image(_flatten(images))
-        if not image_utils.is_valid_image(images):
-            raise ValueError(f"it is a {type(images).__name__}, neither a PIL image, an array, a path nor a URL")
-        if 0 in images.shape:
-            raise ValueError(f"it is empty, its shape is {tuple(images.shape)}")
-        return images
-    except (OSError, SyntaxError, ValueError) as error:
-        name = getattr(images, "filename", "") or repr(images)[:200]
-        raise ValueError(f"{place} ({name}) cannot be read: {error}. Repair it or leave its row out.") from error
+        if isinstance(image, (str, Path)):
+            image = _open(image)
+        if image_utils.is_pil_image(image):
+            return image_utils.load_image(_flatten(image))
+        if not image_utils.is_valid_image(image):
+            raise ValueError(f"it is a {type(image).__name__}, neither a PIL image, an array, a path nor a URL")
+        if 0 in image.shape:
+            raise ValueError(f"it is empty, its shape is {tuple(image.shape)}")
+        if len(image.shape) == 2:
+            raise ValueError(f"its shape is {tuple(image.shape)}, without channels: give PIL.Image.fromarray of it")
+        return image
+    except Exception as error:  # Pillow raises any kind: https://github.com/python-pillow/Pillow/issues/6252
+        name = " ".join((getattr(image, "filename", "") or repr(images)).split())[:200]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{place} ({name}) cannot be read: {reason}. Repair it or leave its row out.") from error
 
 
-def _is_file(name: str | Path) -> bool:
+def _open(source: str | Path) -> Any:
+    """The image of a URL, a file, a data URL or base64."""
+    name = str(source)
+    if name.startswith(("http://", "https://")):
+        return image_utils.load_image(name)
+    if _exists(name):
+        return image_utils.PIL.Image.open(name)
+    is_data = name.startswith("data:")
+    encoded = "".join((name.partition(",")[2] if is_data else name).split())
     try:
-        return Path(name).is_file()
+        return image_utils.PIL.Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+    except Exception as error:
+        if is_data:
+            raise ValueError("it is no picture in base64") from error
+        base64_too = ", and as base64 it is no picture" if re.fullmatch(r"[A-Za-z0-9+/=]{64,}", encoded) else ""
+        raise ValueError(f"there is no such file{base64_too}") from error
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
     except (OSError, ValueError):  # base64, too long for a name
         return False
 
@@ -133,13 +175,12 @@ def _flatten(image: Any) -> Any:
     """A PIL image in a mode whose conversion to RGB loses nothing that a person would see."""
     if 0 in image.size:
         raise ValueError(f"it is empty, its size is {image.size}")
-    if image.mode.startswith("I"):  # PIL clips 16-bit grey at 255 instead of scaling it
-        image = image.convert("I")
-        if not 0 <= image.getextrema()[0] <= image.getextrema()[1] < 2**16:
-            raise ValueError(f"its values go from {image.getextrema()}, beyond 16 bits")
-        return image.point(lambda value: value * (1 / 257)).convert("L")
-    if image.mode == "F":
-        raise ValueError("its mode 'F' does not say what white is; convert it to 'L' or 'RGB'")
+    if max(image.size) > 2**15:
+        raise ValueError(f"its size is {image.size}: padded to a square it takes gigabytes; make it smaller")
+    if image.mode in ("RGBa", "La"):  # Pillow's conversion to RGB loses their alpha, or fails
+        image = image.convert(f"{image.mode[:-1]}A")
+    if image.mode.startswith(("I", "F")):
+        return _to_8_bits(image)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = image.copy()  # keeps the EXIF data
@@ -147,6 +188,26 @@ def _flatten(image: Any) -> Any:
         white.alpha_composite(image)
         return white
     return image
+
+
+def _to_8_bits(image: Any) -> Any:
+    """
+    A grey PIL image of integers or floats in mode "L". Values up to 255 are taken as they are, as LLaVA does; larger
+    ones are 16 bits, which Pillow would clip: https://github.com/python-pillow/Pillow/issues/3011.
+    """
+    if image.mode != "F":
+        image = image.convert("I")  # "I;16B" and its like have no extrema
+    low, high = image.getextrema()
+    if image.mode == "F" and not (low >= 0 and (high == 0 or 1 < high <= 255)):
+        raise ValueError(
+            f"its mode 'F' does not say what white is, and its values go from {low} to {high}; convert it to 'L' or "
+            "'RGB'"
+        )
+    if not 0 <= low <= high < 2**16:
+        raise ValueError(f"its values go from {low} to {high}, beyond 16 bits")
+    if high > 255:
+        image = image.point(lambda value: value * (1 / 257))
+    return image.convert("L")
 
 
 ParrotProcessor.register_for_auto_class()

@@ -15,11 +15,16 @@
 
 import base64
 import io
+import random
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from transformers import LlavaImageProcessorPil
 
@@ -63,7 +68,14 @@ def test_grey_of_8_and_16_bits_look_the_same(processor: ParrotProcessor, tmp_pat
     np.testing.assert_allclose(seen(processor, one_bit), 255, atol=1)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "I;16B", "LA", "La"])
+def test_grey_of_8_bits_looks_the_same_in_any_mode(mode: str, processor: ParrotProcessor) -> None:
+    eight = Image.fromarray(np.linspace(0, 255, 28 * 28).reshape(28, 28).astype(np.uint8))
+    image = eight.convert("LA").convert(mode) if mode == "La" else eight.convert(mode)
+    np.testing.assert_allclose(seen(processor, image), seen(processor, eight), atol=1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGBa"])
 def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor, tmp_path: Path) -> None:
     image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     if mode == "P":
@@ -71,8 +83,12 @@ def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor, 
         image.info["transparency"] = 0
     elif mode != "RGBA":
         image = image.convert(mode)
+    np.testing.assert_allclose(seen(processor, image), 255, atol=1)
+    if mode == "RGBa":  # no file has premultiplied alpha
+        return
     image.save(tmp_path / "clear.png")
-    for given in (image, str(tmp_path / "clear.png")):
+    text = base64.b64encode((tmp_path / "clear.png").read_bytes()).decode()
+    for given in (str(tmp_path / "clear.png"), text):
         np.testing.assert_allclose(seen(processor, given), 255, atol=1)
 
 
@@ -132,6 +148,10 @@ def test_each_mark_becomes_the_tokens_of_an_image(processor: ParrotProcessor) ->
 def test_counts_that_differ_name_the_sample_and_both(processor: ParrotProcessor) -> None:
     with pytest.raises(ValueError, match="Sample 1 has 1 <image> marks and 2 images"):
         processor(images=[[RED, RED], [RED, RED]], text=["<image><image>", "<image>"])
+    with pytest.raises(
+        ValueError, match="The total number of <image> tokens in the prompts should be the same as the"
+    ):
+        processor(images=[[RED, RED]], text=["<image>"])
     with pytest.raises(ValueError, match=r"\[1, 2\] <image> marks, and 2 images"):
         processor(images=[RED, RED], text=["<image>", "<image><image>"])
     with pytest.raises(ValueError, match="1 lists of images were given for 2 texts"):
@@ -152,6 +172,8 @@ def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_pa
         "empty, its shape": np.zeros((0, 3, 3), np.uint8),
         "mode 'F'": Image.new("F", (9, 9), 0.5),
         "beyond 16 bits": Image.new("I", (9, 9), 2**17),
+        "without channels": np.zeros((9, 9), np.uint8),
+        "padded to a square it takes gigabytes": Image.new("1", (2**15 + 1, 1)),
         "it is a NoneType": None,
         "it is a dict": {"bytes": b""},
     }
@@ -164,12 +186,53 @@ def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_pa
     for image in (str(cut), Image.open(cut)):
         with pytest.raises(ValueError, match=r"images\[0\]\[1\] .*cut.png.* cannot be read"):
             processor(images=[[RED, image]], text=["<image><image>"])
+    bomb = bytearray((tmp_path / "cut.png").read_bytes())
+    bomb[16:24] = struct.pack(">II", 20000, 20000)  # the size in a PNG's header, followed by a checksum
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(
+        ValueError, match=r"images\[0\] \(.*bomb.png.* cannot be read: Image size \(400000000 pixels\)"
+    ):
+        processor(images=[str(tmp_path / "bomb.png")], text="<image>")
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ValueError, match=r"text.png.* cannot be read"):
         processor(images=[str(tmp_path / "text.png")], text="<image>")
-    for name in ("no_such_file.png", Path("no_such_file.png"), "x" * 5000):
-        with pytest.raises(ValueError, match=r" cannot be read"):
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(processor: ParrotProcessor, tmp_path: Path) -> None:
+    names = {
+        "no_such_file.png": "there is no such file",
+        Path("photos/giraffe"): "there is no such file",
+        "photos/no such file": "there is no such file",
+        "a\0b.png": "there is no such file",
+        "x" * 5000: "there is no such file, and as base64 it is no picture",
+        "data:image/png;base64,eHh4": "it is no picture in base64",
+        "['aGVsbG8=', 'aGVsbG8=']": "there is no such file",
+        str(tmp_path): "Is a directory",
+        "": "No such file",
+    }
+    for name, reason in names.items():
+        with pytest.raises(ValueError, match=rf"images\[0\] \(.*\) cannot be read: .*{reason}.* Repair it") as error:
             processor(images=[name], text="<image>")
+        assert "\n" not in str(error.value)
+
+
+def test_damaged_pictures_are_read_or_refused_by_name(processor: ParrotProcessor) -> None:
+    chance, noise = random.Random(0), Image.effect_noise((20, 20), 50)
+    refused = 0
+    for file_format in ("PNG", "JPEG", "GIF", "WEBP"):
+        whole = io.BytesIO()
+        noise.save(whole, file_format)
+        for _ in range(40):
+            damaged = bytearray(whole.getvalue())
+            for _ in range(4):
+                damaged[chance.randrange(30, 150)] = chance.randrange(256)  # after the size, which may become huge
+            try:
+                processor(images=[[base64.b64encode(damaged).decode()]], text="<image>")
+            except ValueError as error:
+                assert str(error).startswith("images[0][0] (") and "\n" not in str(error)
+                refused += 1
+    assert refused > 50
 
 
 def test_the_pixels_do_not_depend_on_torchvision(processor: ParrotProcessor) -> None:
@@ -180,11 +243,53 @@ def test_the_pixels_do_not_depend_on_torchvision(processor: ParrotProcessor) -> 
     assert after == before
 
 
-def test_what_the_template_cannot_write_is_an_error(processor: ParrotProcessor) -> None:
-    with pytest.raises(Exception, match="Parrot reads text and images, not video"):
-        processor.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}])
-    with pytest.raises(Exception, match="got assistant"):
-        processor.apply_chat_template([{"role": "assistant", "content": "x"}])
+CALL = {"type": "function", "function": {"name": "f", "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "options", "message"),
+    [
+        ([{"role": "user", "content": [{"type": "video"}]}], {}, "Parrot reads text and images, not video"),
+        ([{"role": "user", "content": ["x"]}], {}, "Parrot reads text and images, not x"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": None}]}],
+            {},
+            "Message 0 has a part of type text with",
+        ),
+        ([{"role": "user", "content": [{"type": "text"}]}], {}, "Message 0 has a part of type text without a text"),
+        ([{"role": "user", "content": None}], {}, r"Message 0 \(user\) has no content"),
+        ([{"role": "user"}], {}, r"Message 0 \(user\) has no content"),
+        ([{"role": "user", "content": 5}], {}, r"Message 0 \(user\) has no content"),
+        ([{"role": "assistant", "content": "x"}], {}, "got assistant as message 0"),
+        (
+            [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}],
+            {},
+            "Message 1 has tool_calls, which Parrot does not write",
+        ),
+        (
+            [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "reasoning_content": "z"}],
+            {},
+            "Message 1 has reasoning_content, which Parrot does not write",
+        ),
+        ([{"role": "user", "content": "x"}], {"tools": [CALL]}, "no place for tools and documents"),
+        (
+            [{"role": "user", "content": "x"}],
+            {"documents": [{"title": "x", "text": "y"}]},
+            "no place for tools and documents",
+        ),
+    ],
+)
+def test_what_the_template_cannot_write_is_an_error(
+    messages: list, options: dict[str, Any], message: str, processor: ParrotProcessor
+) -> None:
+    with pytest.raises(TemplateError, match=message) as error:
+        processor.apply_chat_template(messages, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_empty_and_not_given_is_no_error(processor: ParrotProcessor) -> None:
+    chat = [{"role": "user", "content": "x", "tool_calls": None, "reasoning_content": ""}]
+    assert "x" in processor.apply_chat_template(chat, tools=[], documents=None)
 
 
 def test_saved_and_loaded_it_writes_the_same_whatever_it_was_called_with(
