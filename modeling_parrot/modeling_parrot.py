@@ -401,7 +401,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             return ParrotImageOutput(pooler_output=list(features))
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
-        # All samples' words in one list: a copy of the prompt for each image would grow with the square of their number.
+        # All samples' words in one list: a copy of the prompt for each image takes memory by the square of N.
         # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break.
         num_words = is_placeholder.numel() - num_images * num_tokens
         words = is_placeholder.flatten().int().argsort(stable=True)[:num_words]  # (W,), indices into B * L
