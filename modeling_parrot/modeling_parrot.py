@@ -25,7 +25,6 @@ I expert size.
 Equations: "Parrot: Multilingual Visual Instruction Tuning", arXiv 2406.02539.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,18 +151,19 @@ class ParrotMoE(nn.Module):
         """
         Args:
             image_features (`torch.Tensor` of shape (N, K, C)): projected features H.
-            text_embeds (`torch.Tensor` of shape (W, C)): word embeddings of all samples.
+            text_embeds (`torch.Tensor` of shape (N, W, C)): word embeddings for each image, or of shape (1, W, C) for
+                all of them.
             guidance_mask (`torch.BoolTensor` of shape (N, W)): which of them guide each image.
 
         Returns:
             the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
         """
         query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
-        scores = torch.einsum("nc,wc->nw", query * query.shape[-1] ** -0.5, text_embeds)  # (N, W)
+        scores = torch.einsum("nc,nwc->nw", query * query.shape[-1] ** -0.5, text_embeds)  # (N, W)
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
         # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
         attention = scores.softmax(dim=-1) * guidance_mask
-        context = torch.einsum("nw,wc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
+        context = torch.einsum("nw,nwc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
 
         router_logits = self.router(context)  # (N, E)
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
@@ -196,7 +196,8 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
         super().post_init()
-        # The tower's class names modules of its text half, too, and accelerate's FSDP stops at one that is not there.
+        # The tower's class also names modules of its text half, and accelerate's FSDP raises for a class that the model
+        # does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when it skips such names.
         self._no_split_modules &= {type(module).__name__ for module in self.modules()}
 
     @torch.no_grad()
@@ -211,9 +212,10 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
 
     def initialize_weights(self) -> None:
         """
-        As `PreTrainedModel.initialize_weights`; tower and language model first and by their own rules. As parts of a
-        class from outside transformers they would pass for custom code, and weights that a checkpoint lacks get
-        another scale.
+        As `PreTrainedModel.initialize_weights`, with tower and language model first and by their own rules.
+        transformers takes the parts of a class from outside it for custom code, too, and then initialises weights that
+        a checkpoint lacks at another scale. This may go when it asks each part: the check is that of
+        https://github.com/huggingface/transformers/issues/46620.
         """
         for child in self.children():
             if isinstance(child, PreTrainedModel):
@@ -221,30 +223,25 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
         super().initialize_weights()
 
 
-def find_answers(
-    is_token: Callable[[int], torch.BoolTensor], header_ids: list[int], turn_start_ids: list[int]
-) -> torch.BoolTensor:
+def find_answers(header: list[torch.BoolTensor], turn_starts: torch.BoolTensor) -> torch.BoolTensor:
     """
-    Where answers stand. A turn begins at each token that begins the header or is in `turn_start_ids`; a turn that
+    Where answers stand. A turn begins at each token that begins the header or starts a turn otherwise; a turn that
     begins with the whole header is an answer from the header's end to the next turn.
 
     Args:
-        is_token (`Callable`): from a token id to where it stands, a `torch.BoolTensor` of shape (B, L).
-        header_ids (`list[int]`): token ids that open an answer.
-        turn_start_ids (`list[int]`): further token ids that begin a turn.
+        header (`list[torch.BoolTensor]`): where each token of the assistant header stands, (B, L) each.
+        turn_starts (`torch.BoolTensor` of shape (B, L)): where further tokens stand that begin a turn.
 
     Returns:
         `torch.BoolTensor` of shape (B, L).
     """
-    turn_starts = is_header = is_token(header_ids[0])
-    for offset, token in enumerate(header_ids[1:], start=1):
-        is_header = is_header & is_token(token).roll(-offset, dims=1)  # one that wraps around has no answer after it
-    for token in turn_start_ids:
-        turn_starts = turn_starts | is_token(token)
+    is_header = header[0]
+    for offset, mask in enumerate(header[1:], start=1):
+        is_header = is_header & mask.roll(-offset, dims=1)  # one that wraps around has no answer after it
     position = torch.arange(turn_starts.shape[1], device=turn_starts.device)
-    turn_start = torch.where(turn_starts, position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first turn
+    turn_start = torch.where(header[0] | turn_starts, position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first
     in_answer = is_header.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
-    return in_answer & (position - turn_start >= len(header_ids))
+    return in_answer & (position - turn_start >= len(header))
 
 
 def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
@@ -355,11 +352,11 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         if self.config.assistant_header_ids is None:
             return guides
 
-        return guides & ~find_answers(
-            lambda token: self._token_mask(token, input_ids, inputs_embeds),
-            self.config.assistant_header_ids,
-            self.config.turn_start_ids or [],
-        )
+        header = [self._token_mask(token, input_ids, inputs_embeds) for token in self.config.assistant_header_ids]
+        turn_starts = torch.zeros_like(guides)
+        for token in self.config.turn_start_ids or []:
+            turn_starts = turn_starts | self._token_mask(token, input_ids, inputs_embeds)
+        return guides & ~find_answers(header, turn_starts)
 
     def condition_image_features(
         self,
@@ -410,7 +407,8 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
         # softmax choose one word, mostly a role's token, and the router one expert for all languages.
         scale = getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)
-        features, router_logits = self.moe(features, inputs_embeds.flatten(0, 1)[words] / scale, guidance_mask)
+        text_embeds = inputs_embeds.flatten(0, 1)[words] / scale  # (W, C)
+        features, router_logits = self.moe(features, text_embeds[None], guidance_mask)
         return ParrotImageOutput(pooler_output=list(features), router_logits=router_logits)
 
     @can_return_tuple

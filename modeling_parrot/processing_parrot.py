@@ -13,9 +13,6 @@
 # limitations under the License.
 """Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
 
-import base64
-import io
-import re
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +153,15 @@ def _open(source: str | Path) -> Any:
     is_data = name.startswith("data:")
     encoded = "".join((name.partition(",")[2] if is_data else name).split())
     try:
-        return image_utils.PIL.Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+        image_bytes = image_utils.base64.b64decode(encoded, validate=True)
+        return image_utils.PIL.Image.open(image_utils.BytesIO(image_bytes))
     except Exception as error:
         if is_data:
             raise ValueError("it is no picture in base64") from error
-        base64_too = ", and as base64 it is no picture" if re.fullmatch(r"[A-Za-z0-9+/=]{64,}", encoded) else ""
-        raise ValueError(f"there is no such file{base64_too}") from error
+        may_be_base64 = len(encoded) > 64 and encoded.replace("+", "").replace("/", "").rstrip("=").isalnum()
+        raise ValueError(
+            f"there is no such file{', and as base64 it is no picture' if may_be_base64 else ''}"
+        ) from error
 
 
 def _exists(name: str) -> bool:

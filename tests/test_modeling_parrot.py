@@ -137,7 +137,7 @@ def test_a_tower_without_cls_is_queried_by_its_mean() -> None:
     model = tiny_model(tiny_config(image_query="mean"))
     block: ParrotMoE = model.model.moe
     features, words = torch.randn(1, 5, 32), torch.randn(1, 7, 32)
-    _, logits = block(features, words[0], torch.ones(1, 7, dtype=torch.bool))
+    _, logits = block(features, words, torch.ones(1, 7, dtype=torch.bool))
     attention = (features[0].mean(0) @ words[0].T / 32**0.5).softmax(-1)
     torch.testing.assert_close(logits[0], block.router.weight @ (attention @ words[0]))
 
@@ -155,7 +155,7 @@ def test_fresh_experts_change_nothing_bit_for_bit() -> None:
 
 def test_only_the_selected_experts_run_with_renormalised_weights() -> None:
     model = tiny_model()
-    features, words, mask = torch.randn(6, 5, 32), torch.randn(7, 32), torch.rand(6, 7) < 0.5
+    features, words, mask = torch.randn(6, 5, 32), torch.randn(6, 7, 32), torch.ones(6, 7, dtype=torch.bool)
     block = model.model.moe
     flops = {}
     for number in (4, 2, 1):
