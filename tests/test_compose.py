@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import (
     AutoModel,
@@ -30,6 +31,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     LlavaImageProcessorPil,
+    MiniMaxConfig,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
@@ -39,8 +41,8 @@ from transformers import (
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from tests.tiny import PARITY
-from trainer.compose import ComposeArguments, compose, load_vision_tower, prepare_tokenizer
+from tests.tiny import PARITY, tiny_model, tiny_processor
+from trainer.compose import ComposeArguments, compose, load_vision_tower, main, prepare_tokenizer
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -76,12 +78,45 @@ GEMMA = (
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 VICUNA = "{% for m in messages %}{{ m.role.upper() + ': ' + m.content + ' ' }}{% endfor %}ASSISTANT:"
+# EXAONE 3.5's, as published: each role has a token of its own, and the answer's end is not the user's.
+EXAONE = (
+    "{% for message in messages %}{% if loop.first and message.role != 'system' %}"
+    "{{ '[|system|][|endofturn|]\n' }}{% endif %}{{ '[|' + message.role + '|]' + message.content }}"
+    "{{ '\n' if message.role == 'user' else '[|endofturn|]\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}"
+)
+KIMI = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_system|>system<|im_middle|>You are Kimi.<|im_end|>' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_' + message.role + '|>' + message.role + '<|im_middle|>' + message.content "
+    "+ '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_assistant|>assistant<|im_middle|>' }}{% endif %}"
+)
+# Only the assistant has a token: nothing ends an answer before the next user's words.
+ANSWERER = (
+    "{% for m in messages %}{{ ('<|bot|>' if m.role == 'assistant' else m.role + ': ') + m.content + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|bot|>' }}{% endif %}"
+)
+# "assistant" and an answer's first letters may be one token.
+GLUED = (
+    "{% for m in messages %}{{ '<|turn|>' + m.role + m.content + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|turn|>assistant' }}{% endif %}"
+)
 TEMPLATES = {
     "llama3": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
     "gemma": (GEMMA, ["<bos>", "<start_of_turn>", "<end_of_turn>"], "<end_of_turn>"),
+    "exaone": (EXAONE, ["[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"], "[|endofturn|]"),
+    "kimi": (
+        KIMI,
+        ["<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>", "<|im_end|>"],
+        "<|im_end|>",
+    ),
     "vicuna": (VICUNA, [], "<|im_end|>"),
+    "answerer": (ANSWERER, ["<|bot|>", "<|end|>"], "<|im_end|>"),
+    "glued": (GLUED, ["<|turn|>", "<|end|>"], "<|im_end|>"),
+    "endless": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"], "<|im_end|>"),
     "none": (None, [], "<|im_end|>"),
 }
+OWN = ("llama3", "gemma", "exaone", "kimi")  # the others fall back to ChatML
 CHAT = [
     {"role": "user", "content": "What is it?"},
     {"role": "assistant", "content": "是一只猫。"},
@@ -176,6 +211,25 @@ def test_another_image_size_has_interpolated_positions(tower: str, image_size: i
     torch.testing.assert_close(resized(pixels).last_hidden_state, own(pixels, **extra).last_hidden_state)
 
 
+@pytest.mark.parametrize(
+    ("image_size", "patch_size"), [(384, 14), (224, 14), (224, 16), (256, 16), (384, 16), (512, 16), (256, 32)]
+)
+def test_every_published_siglip_is_a_tower(image_size: int, patch_size: int, tmp_path: Path) -> None:
+    sizes = {"image_size": image_size, "patch_size": patch_size}
+    config = SiglipConfig(vision_config=SIDE["vision_config"] | sizes, text_config=SIDE["text_config"])
+    AutoModel.from_config(config).save_pretrained(tmp_path / "tower")
+    LlavaImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(tmp_path / "tower")
+    lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
+    model, processor = compose(ComposeArguments(str(tmp_path / "tower"), lm_folder, ""))
+    tokens = (image_size // patch_size) ** 2
+    assert (model.config.image_seq_length, processor.num_additional_image_tokens) == (tokens, 0)
+    inputs = processor(images=[Image.new("RGB", (50, 40), "red")], text="<image>?", return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == (image_size, image_size)
+    assert (inputs["input_ids"] == model.config.image_token_id).sum() == tokens
+    assert model(**inputs).logits.isfinite().all()
+    assert model.generate(**inputs, max_new_tokens=2, min_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
+
+
 def test_siglip2_sees_the_patches_that_its_own_processor_would_cut(tmp_path: Path) -> None:
     model, _ = composed(
         save_tower("siglip2", tmp_path), save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path), tmp_path / "parrot"
@@ -190,12 +244,12 @@ def test_siglip2_sees_the_patches_that_its_own_processor_would_cut(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", TEMPLATES)
-def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path) -> None:
+def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     template, tokens, end = TEMPLATES[kind]
     lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path, template, tokens)
     model, processor = composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
     own = AutoTokenizer.from_pretrained(lm_folder)
-    if kind in ("llama3", "gemma"):
+    if kind in OWN:
         chat = CHAT[:3]
         for messages in (chat, [{"role": "system", "content": "Be brief."}, *chat]):
             expected = own.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -214,6 +268,27 @@ def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path) -> No
     guiding = processor.tokenizer.decode(ids[guides])
     assert "What is it?" in guiding
     assert "Точно?" in guiding
+    assert ("Chats are written in ChatML." in capsys.readouterr().out) == (kind not in OWN)
+
+
+@pytest.mark.parametrize("kind", ["exaone", "kimi", "gemma", "answerer"])
+def test_the_second_question_guides_whatever_the_first_answer_was(kind: str, tmp_path: Path) -> None:
+    template, tokens, _ = TEMPLATES[kind]
+    lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path, template, tokens)
+    model, processor = composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
+    torch.nn.init.normal_(model.get_input_embeddings().weight)
+    image = Image.new("RGB", (40, 30), "red")
+    router_logits = []
+    model.model.moe.register_forward_hook(lambda _module, _inputs, output: router_logits.append(output[1]))
+    for answer, question in (("Evet.", "Bu ne?"), ("是。", "Bu ne?"), ("Evet.", "Что это?")):
+        content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        chat = [*CHAT[:1], {"role": "assistant", "content": answer}, {"role": "user", "content": content}]
+        options = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        inputs = processor.apply_chat_template(chat, add_generation_prompt=True, **options)
+        model.generate(**inputs, max_new_tokens=2, do_sample=False)
+    first, other_answer, other_question = router_logits
+    torch.testing.assert_close(other_answer, first)
+    assert (other_question - first).abs().max() > 1e-3
 
 
 def test_a_base_model_takes_the_chat_template_of_another(tmp_path: Path) -> None:
@@ -239,8 +314,9 @@ def test_a_chat_template_that_cannot_be_taken_is_an_error(tmp_path: Path) -> Non
 
 def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
     tower = save_tower("clip", tmp_path)
-    with pytest.raises(ValueError, match=r"image_size=30 is no multiple of .*patch size 14"):
-        load_vision_tower(tower, 30)
+    for size in (30, 0, -14, 7):
+        with pytest.raises(ValueError, match=rf"--image_size={size} is no multiple of .*patch size 14: give (14|28),"):
+            load_vision_tower(tower, size)
     with pytest.raises(ValueError, match=r"vision_feature_layer=9: .* has 4 hidden states"):
         load_vision_tower(tower, vision_feature_layer=9)
     gpt2 = save_language_model(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=490), tmp_path)
@@ -249,3 +325,65 @@ def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
     capped = save_language_model(Gemma2Config(**TEXT, final_logit_softcapping=0.1), tmp_path)
     with pytest.raises(ValueError, match="does more to its logits than a linear head"):
         compose(ComposeArguments(tower, capped, str(tmp_path / "parrot")))
+
+
+@pytest.mark.parametrize("kind", ["gemma4", "minimax"])
+def test_a_language_model_that_cannot_read_a_picture_is_refused_by_name(kind: str, tmp_path: Path) -> None:
+    if kind == "minimax":  # generates with a cache of its own alone
+        config = MiniMaxConfig(**TEXT, num_local_experts=2, num_experts_per_tok=1)
+    elif not hasattr(transformers, "Gemma4TextConfig"):
+        pytest.skip("this transformers has no Gemma 4")
+    else:  # looks up more than embeddings by its words' ids
+        layers = {"layer_types": ["sliding_attention"] * 2 + ["full_attention"], "num_kv_shared_layers": 0}
+        per_layer = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 490, "global_head_dim": 8}
+        config = transformers.Gemma4TextConfig(**TEXT, **layers, **per_layer)
+    lm_folder = save_language_model(config, tmp_path)
+    tower = save_tower("clip", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"--language_model='.*' \((Gemma4|MiniMax)ForCausalLM\) cannot read pictures, name"
+    ) as error:
+        compose(ComposeArguments(tower, lm_folder, str(tmp_path / "parrot")))
+    assert "\n" not in str(error.value)
+
+
+def test_arguments_that_cannot_be_are_named_in_one_line(tmp_path: Path) -> None:
+    clip = save_tower("clip", tmp_path)
+    qwen = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
+    tiny_model().save_pretrained(tmp_path / "parrot")
+    tiny_processor().save_pretrained(tmp_path / "parrot")
+    parrot, empty, nowhere = str(tmp_path / "parrot"), str(tmp_path / "empty"), str(tmp_path / "nowhere")
+    Path(empty).mkdir()
+    cases = [
+        ({"vision_tower": nowhere}, "--vision_tower='.*nowhere': there is no such folder"),
+        ({"vision_tower": qwen}, "--vision_tower='.*lm' is a model of the type 'qwen2': name a CLIP"),
+        ({"vision_tower": parrot}, "--vision_tower='.*parrot' is a model of the type 'parrot': name a CLIP"),
+        ({"vision_tower": empty}, r"--vision_tower='.*empty' holds no model that transformers knows \(name a CLIP"),
+        ({"language_model": nowhere}, "--language_model='.*nowhere': there is no such folder"),
+        ({"language_model": clip}, "--language_model='.*clip' is a model of the type 'clip': name a decoder"),
+        ({"language_model": parrot}, "--language_model='.*parrot' is a model of the type 'parrot': name a decoder"),
+        ({"chat_template_path": nowhere}, "--chat_template_path='.*nowhere': there is no such folder"),
+        ({"chat_template_path": empty}, "--chat_template_path='.*empty' holds no tokenizer"),
+        ({"num_experts": 0}, "num_experts=0"),
+        ({"moe_intermediate_size": 0}, "moe_intermediate_size=0"),
+        ({"num_experts_per_tok": 7}, "num_experts_per_tok=7"),
+    ]
+    for changed, message in cases:
+        arguments = {"vision_tower": clip, "language_model": qwen, "output": ""} | changed
+        with pytest.raises(ValueError, match=message) as error:
+            compose(ComposeArguments(**arguments))
+        assert "\n" not in str(error.value), changed
+    (Path(clip) / "preprocessor_config.json").unlink()
+    with pytest.raises(ValueError, match=r"--vision_tower='.*clip' has no image processor"):
+        compose(ComposeArguments(clip, qwen, ""))
+
+
+def test_the_command_ends_with_one_line_for_an_output_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").touch()
+    for output, reason in ((tmp_path, "already holds weights"), (tmp_path / "model.safetensors", "is a file")):
+        command = ["compose", "--vision_tower", "x", "--language_model", "x", "--output", str(output)]
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == f"error: --output={str(output)!r} {reason}: give a new folder."

@@ -19,18 +19,26 @@ Composes a Parrot from a vision tower and a language model, ready for stage 1 of
 
 The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows
 and that has `embed_tokens` and a linear head; each is a Hub id or a folder. Their weights are copied, `<image>` is
-added to the vocabulary, the chat template is rebuilt from the language model's own (ChatML where that is not of plain
-turns, which is said; a base model takes its instruct variant's with --chat_template_path), and projector and experts
-are new: the experts add nothing until they are trained. It runs on a CPU, in the memory of its parts.
+added to the vocabulary, and the chat template is rebuilt from the language model's own. Where that is not of plain
+turns whose answers can be told from the users' words by their tokens, the command says so, and chats are written in
+ChatML. A base model takes its instruct variant's template with --chat_template_path. Projector and experts are new:
+the experts add nothing until they are trained. Before anything is saved, the model answers about one picture. It runs
+on a CPU, in the memory of its parts.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jinja2 import TemplateError
+from PIL import Image
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -43,7 +51,14 @@ from transformers import (
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
-from trainer import HelpFormatter
+from modeling_parrot.modeling_parrot import find_answers
+from trainer import HelpFormatter, one_line_errors
+from trainer.sources import check_source
+
+
+# A conversation that shows whether the tokens tell answers from users' words: answers may merge with what is before.
+QUESTION = "What do you see in this picture, and what in the other one?"
+ANSWERS = ("A", "yes", "1", "是", "نعم", "да", "şu")
 
 
 @dataclass
@@ -82,6 +97,44 @@ class ComposeArguments:
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
 
 
+@contextmanager
+def names(argument: str, value: str, what: str) -> Iterator[None]:
+    """Makes one line that names an argument of any error: libraries raise every kind."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{argument}={value!r} {what}: {reason[:400].removesuffix('.')}.") from error
+
+
+def check_parts(vision_tower: str, language_model: str) -> None:
+    """
+    Checks what the two are before their weights are loaded.
+
+    Args:
+        vision_tower: Hub id or folder.
+        language_model: Hub id or folder.
+
+    Raises:
+        `ValueError`: if one is not there, or is no vision tower or no decoder language model.
+    """
+    wanted = {
+        "--vision_tower": (vision_tower, "name a CLIP, SigLIP, SigLIP 2 or DINOv2"),
+        "--language_model": (language_model, "name a decoder language model, such as a Qwen, Llama or Gemma"),
+    }
+    for argument, (name, advice) in wanted.items():
+        check_source(name, argument)
+        with names(argument, name, f"holds no model that transformers knows ({advice})"):
+            config = AutoConfig.from_pretrained(name)
+        if argument == "--language_model":
+            fits = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+        else:
+            fits = hasattr(getattr(config, "vision_config", config), "patch_size")
+            fits = fits and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        if not fits:
+            raise ValueError(f"{argument}={name!r} is a model of the type {config.model_type!r}: {advice}.")
+
+
 def load_vision_tower(
     name: str, image_size: int | None = None, vision_feature_layer: int = -2
 ) -> tuple[PreTrainedModel, int]:
@@ -98,20 +151,28 @@ def load_vision_tower(
         the tower and the image size.
 
     Raises:
-        `ValueError`: if the size is no whole number of patches, or there is no such hidden state.
+        `ValueError`: if it cannot be loaded, if a size that is not its own is no whole number of patches, or if there
+            is no such hidden state.
     """
-    model = AutoModel.from_pretrained(name, dtype=torch.float32)
+    with names("--vision_tower", name, "cannot be loaded"):
+        model = AutoModel.from_pretrained(name, dtype=torch.float32)
     tower = getattr(model, "vision_model", model)
     config = tower.config
     # SigLIP 2 for any resolution has no image size, but positions for a square number of patches.
     own_size = getattr(config, "image_size", None) or int(config.num_patches**0.5) * config.patch_size
-    image_size = image_size or own_size
+    image_size = own_size if image_size is None else image_size
     if not -config.num_hidden_layers - 1 <= vision_feature_layer <= config.num_hidden_layers:
         raise ValueError(
-            f"vision_feature_layer={vision_feature_layer}: {name} has {config.num_hidden_layers + 1} hidden states."
+            f"--vision_feature_layer={vision_feature_layer}: {name} has {config.num_hidden_layers + 1} hidden states, "
+            f"from {-config.num_hidden_layers - 1} to {config.num_hidden_layers}."
         )
-    if image_size % config.patch_size:
-        raise ValueError(f"image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}.")
+    # The tower's own size need not be whole patches (SigLIP so400m: 384 pixels in patches of 14): its convolution
+    # leaves the rest out, as in its own training.
+    if image_size != own_size and (image_size < config.patch_size or image_size % config.patch_size):
+        raise ValueError(
+            f"--image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}: give "
+            f"{max(image_size // config.patch_size, 1) * config.patch_size}, for example."
+        )
     positions = getattr(tower.embeddings, "position_embedding", None)
     if image_size != own_size and hasattr(config, "image_size") and isinstance(positions, torch.nn.Embedding):
         prefix = positions.num_embeddings - (own_size // config.patch_size) ** 2
@@ -124,25 +185,47 @@ def load_vision_tower(
     return tower, image_size
 
 
-def assistant_header_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> list[int]:
+def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dict[str, list[int] | None]:
     """
-    The ids of the assistant header.
+    The token ids by which a Parrot tells answers from what guides its experts: `assistant_header_ids` and
+    `turn_start_ids` of its config.
 
     Raises:
-        `ValueError`: if they cannot tell where an answer begins and ends: the first is ordinary text, or the last
-            merges with an answer.
+        `ValueError`: if they cannot tell where an answer begins or ends.
     """
+    special = tokenizer.added_tokens_decoder
     header = tokenizer.encode(chat_format.assistant_header, add_special_tokens=False)
-    if header[0] not in tokenizer.added_tokens_decoder:
+    if header[0] not in special:
         raise ValueError(f"the assistant header {chat_format.assistant_header!r} does not begin with a special token")
-    before = tokenizer.encode(chat_format.user_after, add_special_tokens=False)
-    for answer in ("A", "yes", "1", "是", "نعم", "да", "şu"):
-        text = chat_format.user_after + chat_format.assistant_header + answer
-        if tokenizer.encode(text, add_special_tokens=False)[: len(before + header)] != before + header:
-            raise ValueError(
-                f"the assistant header {chat_format.assistant_header!r} merges with the answer {answer!r}"
-            )
-    return header
+    if header[-1] not in special and not chat_format.assistant_header.endswith("\n"):
+        raise ValueError(
+            f"the assistant header {chat_format.assistant_header!r} ends in ordinary text, which may merge with an "
+            "answer"
+        )
+    if tokenizer.encode(chat_format.assistant_end, add_special_tokens=False)[0] not in special:
+        raise ValueError(
+            f"an answer's end {chat_format.assistant_end!r} is no special token, so nothing would stop it"
+        )
+    user = tokenizer.encode(chat_format.user_before, add_special_tokens=False)
+    start = header[0] if header[0] in user else next((token for token in user if token in special), None)
+    if start is None:
+        raise ValueError(f"no special token ends an answer before a user's turn, {chat_format.user_before!r}")
+    turn_starts = None if start == header[0] else [start]
+
+    chat = [
+        {"role": role, "content": text}
+        for answer in ANSWERS
+        for role, text in (("user", QUESTION), ("assistant", answer))
+    ]
+    options = {"return_dict": True, "return_assistant_tokens_mask": True, "return_tensors": "pt"}
+    encoded = tokenizer.apply_chat_template([*chat, chat[0]], chat_template=chat_format.template(), **options)
+    ids, is_answer = encoded["input_ids"], encoded["assistant_masks"].bool()
+    by_tokens = find_answers([ids == token for token in header], ids == start)
+    # What stands between an answer's end and the turn's first special token may count as the answer's.
+    between = len(ANSWERS) * user.index(start)
+    if (is_answer & ~by_tokens).any() or (by_tokens & ~is_answer).sum() > between:
+        raise ValueError("its tokens do not tell answers from users' words")
+    return {"assistant_header_ids": header, "turn_start_ids": turn_starts}
 
 
 def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -152,18 +235,22 @@ def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     Raises:
         `ValueError`: if there is none, or not one of plain turns in the tokenizer's own tokens.
     """
-    tokenizer.chat_template = AutoTokenizer.from_pretrained(name).chat_template
+    check_source(name, "--chat_template_path")
+    with names("--chat_template_path", name, "holds no tokenizer"):
+        tokenizer.chat_template = AutoTokenizer.from_pretrained(name).chat_template
     if not tokenizer.chat_template:
-        raise ValueError(f"{name} has no chat template: name the tokenizer of an instruct model.")
+        raise ValueError(
+            f"--chat_template_path={name!r} has no chat template: name the tokenizer of an instruct model."
+        )
     try:
-        assistant_header_ids(tokenizer, ChatFormat.of_tokenizer(tokenizer))
+        turn_ids(tokenizer, ChatFormat.of_tokenizer(tokenizer))
     except (ValueError, TemplateError) as error:
-        raise ValueError(f"The chat template of {name} cannot be taken: {error}.") from error
+        raise ValueError(f"--chat_template_path: the chat template of {name} cannot be taken: {error}.") from error
 
 
 def prepare_tokenizer(
     name: str, chat_template_path: str | None = None
-) -> tuple[PreTrainedTokenizerBase, ChatFormat, list[int]]:
+) -> tuple[PreTrainedTokenizerBase, ChatFormat, dict[str, list[int] | None]]:
     """
     The language model's tokenizer with `<image>`, an end-of-turn token as eos, a pad token and left padding.
 
@@ -172,16 +259,21 @@ def prepare_tokenizer(
         chat_template_path: Hub id or folder of a tokenizer whose chat template is taken; its own if None.
 
     Returns:
-        the tokenizer, the format of its chats and the ids of the assistant header.
+        the tokenizer, the format of its chats and its `turn_ids`.
+
+    Raises:
+        `ValueError`: if there is no tokenizer, if the chat template cannot be taken, or if the tokens do not tell
+            answers from users' words in ChatML either.
     """
-    tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+    with names("--language_model", name, "has no tokenizer that can be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
     if chat_template_path is not None:
         take_chat_template(tokenizer, chat_template_path)
     chat_format = None
     if tokenizer.chat_template:
         try:
             chat_format = ChatFormat.of_tokenizer(tokenizer)
-            header = assistant_header_ids(tokenizer, chat_format)
+            ids = turn_ids(tokenizer, chat_format)
         except (ValueError, TemplateError) as error:
             chat_format = None
             print(f"The chat template of {name} cannot be used ({error}).")
@@ -195,14 +287,15 @@ def prepare_tokenizer(
         chat_format = ChatFormat(
             system_before=bos + default.system_before, default_opening=bos + default.default_opening
         )
-        header = assistant_header_ids(tokenizer, chat_format)
+        with names("--language_model", name, "has a tokenizer that cannot write ChatML"):
+            ids = turn_ids(tokenizer, chat_format)
     if "strftime_now" in (tokenizer.chat_template or ""):
         print(f"The chat template of {name} writes the day's date; Parrot's keeps today's.")
     if chat_format.assistant_end in tokenizer.get_added_vocab():
         tokenizer.eos_token = chat_format.assistant_end
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, chat_format, header
+    return tokenizer, chat_format, ids
 
 
 def assemble(
@@ -218,7 +311,7 @@ def assemble(
     if not hasattr(decoder, "embed_tokens") or head is None or head.bias is not None:
         raise ValueError(
             f"{type(language_model).__name__} is not a decoder with `embed_tokens` and a linear head without bias, "
-            "which Parrot needs: name a text-only language model such as a Qwen, Llama or Gemma."
+            "which Parrot needs: name a text-only language model such as a Qwen, Llama or Gemma"
         )
     with torch.device("meta"):
         model = ParrotForConditionalGeneration(config)
@@ -235,10 +328,11 @@ def assemble(
     model.eval()
     with torch.no_grad():
         difference = (model(ids).logits - expected).abs().max().item()
-    if difference > 0:  # logits that are scaled or capped after the head
+    if not difference == 0:  # logits that are scaled or capped after the head, or words that are more than embeddings
         raise ValueError(
-            f"{type(language_model).__name__} does more to its logits than a linear head does: in Parrot they differ "
-            f"by up to {difference:.2g}. Name another language model."
+            f"{type(language_model).__name__} does more to its logits than a linear head does, or reads more of its "
+            f"words than their embeddings: in Parrot its logits differ by up to {difference:.2g}. Name another "
+            "language model"
         )
     return model
 
@@ -258,30 +352,56 @@ def fit_projector(model: ParrotForConditionalGeneration, image_size: int) -> Non
     model.model.multi_modal_projector.linear_2.weight *= words.float().std() / features.float().std()
 
 
+@torch.no_grad()
+def try_picture(model: ParrotForConditionalGeneration, processor: ParrotProcessor) -> None:
+    """Asks about one picture: a forward pass, and two tokens, of which the second is read from the cache."""
+    content = [{"type": "image", "image": Image.new("RGB", (20, 30), "red")}, {"type": "text", "text": QUESTION}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    if not model(**inputs, use_cache=False).logits.isfinite().all():
+        raise ValueError("its logits are not finite")
+    model.generate(**inputs, max_new_tokens=2, min_new_tokens=2, do_sample=False)
+
+
 def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, ParrotProcessor]:
     """
     Composes the model and its processor; `main` saves them.
 
     Raises:
-        `ValueError`: if the parts cannot be a Parrot.
+        `ValueError`: if the parts cannot be a Parrot, in one line that names the argument.
     """
+    experts: dict[str, Any] = {
+        "num_experts": args.num_experts,
+        "num_experts_per_tok": args.num_experts_per_tok,
+        "moe_scale": args.moe_scale,
+    }
+    if args.moe_intermediate_size is not None:
+        experts["moe_intermediate_size"] = args.moe_intermediate_size
+    ParrotConfig(**experts)  # raises before anything is loaded
+    check_parts(args.vision_tower, args.language_model)
     set_seed(args.seed)
+    with names("--vision_tower", args.vision_tower, "has no image processor"):
+        preprocessing, _ = LlavaImageProcessorPil.get_image_processor_dict(args.vision_tower)
     tower, image_size = load_vision_tower(args.vision_tower, args.image_size, args.vision_feature_layer)
-    tokenizer, chat_format, header = prepare_tokenizer(args.language_model, args.chat_template_path)
-    language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
-    config = ParrotConfig(
-        vision_config=tower.config,
-        text_config=language_model.config,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=args.vision_feature_layer,
-        num_experts=args.num_experts,
-        num_experts_per_tok=args.num_experts_per_tok,
-        moe_scale=args.moe_scale,
-        moe_intermediate_size=args.moe_intermediate_size or language_model.config.hidden_size,
-        assistant_header_ids=header,
-        dtype=language_model.dtype,
-    )
-    model = assemble(config, tower, language_model)
+    tokenizer, chat_format, ids = prepare_tokenizer(args.language_model, args.chat_template_path)
+    with names("--language_model", args.language_model, "cannot be loaded"):
+        language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
+    with names("--language_model", args.language_model, "cannot be a Parrot's language model"):
+        config = ParrotConfig(
+            vision_config=tower.config,
+            text_config=language_model.config,
+            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+            vision_feature_layer=args.vision_feature_layer,
+            dtype=language_model.dtype,
+            **({"moe_intermediate_size": language_model.config.hidden_size} | experts | ids),
+        )
+        model = assemble(config, tower, language_model)
     if len(tokenizer) > config.text_config.vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     fit_projector(model, image_size)
@@ -295,7 +415,6 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.suppress_tokens = [config.image_token_id]  # nor may prompt look-up propose it
 
-    preprocessing, _ = LlavaImageProcessorPil.get_image_processor_dict(args.vision_tower)
     image_processor = LlavaImageProcessorPil(
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
@@ -310,15 +429,21 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         num_additional_image_tokens=config.image_seq_length - (image_size // tower.config.patch_size) ** 2,
         chat_template=chat_format.template(),
     )
+    kind = type(language_model).__name__
+    with names("--language_model", args.language_model, f"({kind}) cannot read pictures, name another"):
+        try_picture(model, processor)
     return model, processor
 
 
+@one_line_errors()
 def main() -> None:
     """The command line."""
     parser = HfArgumentParser(ComposeArguments, description=__doc__, formatter_class=HelpFormatter)
     (args,) = parser.parse_args_into_dataclasses()
+    if Path(args.output).is_file():
+        raise ValueError(f"--output={args.output!r} is a file: give a new folder.")
     if any(Path(args.output).glob("*.safetensors")):
-        raise ValueError(f"{args.output} already holds weights: give a new folder.")
+        raise ValueError(f"--output={args.output!r} already holds weights: give a new folder.")
     model, processor = compose(args)
     model.save_pretrained(args.output)
     processor.save_pretrained(args.output)
