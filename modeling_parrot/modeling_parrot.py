@@ -196,8 +196,9 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
         super().post_init()
-        # The tower's class also names modules of its text half, and accelerate's FSDP raises for a class that the model
-        # does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when it skips such names.
+        # The tower's class also names modules of its text half, and accelerate's FSDP raises for a class that the
+        # model does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when it skips such
+        # names.
         self._no_split_modules &= {type(module).__name__ for module in self.modules()}
 
     @torch.no_grad()
