@@ -52,6 +52,16 @@ def open_image(question: Question) -> Image.Image:
     return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
+def greedy_config(model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> GenerationConfig:
+    """Greedy decoding and nothing else: a checkpoint's own configuration may sample or punish repetition."""
+    return GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=model.generation_config.eos_token_id or processor.tokenizer.eos_token_id,
+        pad_token_id=processor.tokenizer.pad_token_id,
+    )
+
+
 class Answerer:
     """Answers questions; this one by chance."""
 
@@ -240,18 +250,11 @@ class ParrotAnswerer(Answerer):
         )
 
     def _generate(self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None) -> list[str]:
-        ends = self.model.generation_config.eos_token_id or self.processor.tokenizer.eos_token_id
-        config = GenerationConfig(  # greedy alone: a checkpoint's own may sample or punish repetition
-            do_sample=False,
-            max_new_tokens=self.max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=self.processor.tokenizer.pad_token_id,
-        )
         tokens = self.model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             mm_encoder_outputs=images and {"image": images},
-            generation_config=config,
+            generation_config=greedy_config(self.model, self.processor, self.max_new_tokens),
         )
         answers = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]

@@ -1,0 +1,74 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A Parrot as the harnesses call it: chats in, answers out, decoded as trainer/benchmark.py decodes them."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModel, AutoProcessor
+
+from trainer.answerers import greedy_config
+from trainer.sources import check_source
+
+
+MAX_NEW_TOKENS = 512  # as trainer/benchmark.py and the reference's wrapper for VLMEvalKit
+
+
+class ParrotChat:
+    """
+    A Parrot that answers chats.
+
+    Args:
+        name: folder or Hub id.
+        revision: branch, tag or commit on the Hub.
+        device_map: as of `from_pretrained`.
+    """
+
+    def __init__(
+        self, name: str, revision: str | None = None, device_map: str | dict[str, torch.device] = "auto"
+    ) -> None:
+        check_source(name, "model", revision=revision)
+        options = {"trust_remote_code": True, "revision": revision}
+        self.model = AutoModel.from_pretrained(name, device_map=device_map, **options).eval()
+        self.processor = AutoProcessor.from_pretrained(name, **options)
+
+    @torch.inference_mode()
+    def answer(
+        self, chats: list[list[dict[str, Any]]], max_new_tokens: int = MAX_NEW_TOKENS, **sampling: Any
+    ) -> list[str]:
+        """
+        Answers in one batch.
+
+        Args:
+            chats: conversations, as transformers' chat templates take them.
+            max_new_tokens: of each answer.
+            sampling: arguments of `GenerationConfig`. Without them decoding is greedy.
+
+        Raises:
+            `ValueError`: if `GenerationConfig` has no such argument.
+        """
+        config = greedy_config(self.model, self.processor, max_new_tokens)
+        if unknown := config.update(**sampling):
+            raise ValueError(f"transformers.GenerationConfig has no {' or '.join(unknown)}: leave it out.")
+        inputs = self.processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "left"},
+        ).to(self.model.device, self.model.dtype)
+        tokens = self.model.generate(**inputs, generation_config=config)
+        answers = tokens[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]

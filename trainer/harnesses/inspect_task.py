@@ -1,0 +1,117 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+A benchmark in one language as a task of inspect-ai, found through the entry point in pyproject.toml:
+
+    transformers serve org/parrot --trust-remote-code
+    PARROT_API_KEY=- PARROT_BASE_URL=http://localhost:8000/v1 inspect eval parrot_vlm/multiple_choice \\
+        --model openai-api/parrot/org/parrot -T benchmark=mini-mmmb -T language=zh
+
+The prompts and the reading of answers are trainer/benchmark.py's. Any model of inspect-ai's can be asked.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig
+from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, accuracy, grouped, metric, scorer, stderr
+from inspect_ai.solver import TaskState, generate
+
+from trainer.answerers import open_image
+from trainer.benchmark_files import Question, find_benchmark, read_benchmark
+from trainer.benchmark_results import is_circular
+from trainer.harnesses.chat import MAX_NEW_TOKENS
+from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
+
+
+Reading = Callable[[str, Mapping[str, str]], str | None]
+
+
+@metric
+def circular_accuracy() -> Metric:
+    """The share of questions of which all rotations were answered rightly, where questions come with rotations."""
+
+    def compute(scores: list[SampleScore]) -> float:
+        hits = [bool(score.score.as_int()) for score in scores]
+        circular = circular_hits([int(score.sample_id) for score in scores], hits)
+        return sum(circular.values()) / len(circular)
+
+    return compute
+
+
+METRICS = [accuracy(), stderr(cluster="picture"), grouped(accuracy(), "category")]
+
+
+def _scorer(read: Reading, name: str) -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        letter = read(state.output.completion, state.metadata[name])
+        return Score(value=int(letter == target.text), answer=letter)
+
+    return score
+
+
+@scorer(metrics=METRICS)
+def exact_matching() -> Scorer:
+    """VLMEvalKit's."""
+    return _scorer(read_letter, "matched_options")
+
+
+@scorer(metrics=METRICS)
+def multilingual_matching() -> Scorer:
+    """The matching that reads six languages."""
+    return _scorer(read_letter_multilingual, "options")
+
+
+def _sample(question: Question) -> Sample:
+    image = f"data:{open_image(question).get_format_mimetype()};base64,{question.image}"
+    return Sample(
+        id=question.index,
+        target=question.answer,
+        input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=question.prompt)])],
+        metadata={
+            "options": question.options,
+            "matched_options": question.matched_options,
+            "category": question.category,
+            "picture": hashlib.sha256(question.image.encode()).hexdigest(),
+        },
+    )
+
+
+@task
+def multiple_choice(
+    benchmark: str = "mini-mmmb",
+    language: str = "en",
+    revision: str = "main",
+    max_tokens: int = MAX_NEW_TOKENS,
+) -> Task:
+    """
+    A benchmark's questions in one language.
+
+    Args:
+        benchmark: as --benchmark of trainer/benchmark.py.
+        language: of the questions.
+        revision: of the Hub's data set, for mmmb and mmbench.
+        max_tokens: longest answer.
+    """
+    file = find_benchmark([benchmark], [language], revision)[language]
+    questions = read_benchmark(file, language)
+    return Task(
+        MemoryDataset([_sample(question) for question in questions], name=file.stem),
+        solver=generate(),
+        scorer=[exact_matching(), multilingual_matching()],
+        metrics=[circular_accuracy()] if is_circular(questions) else None,
+        config=GenerateConfig(max_tokens=max_tokens, temperature=0),
+    )

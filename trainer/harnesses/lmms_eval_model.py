@@ -1,0 +1,123 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+Parrot as a model of lmms-eval, found by its name through the entry point in pyproject.toml:
+
+    lmms-eval --model parrot --model_args pretrained=org/parrot --batch_size 16 --tasks mme,mmstar,pope
+    lmms-eval --model parrot --model_args pretrained=org/parrot --batch_size 16 \
+        --include_path trainer/harnesses/lmms_eval_tasks --tasks mini_mmmb,mmmb,mmbench_multilingual
+
+lmms-eval's own `--model huggingface` loads every model in bfloat16 and passes audio, which transformers refuses.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+from lmms_eval.api.registry import register_model
+from lmms_eval.models.registry_v2 import ModelManifest
+from lmms_eval.protocol import ChatMessages
+from lmms_eval.utils import Collator
+from tqdm.auto import tqdm
+
+from trainer.harnesses.chat import ParrotChat
+
+
+FOR_OTHER_MODELS = ("image_aspect_ratio",)  # generation arguments of tasks that are LLaVA's own
+
+
+@register_model("parrot")
+class Parrot(lmms):
+    """
+    A Parrot.
+
+    Args:
+        pretrained: folder or Hub id.
+        revision: branch, tag or commit on the Hub.
+        batch_size: questions that are answered together.
+        max_batch_size, device: lmms-eval passes them. The model lies where accelerate puts it.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self,
+        pretrained: str,
+        revision: str | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__()
+        state = PartialState()
+        device_map = "auto" if state.num_processes == 1 else {"": state.device}
+        self.chat, self.batch_size = ParrotChat(pretrained, revision, device_map), int(batch_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval gathers what the processes did."""
+        return self.chat.model.device
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Answers, in the order of the requests."""
+
+        def kind_of(arguments: tuple) -> Hashable:
+            return str(arguments[2])  # the generation arguments: one batch has the same
+
+        # Questions of like length are answered together.
+        collator = Collator(
+            [request.args for request in requests], lambda arguments: len(arguments[0]), kind_of, grouping=True
+        )
+        answers = []
+        with tqdm(total=len(requests), desc="questions", disable=self.rank > 0) as progress:
+            for batch in collator.get_batched(n=self.batch_size):
+                contexts, chats_of, kwargs, documents, tasks, splits = zip(*batch, strict=True)
+                chats = [
+                    ChatMessages(messages=chat_of(self.task_dict[task][split][document])).to_hf_messages()
+                    for chat_of, document, task, split in zip(chats_of, documents, tasks, splits, strict=True)
+                ]
+                for context, answer in zip(contexts, self._answer(chats, **kwargs[0]), strict=True):
+                    self.cache_hook.add_partial("generate_until", (context, kwargs[0]), answer)
+                    answers.append(answer)
+                progress.update(len(batch))
+        return collator.get_original(answers)
+
+    def _answer(
+        self, chats: list[list[dict[str, Any]]], until: str | list[str] | None = None, **kwargs: Any
+    ) -> list[str]:
+        for name in FOR_OTHER_MODELS:
+            kwargs.pop(name, None)
+        # As lmms-eval's wrappers: a temperature decides whether to sample.
+        kwargs["do_sample"] = kwargs.get("temperature", 0) > 0
+        if not kwargs["do_sample"]:
+            for name in ("temperature", "top_p", "top_k"):
+                kwargs.pop(name, None)
+        answers = self.chat.answer(chats, **kwargs)
+        for stop in [until] if isinstance(until, str) else until or []:
+            answers = [answer.split(stop)[0].strip() for answer in answers]
+        return answers
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not supported."""
+        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of log-likelihoods.")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Not supported."""
+        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of several rounds.")
+
+
+manifest = ModelManifest(model_id="parrot", chat_class_path=f"{__name__}.Parrot")

@@ -1,0 +1,89 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Multilingual benchmarks as tasks of lmms-eval, for any of its models: the prompts, the reading of answers and the
+accuracy are trainer/benchmark.py's. The tasks are the files of trainer/harnesses/lmms_eval_tasks/.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from datasets import Dataset
+from PIL import Image
+
+from trainer.answerers import open_image
+from trainer.benchmark_files import LETTERS, Question, read_benchmark
+from trainer.benchmark_results import judge, measure
+
+
+Doc = dict[str, Any]
+RELEASE = "2024-01"  # the default of trainer/benchmark.py's --matching
+# Every cell is text: pandas would make 1.0 of an option 1 where another row holds 2.5.
+TEXT = dict.fromkeys(("index", "image", "question", "hint", "answer", "category", "l2-category", *LETTERS), str)
+
+
+def questions(dataset: Dataset) -> Dataset:
+    """The rows of a benchmark's TSV file, checked and understood as `read_benchmark` does."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "benchmark.tsv")
+        dataset.to_csv(file, sep="\t", index=False)
+        return Dataset.from_list([asdict(question) for question in read_benchmark(file, "und")])
+
+
+def _question(doc: Doc, language: str = "und") -> Question:
+    options = {
+        name: {letter: text for letter, text in doc[name].items() if text is not None}  # Arrow fills up with None
+        for name in ("options", "matched_options")
+    }
+    return Question(**doc | options | {"language": language})
+
+
+def picture(doc: Doc) -> list[Image.Image]:
+    """The question's picture."""
+    return [open_image(_question(doc))]
+
+
+def prompt(doc: Doc, lmms_eval_specific_kwargs: dict[str, str]) -> str:
+    """The question with its options and the instruction in its language."""
+    return _question(doc, lmms_eval_specific_kwargs["language"]).prompt
+
+
+def judged(doc: Doc, results: Sequence[str]) -> dict[str, Doc]:
+    """An answer, by both readings; `score` and `picture` are for lmms-eval's clustered standard error."""
+    question = _question(doc)
+    answer = {"index": question.index, "language": question.language, "prediction": results[0]}
+    (row,) = judge([answer], {question.key: question}, RELEASE)
+    item = answer | {
+        "picture": hashlib.sha256(question.image.encode()).hexdigest(),
+        "question": asdict(replace(question, image="")),
+    }
+    return {
+        "accuracy": item | {"score": float(row["hit"])},
+        "accuracy_multilingual": item | {"score": float(row["hit_multilingual"])},
+    }
+
+
+def _accuracy(items: Sequence[Doc], suffix: str) -> float:
+    asked = {question.key: question for question in (_question(item["question"]) for item in items)}
+    found = measure(judge(items, asked, RELEASE), list(asked.values()))
+    return found.get(f"circular{suffix}", found[f"plain{suffix}"])["accuracy"]
+
+
+accuracy: Callable[[Sequence[Doc]], float] = partial(_accuracy, suffix="")
+accuracy_multilingual: Callable[[Sequence[Doc]], float] = partial(_accuracy, suffix="_multilingual")
