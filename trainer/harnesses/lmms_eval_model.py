@@ -21,7 +21,6 @@ Parrot as a model of lmms-eval, found by its name through the entry point in pyp
 lmms-eval's own `--model huggingface` loads every model in bfloat16 and passes audio, which transformers refuses.
 """
 
-from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -74,13 +73,12 @@ class Parrot(lmms):
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answers, in the order of the requests."""
-
-        def kind_of(arguments: tuple) -> Hashable:
-            return str(arguments[2])  # the generation arguments: one batch has the same
-
-        # Questions of like length are answered together.
+        # A batch holds questions of one set of generation arguments, and of like length.
         collator = Collator(
-            [request.args for request in requests], lambda arguments: len(arguments[0]), kind_of, grouping=True
+            [request.args for request in requests],
+            sort_fn=lambda arguments: len(arguments[0]),
+            group_fn=lambda arguments: arguments[2],
+            grouping=True,
         )
         answers = []
         with tqdm(total=len(requests), desc="questions", disable=self.rank > 0) as progress:

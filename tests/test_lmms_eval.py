@@ -1,0 +1,177 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Parrot and its benchmarks in lmms-eval: `make test-lmms-eval`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset, Features, Image, List, Value
+from transformers import pipeline
+
+from tests.harnesses import MAX_NEW_TOKENS, MODEL, ROOT, ask_benchmark, call, needs_demo, write_questions
+from trainer.answerers import open_image
+from trainer.benchmark_files import LANGUAGES, read_benchmark
+
+
+pytest.importorskip("lmms_eval", reason="lmms-eval is not installed: make test-lmms-eval")
+pytestmark = needs_demo
+TASKS = ROOT / "trainer" / "harnesses" / "lmms_eval_tasks"
+
+
+def evaluate(
+    folder: Path, tasks: list[str], *options: str, tokens: int | None = MAX_NEW_TOKENS
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """What lmms-eval measures: metrics by task, and the samples by task."""
+    command = [sys.executable, "-m", "lmms_eval", "--model", "parrot", "--model_args", f"pretrained={MODEL}"]
+    command += ["--tasks", ",".join(tasks), "--batch_size", "16", "--output_path", "out", "--log_samples", *options]
+    printed = call([*command, *(["--gen_kwargs", f"max_new_tokens={tokens}"] if tokens else [])], folder)
+    written = list(folder.glob("out/*/*_results.json"))
+    assert written, printed[-4000:]  # lmms-eval ends with 0 even if it fails
+    samples = {}
+    for file in folder.glob("out/*/*_samples_*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        samples[file.stem.partition("_samples_")[2]] = sorted(rows, key=lambda row: row["doc_id"])
+    return json.loads(written[0].read_text(encoding="utf-8"))["results"], samples
+
+
+def assert_as_benchmark(
+    benchmark: str, name: str, output: Path, found: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
+) -> int:
+    """Prompts, answers, letters and accuracies of the tasks of that name are the benchmark's. Returns their number."""
+    results, rows = ask_benchmark(benchmark, output)
+    asked = [row | {"language": language} for language in LANGUAGES for row in samples[f"{name}_{language}"]]
+    assert len(asked) == len(rows)
+    for sample in asked:
+        row = rows[sample["language"], sample["accuracy"]["index"]]
+        assert (sample["input"], sample["filtered_resps"]) == (row["prompt"], row["prediction"])
+        for verdict, metric in (("hit", "accuracy"), ("hit_multilingual", "accuracy_multilingual")):
+            assert sample[metric]["score"] == row[f"plain_{verdict}" if f"plain_{verdict}" in row else verdict]
+    for language in LANGUAGES:
+        measured = found[f"{name}_{language}"]
+        assert measured["accuracy,none"] == results[language]["all"]["accuracy"]
+    return len(asked)
+
+
+def test_mini_mmmb_has_the_benchmarks_prompts_answers_and_accuracies(tmp_path: Path) -> None:
+    benchmark = write_questions(tmp_path / "data" / "mini-mmmb", "mini_mmmb")
+    found, samples = evaluate(tmp_path, ["mini_mmmb"], "--include_path", str(TASKS))
+    assert assert_as_benchmark(benchmark, "mini_mmmb", tmp_path / "benchmark", found, samples) == 240
+    accuracies = [found[f"mini_mmmb_{language}"]["accuracy,none"] for language in LANGUAGES]
+    assert found["mini_mmmb"]["accuracy,none"] == pytest.approx(sum(accuracies) / len(accuracies))
+    assert "accuracy_stderr_clustered,none" in found["mini_mmmb_en"]
+
+
+def test_rotated_questions_count_together_and_a_task_of_ones_own_is_four_lines(tmp_path: Path) -> None:
+    benchmark = write_questions(tmp_path, "circular", rotations=3, every=60)
+    (tmp_path / "tasks").mkdir()
+    for language in LANGUAGES:
+        task = (TASKS / f"mini_mmmb_{language}.yaml").read_text(encoding="utf-8")
+        task = task.replace("include: _template", f"include: {TASKS / '_template'}")
+        task = task.replace("data/mini-mmmb/mini_mmmb", "circular").replace("mini_mmmb", "circular")
+        (tmp_path / "tasks" / f"circular_{language}.yaml").write_text(task, encoding="utf-8")
+    tasks = [f"circular_{language}" for language in LANGUAGES]
+    found, samples = evaluate(tmp_path, tasks, "--include_path", str(tmp_path / "tasks"))
+    assert assert_as_benchmark(benchmark, "circular", tmp_path / "benchmark", found, samples) == 240
+
+
+TEXT, NUMBER = Value("string"), Value("int64")
+# The columns of lmms-eval's broad benchmarks as the Hub has them.
+BROAD = {
+    "mme": ("lmms-lab-encoder/MME", "test", ["question_id", "question", "answer", "category"]),
+    "pope": (
+        "lmms-lab-encoder/POPE",
+        "test",
+        ["id", "question_id", "question", "answer", "image_source", "category"],
+    ),
+    "mmstar": ("Lin-Chen/MMStar", "val", ["index", "question", "answer", "category", "l2_category"]),
+    "realworldqa": ("lmms-lab-encoder/RealWorldQA", "test", ["image_path", "question", "answer"]),
+    "seedbench": (
+        "lmms-lab-encoder/SEED-Bench",
+        "test",
+        ["question", "answer", "data_id", "data_type", "question_id", *(f"choice_{letter}" for letter in "abcd")],
+    ),
+}
+
+
+def write_broad(folder: Path) -> None:
+    """Slices of broad benchmarks in the shape of the Hub's, about the demo's pictures."""
+    english = read_benchmark(ROOT / "data" / "demo" / "mini_mmmb_en.tsv", "en")[:200:20]
+    for task, (name, split, columns) in BROAD.items():
+        rows = []
+        for number, question in enumerate(english):
+            options = question.options
+            pair = number // 2 * 2  # MME and POPE ask twice about a picture: once for yes, once for no
+            thing = english[pair].options[english[pair].answer if number % 2 == 0 else "ABCD"[number % 3 + 1]]
+            known = {
+                "question_id": f"{pair}.jpg" if task == "mme" else str(number),
+                "index": number,
+                "id": str(number),
+                "image_source": f"{number}.jpg",
+                "image_path": f"{number}.webp",
+                "category": {"mme": "existence", "pope": "random", "mmstar": "coarse perception"}.get(task, ""),
+                "l2_category": "image scene and topic",
+                "data_id": f"{number}.jpg",
+                "data_type": "video" if number % 4 == 3 else "image",
+                "answer": question.answer,
+                "question": question.text,
+                **{f"choice_{letter.lower()}": text for letter, text in options.items()},
+            }
+            if task in ("mme", "pope"):
+                known |= {"answer": ["Yes", "No"][number % 2] if task == "mme" else ["yes", "no"][number % 2]}
+                known |= {"question": f"Is there a {thing} in the image? Please answer yes or no."}
+            if task in ("mmstar", "realworldqa"):
+                listed = ", ".join(f"{letter}: {text}" for letter, text in options.items())
+                known |= {"question": f"{question.text}\nOptions: {listed}"}
+            pictures = [open_image(english[pair if task in ("mme", "pope") else number])]
+            if known["data_type"] == "video":
+                pictures *= 3  # SEED-Bench has the frames of its videos
+            rows.append({column: known[column] for column in columns})
+            rows[-1]["image"] = pictures if task == "seedbench" else pictures[0]
+        image = List(Image()) if task == "seedbench" else Image()
+        features = {column: NUMBER if column == "index" else TEXT for column in columns}
+        features = Features(features | {"image": image})
+        (folder / name / "data").mkdir(parents=True)
+        file = folder / name / "data" / f"{split}-00000-of-00001.parquet"
+        Dataset.from_list(rows, features=features).to_parquet(file)
+
+
+def test_broad_benchmarks_run_on_a_parrot_whose_answers_are_those_of_transformers(tmp_path: Path) -> None:
+    write_broad(tmp_path)
+    found, samples = evaluate(tmp_path, list(BROAD), tokens=8)
+    metrics = {
+        "mme": "mme_perception_score",
+        "pope": "pope_accuracy",
+        "mmstar": "average",
+        "realworldqa": "exact_match",
+        "seedbench": "seed_all",
+    }
+    pipe = pipeline("image-text-to-text", model=str(MODEL), trust_remote_code=True)
+    for task, metric in metrics.items():
+        assert isinstance(found[task].get(f"{metric},none", found[task].get(f"{metric},flexible-extract")), float)
+        assert len(samples[task]) == 10
+        name, split, _ = BROAD[task]
+        rows = Dataset.from_parquet(str(tmp_path / name / "data" / f"{split}-00000-of-00001.parquet"))
+        for row, sample in zip(rows, samples[task], strict=True):
+            pictures = row["image"] if isinstance(row["image"], list) else [row["image"]]
+            content = [{"type": "image", "image": picture} for picture in pictures]
+            content.append({"type": "text", "text": sample["input"]})
+            (output,) = pipe(
+                text=[[{"role": "user", "content": content}]],
+                return_full_text=False,
+                generate_kwargs={"max_new_tokens": 8, "do_sample": False},
+            )
+            assert sample["filtered_resps"] == output[0]["generated_text"].strip()
