@@ -11,12 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""
+r"""
 A benchmark in one language as a task of inspect-ai, found through the entry point in pyproject.toml:
 
-    transformers serve org/parrot --trust-remote-code
-    PARROT_API_KEY=- PARROT_BASE_URL=http://localhost:8000/v1 inspect eval parrot_vlm/multiple_choice \\
-        --model openai-api/parrot/org/parrot -T benchmark=mini-mmmb -T language=zh
+    transformers serve models/demo-parrot --trust-remote-code
+    PARROT_API_KEY=none PARROT_BASE_URL=http://localhost:8000/v1 inspect eval trainer/multiple_choice \
+        --model openai-api/parrot/models/demo-parrot -T benchmark=mini-mmmb -T language=zh
 
 The prompts and the reading of answers are trainer/benchmark.py's. Any model of inspect-ai's can be asked.
 """
@@ -113,5 +113,6 @@ def multiple_choice(
         solver=generate(),
         scorer=[exact_matching(), multilingual_matching()],
         metrics=[circular_accuracy()] if is_circular(questions) else None,
-        config=GenerateConfig(max_tokens=max_tokens, temperature=0),
+        # Greedy. To transformers serve the second 0 says not to punish repetition, which a checkpoint may.
+        config=GenerateConfig(max_tokens=max_tokens, temperature=0, frequency_penalty=0),
     )

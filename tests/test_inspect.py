@@ -1,0 +1,103 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The benchmarks in inspect-ai, and mini-MMMB as the Hub runs it: `make test-inspect`."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration
+from modeling_parrot.processing_parrot import ParrotProcessor
+from tests.harnesses import MAX_NEW_TOKENS, MODEL, ask_benchmark, call, needs_demo, write_questions
+from tests.servers import server
+from trainer.benchmark_files import LANGUAGES
+
+
+pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: make test-inspect")
+pytestmark = needs_demo
+INSPECT = str(Path(sys.executable).with_name("inspect"))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where transformers serves the demo's model, with today's code beside its weights."""
+    folder = tmp_path_factory.mktemp("served")
+    ParrotForConditionalGeneration.from_pretrained(MODEL).save_pretrained(folder / "parrot")
+    ParrotProcessor.from_pretrained(MODEL).save_pretrained(folder / "parrot")
+    serve = [str(Path(sys.executable).with_name("transformers")), "serve", "parrot", "--trust-remote-code"]
+    with server([*serve, "--device", "cpu"], {"HF_HUB_OFFLINE": "1"}, folder / "log.txt") as found:
+        yield found
+
+
+def evaluate(folder: Path, address: str, task: str, *options: str) -> dict[str, Any]:
+    """inspect-ai's log of a task that the served Parrot answered."""
+    command = [INSPECT, "eval", task, "--model", "openai-api/parrot/parrot", "--log-format", "json", *options]
+    printed = call(
+        [*command, "--log-dir", "logs", "--display", "plain"], folder, PARROT_API_KEY="none", PARROT_BASE_URL=address
+    )
+    (file,) = (folder / "logs").glob("*.json")
+    log = json.loads(file.read_text(encoding="utf-8"))
+    shutil.rmtree(folder / "logs")
+    assert log["status"] == "success", printed
+    return log
+
+
+def metrics_of(log: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """By scorer and metric."""
+    return {
+        scores["name"]: {name: metric["value"] for name, metric in scores["metrics"].items()}
+        for scores in log["results"]["scores"]
+    }
+
+
+def test_the_task_has_the_benchmarks_prompts_answers_letters_and_accuracies(tmp_path: Path, address: str) -> None:
+    benchmark = write_questions(tmp_path, "questions")
+    results, rows = ask_benchmark(benchmark, tmp_path / "benchmark")
+    assert len(rows) == 240
+    for language in LANGUAGES:
+        arguments = (f"benchmark={benchmark}", f"language={language}", f"max_tokens={MAX_NEW_TOKENS}")
+        options = [option for argument in arguments for option in ("-T", argument)]
+        log = evaluate(tmp_path, address, "trainer/multiple_choice", *options)
+        assert len(log["samples"]) == 40
+        for sample in log["samples"]:
+            row = rows[language, sample["id"]]
+            (message,) = sample["input"]
+            assert [part["type"] for part in message["content"]] == ["image", "text"]
+            assert message["content"][1]["text"] == row["prompt"]
+            assert sample["output"]["choices"][0]["message"]["content"].strip() == row["prediction"]
+            assert sample["scores"]["exact_matching"]["answer"] == row["letter"]
+            assert sample["scores"]["multilingual_matching"]["answer"] == row["letter_multilingual"]
+        found = metrics_of(log)
+        measured = results[language]["all"]
+        assert found["exact_matching"]["accuracy"] == pytest.approx(measured["accuracy"])
+        assert found["multilingual_matching"]["accuracy"] == pytest.approx(measured["plain_multilingual"]["accuracy"])
+        for category, shares in results[language]["category"].items():
+            assert found["exact_matching"][category] == pytest.approx(shares["accuracy"])
+
+
+def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
+    benchmark = write_questions(tmp_path, "circular", rotations=3, every=60)
+    results, _ = ask_benchmark(benchmark, tmp_path / "benchmark")
+    arguments = (f"benchmark={benchmark}", "language=zh", f"max_tokens={MAX_NEW_TOKENS}")
+    options = [option for argument in arguments for option in ("-T", argument)]
+    found = metrics_of(evaluate(tmp_path, address, "trainer/multiple_choice", *options))
+    measured = results["zh"]["all"]
+    assert found["exact_matching"]["circular_accuracy"] == pytest.approx(measured["circular"]["accuracy"])
+    multilingual = found["multilingual_matching"]["circular_accuracy"]
+    assert multilingual == pytest.approx(measured["circular_multilingual"]["accuracy"])
