@@ -253,6 +253,18 @@ def test_written_answers_are_those_of_generate_asked_alone(
     assert len(texts) > 1
 
 
+def test_written_answers_are_greedy_whatever_the_checkpoint_would_sample_or_punish(
+    processor: ParrotProcessor, questions: list[Question]
+) -> None:
+    written = []
+    for own in ({}, {"do_sample": True, "temperature": 9.0, "repetition_penalty": 1.8, "no_repeat_ngram_size": 1}):
+        model = tiny_model()
+        model.generation_config.update(**own)
+        answerer = ParrotAnswerer(model, processor, "generate", max_new_tokens=24)
+        written.append([row["prediction"] for row in answerer.answer(questions, answerer.encode(questions))])
+    assert written[0] == written[1]
+
+
 def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depend_on_the_processes(
     model: ParrotForConditionalGeneration,
     processor: ParrotProcessor,

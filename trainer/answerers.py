@@ -52,13 +52,16 @@ def open_image(question: Question) -> Image.Image:
     return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
-def greedy_config(model: PreTrainedModel, processor: ProcessorMixin, max_new_tokens: int) -> GenerationConfig:
-    """Greedy decoding and nothing else: a checkpoint's own configuration may sample or punish repetition."""
-    return GenerationConfig(
+def decode_greedily(model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """
+    Makes a model decode greedily and nothing else: its checkpoint's own configuration may sample or punish repetition,
+    and `generate` takes from it whatever a configuration that it is given leaves open.
+    """
+    model.generation_config = GenerationConfig(
         do_sample=False,
-        max_new_tokens=max_new_tokens,
         eos_token_id=model.generation_config.eos_token_id or processor.tokenizer.eos_token_id,
         pad_token_id=processor.tokenizer.pad_token_id,
+        suppress_tokens=model.generation_config.suppress_tokens,
     )
 
 
@@ -153,7 +156,7 @@ class ParrotAnswerer(Answerer):
     A Parrot.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; its decoding becomes greedy.
         processor: its processor.
         way: `generate` writes an answer, greedily; the others choose the likeliest option, in one forward pass: by its
             `letter`, or after the question alone, without its options, by its `text` (the mean log-likelihood of its
@@ -172,6 +175,7 @@ class ParrotAnswerer(Answerer):
     ) -> None:
         self.model, self.processor, self.way, self.is_blind = model, processor, way, is_blind
         self.max_new_tokens = max_new_tokens
+        decode_greedily(model, processor)
 
     def _prompt(self, question: Question) -> str:
         return question.open_prompt if self.way in ("text", "pmi") else question.prompt
@@ -254,7 +258,7 @@ class ParrotAnswerer(Answerer):
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             mm_encoder_outputs=images and {"image": images},
-            generation_config=greedy_config(self.model, self.processor, self.max_new_tokens),
+            max_new_tokens=self.max_new_tokens,
         )
         answers = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from trainer.answerers import greedy_config
+from trainer.answerers import decode_greedily
 from trainer.sources import check_source
 
 
@@ -42,6 +42,7 @@ class ParrotChat:
         options = {"trust_remote_code": True, "revision": revision}
         self.model = AutoModel.from_pretrained(name, device_map=device_map, **options).eval()
         self.processor = AutoProcessor.from_pretrained(name, **options)
+        decode_greedily(self.model, self.processor)
 
     @torch.inference_mode()
     def answer(
@@ -53,14 +54,8 @@ class ParrotChat:
         Args:
             chats: conversations, as transformers' chat templates take them.
             max_new_tokens: of each answer.
-            sampling: arguments of `GenerationConfig`. Without them decoding is greedy.
-
-        Raises:
-            `ValueError`: if `GenerationConfig` has no such argument.
+            sampling: arguments of `generate`. Without them decoding is greedy.
         """
-        config = greedy_config(self.model, self.processor, max_new_tokens)
-        if unknown := config.update(**sampling):
-            raise ValueError(f"transformers.GenerationConfig has no {' or '.join(unknown)}: leave it out.")
         inputs = self.processor.apply_chat_template(
             chats,
             add_generation_prompt=True,
@@ -69,6 +64,6 @@ class ParrotChat:
             return_tensors="pt",
             processor_kwargs={"padding": True, "padding_side": "left"},
         ).to(self.model.device, self.model.dtype)
-        tokens = self.model.generate(**inputs, generation_config=config)
+        tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, **sampling)
         answers = tokens[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]
