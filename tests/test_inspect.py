@@ -14,6 +14,7 @@
 """The benchmarks in inspect-ai, and mini-MMMB as the Hub runs it: `make test-inspect`."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,9 +25,11 @@ import pytest
 
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration
 from modeling_parrot.processing_parrot import ParrotProcessor
-from tests.harnesses import MAX_NEW_TOKENS, MODEL, ask_benchmark, call, needs_demo, write_questions
+from tests.harnesses import MAX_NEW_TOKENS, MODEL, ROOT, ask_benchmark, call, needs_demo, write_questions
+from tests.hub import LoopbackHub, run_python
 from tests.servers import server
 from trainer.benchmark_files import LANGUAGES
+from trainer.harnesses.hub_benchmark import HubBenchmarkArguments, write
 
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: make test-inspect")
@@ -45,12 +48,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found
 
 
-def evaluate(folder: Path, address: str, task: str, *options: str) -> dict[str, Any]:
+def evaluate(folder: Path, address: str, task: str, *options: str, **environment: str) -> dict[str, Any]:
     """inspect-ai's log of a task that the served Parrot answered."""
     command = [INSPECT, "eval", task, "--model", "openai-api/parrot/parrot", "--log-format", "json", *options]
-    printed = call(
-        [*command, "--log-dir", "logs", "--display", "plain"], folder, PARROT_API_KEY="none", PARROT_BASE_URL=address
-    )
+    environment |= {"PARROT_API_KEY": "none", "PARROT_BASE_URL": address}
+    printed = call([*command, "--log-dir", "logs", "--display", "plain"], folder, **environment)
     (file,) = (folder / "logs").glob("*.json")
     log = json.loads(file.read_text(encoding="utf-8"))
     shutil.rmtree(folder / "logs")
@@ -101,3 +103,27 @@ def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
     assert found["exact_matching"]["circular_accuracy"] == pytest.approx(measured["circular"]["accuracy"])
     multilingual = found["multilingual_matching"]["circular_accuracy"]
     assert multilingual == pytest.approx(measured["circular_multilingual"]["accuracy"])
+
+
+def test_the_published_data_set_runs_as_a_benchmark_of_the_hub(tmp_path: Path, address: str) -> None:
+    """With the text before the picture, and letters by its pattern."""
+    write_questions(tmp_path / "mini-mmmb", "mini_mmmb")
+    write(HubBenchmarkArguments(data=str(tmp_path / "mini-mmmb")))
+    for file in ("README.md", "eval.yaml"):
+        shutil.copy(ROOT / "model_cards" / "mini-mmmb" / file, tmp_path / "mini-mmmb" / file)
+    upload = """
+from huggingface_hub import HfApi
+HfApi().create_repo("org/mini-mmmb", repo_type="dataset")
+HfApi().upload_folder(repo_id="org/mini-mmmb", repo_type="dataset", folder_path="mini-mmmb")
+"""
+    with LoopbackHub() as hub:
+        environment = hub.environment(tmp_path / "home")
+        run_python(upload, environment, tmp_path)
+        log = evaluate(tmp_path, address, "hf/org/mini-mmmb/zh", **environment)
+    assert len(log["samples"]) == 40
+    for sample in log["samples"]:
+        (message,) = sample["input"]
+        assert [part["type"] for part in message["content"]] == ["text", "image"]
+        (score,) = sample["scores"].values()
+        answer = sample["output"]["choices"][0]["message"]["content"]
+        assert score["value"] == ("C" if re.match(rf"[^A-Za-z]*{sample['target']}(?![A-Za-z])", answer) else "I")

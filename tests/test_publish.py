@@ -521,6 +521,13 @@ def test_the_data_set_s_card_and_files_are_published_by_the_written_commands(hub
     run_python(code, hub.environment(tmp_path / "home") | {"PATH": path}, tmp_path)
     files = hub.files("org/mini-mmmb", repo_type="dataset")
     assert files.keys() == {
-        *(".gitattributes", "README.md", "NOTICE", "mini_mmmb_en.tsv", "instruct/train-00000-of-00001.parquet"),
+        *(
+            ".gitattributes",
+            "README.md",
+            "eval.yaml",
+            "NOTICE",
+            "mini_mmmb_en.tsv",
+            "instruct/train-00000-of-00001.parquet",
+        ),
     }
     assert files["README.md"] == (CARDS / "mini-mmmb" / "README.md").read_bytes()

@@ -1,0 +1,73 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Writes mini-MMMB's questions as the Hub runs them, beside the files of its data set:
+
+    python -m trainer.harnesses.hub_benchmark --data data/mini-mmmb
+
+The Hub shows a data set with an `eval.yaml` as a benchmark (https://huggingface.co/docs/hub/eval-results), and
+`inspect eval hf/org/mini-mmmb/zh` runs it. It takes a question's whole prompt from one column and its picture, as a
+data URI, from another, so `benchmark/<language>.parquet` holds these. The `eval.yaml` stands beside the card, in
+model_cards/.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import HfArgumentParser
+
+from trainer import HelpFormatter
+from trainer.answerers import open_image
+from trainer.benchmark_files import LANGUAGES, Question, find_benchmark, read_benchmark
+
+
+@dataclass
+class HubBenchmarkArguments:
+    """Arguments of `python -m trainer.harnesses.hub_benchmark`."""
+
+    data: str = field(metadata={"help": "Folder of trainer.mini_mmmb."})
+
+
+def data_uri(question: Question) -> str:
+    """A question's picture as text that says what format it has."""
+    return f"data:{open_image(question).get_format_mimetype()};base64,{question.image}"
+
+
+def write(arguments: HubBenchmarkArguments) -> None:
+    """Writes a file a language."""
+    folder = Path(arguments.data)
+    for language, file in find_benchmark([str(folder / "mini_mmmb_{language}.tsv")], LANGUAGES, "main").items():
+        rows = [
+            {
+                "index": question.index,
+                "image": data_uri(question),
+                "prompt": question.prompt,
+                "answer": question.answer,
+                "category": question.category,
+            }
+            for question in read_benchmark(file, language)
+        ]
+        output = folder / "benchmark" / f"{language}.parquet"
+        output.parent.mkdir(exist_ok=True)
+        Dataset.from_list(rows).to_parquet(output)
+        print(f"{output}: {len(rows)} questions.")
+
+
+if __name__ == "__main__":
+    write(
+        HfArgumentParser(
+            HubBenchmarkArguments, description=__doc__, formatter_class=HelpFormatter
+        ).parse_args_into_dataclasses()[0]
+    )
