@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration
 from modeling_parrot.processing_parrot import ParrotProcessor
@@ -34,6 +35,7 @@ from trainer.harnesses.hub_benchmark import HubBenchmarkArguments, write
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: make test-inspect")
 pytestmark = needs_demo
+TASK = "trainer/harnesses/inspect_task.py"  # inspect-ai takes relative names alone
 INSPECT = str(Path(sys.executable).with_name("inspect"))
 
 
@@ -52,7 +54,7 @@ def evaluate(folder: Path, address: str, task: str, *options: str, **environment
     """inspect-ai's log of a task that the served Parrot answered."""
     command = [INSPECT, "eval", task, "--model", "openai-api/parrot/parrot", "--log-format", "json", *options]
     environment |= {"PARROT_API_KEY": "none", "PARROT_BASE_URL": address}
-    printed = call([*command, "--log-dir", "logs", "--display", "plain"], folder, **environment)
+    printed = call([*command, "--log-dir", str(folder / "logs"), "--display", "plain"], ROOT, **environment)
     (file,) = (folder / "logs").glob("*.json")
     log = json.loads(file.read_text(encoding="utf-8"))
     shutil.rmtree(folder / "logs")
@@ -75,7 +77,7 @@ def test_the_task_has_the_benchmarks_prompts_answers_letters_and_accuracies(tmp_
     for language in LANGUAGES:
         arguments = (f"benchmark={benchmark}", f"language={language}", f"max_tokens={MAX_NEW_TOKENS}")
         options = [option for argument in arguments for option in ("-T", argument)]
-        log = evaluate(tmp_path, address, "trainer/multiple_choice", *options)
+        log = evaluate(tmp_path, address, TASK, *options)
         assert len(log["samples"]) == 40
         for sample in log["samples"]:
             row = rows[language, sample["id"]]
@@ -98,7 +100,7 @@ def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
     results, _ = ask_benchmark(benchmark, tmp_path / "benchmark")
     arguments = (f"benchmark={benchmark}", "language=zh", f"max_tokens={MAX_NEW_TOKENS}")
     options = [option for argument in arguments for option in ("-T", argument)]
-    found = metrics_of(evaluate(tmp_path, address, "trainer/multiple_choice", *options))
+    found = metrics_of(evaluate(tmp_path, address, TASK, *options))
     measured = results["zh"]["all"]
     assert found["exact_matching"]["circular_accuracy"] == pytest.approx(measured["circular"]["accuracy"])
     multilingual = found["multilingual_matching"]["circular_accuracy"]
@@ -109,6 +111,8 @@ def test_the_published_data_set_runs_as_a_benchmark_of_the_hub(tmp_path: Path, a
     """With the text before the picture, and letters by its pattern."""
     write_questions(tmp_path / "mini-mmmb", "mini_mmmb")
     write(HubBenchmarkArguments(data=str(tmp_path / "mini-mmmb")))
+    for name in ("instruct/train", "instruct/validation", "align/train"):  # datasets looks for all that the card names
+        Dataset.from_list([{"language": "en"}]).to_parquet(tmp_path / "mini-mmmb" / f"{name}-00000-of-00001.parquet")
     for file in ("README.md", "eval.yaml"):
         shutil.copy(ROOT / "model_cards" / "mini-mmmb" / file, tmp_path / "mini-mmmb" / file)
     upload = """

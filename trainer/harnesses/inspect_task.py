@@ -12,13 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-A benchmark in one language as a task of inspect-ai, found through the entry point in pyproject.toml:
+A benchmark in one language as a task of inspect-ai:
 
     transformers serve models/demo-parrot --trust-remote-code
-    PARROT_API_KEY=none PARROT_BASE_URL=http://localhost:8000/v1 inspect eval trainer/multiple_choice \
-        --model openai-api/parrot/models/demo-parrot -T benchmark=mini-mmmb -T language=zh
+    PARROT_API_KEY=none PARROT_BASE_URL=http://localhost:8000/v1 inspect eval trainer/harnesses/inspect_task.py \
+        --model openai-api/parrot/models/demo-parrot \
+        -T "benchmark=$PWD/data/demo/mini_mmmb_{language}.tsv" -T language=zh
 
-The prompts and the reading of answers are trainer/benchmark.py's. Any model of inspect-ai's can be asked.
+The prompts and the reading of answers are trainer/benchmark.py's. Any model of inspect-ai's can be asked. inspect-ai
+runs a task in the folder of its file, hence the whole path of the benchmark.
 """
 
 import hashlib
@@ -92,7 +94,7 @@ def _sample(question: Question) -> Sample:
 
 @task
 def multiple_choice(
-    benchmark: str = "mini-mmmb",
+    benchmark: str,
     language: str = "en",
     revision: str = "main",
     max_tokens: int = MAX_NEW_TOKENS,
@@ -101,7 +103,7 @@ def multiple_choice(
     A benchmark's questions in one language.
 
     Args:
-        benchmark: as --benchmark of trainer/benchmark.py.
+        benchmark: as --benchmark of trainer/benchmark.py: `mmmb`, `mmbench`, or the whole path of a file.
         language: of the questions.
         revision: of the Hub's data set, for mmmb and mmbench.
         max_tokens: longest answer.
