@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
 DEMO_WORLD := --concepts 50 --image_size 64 --align_views 3 --captions --train 6000 --scenes 0.15 --turns 2 --test_per_category 40
 
-.PHONY: demo test test-fast test-oldest test-vllm test-serving lint clean
+.PHONY: demo test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
 	@date "+%T == 1 of 6: pictures, questions and their names in six languages"
@@ -56,6 +56,26 @@ test-serving:  ## Parrot in transformers serve, exported and quantised, in an en
 	.venv-serving/bin/python -m pip install --quiet --editable ".[serving]"
 	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 
+# The harnesses' requirements conflict, so each has an environment of its own. Their tests ask the model of `make demo`.
+test-lmms-eval:  ## Parrot and its benchmarks in lmms-eval.
+	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval
+	.venv-lmms-eval/bin/python -m pip install --quiet "lmms-eval==0.7.3" "filelock<4"
+	.venv-lmms-eval/bin/python -m pytest -n 0 -rs tests/test_lmms_eval.py
+
+VLMEVALKIT ?= https://github.com/open-compass/VLMEvalKit
+test-vlmevalkit:  ## Parrot in VLMEvalKit, which is in no package index; VLMEVALKIT may name a clone of it.
+	$(MAKE) .venv-vlmevalkit/installed VENV=.venv-vlmevalkit
+	test -d .venv-vlmevalkit/VLMEvalKit || git clone --quiet $(VLMEVALKIT) .venv-vlmevalkit/VLMEvalKit
+	git -C .venv-vlmevalkit/VLMEvalKit checkout --quiet e8e78f05
+	@# It imports rouge-score, which it does not require.
+	.venv-vlmevalkit/bin/python -m pip install --quiet --editable .venv-vlmevalkit/VLMEvalKit rouge-score
+	.venv-vlmevalkit/bin/python -m pytest -n 0 -rs tests/test_vlmevalkit.py
+
+test-inspect:  ## The benchmarks in inspect-ai, asked of a Parrot under transformers serve.
+	$(MAKE) .venv-inspect/installed VENV=.venv-inspect
+	.venv-inspect/bin/python -m pip install --quiet "inspect-ai==0.3.285" openai "transformers[serving]"
+	.venv-inspect/bin/python -m pytest -n 0 -rs tests/test_inspect.py
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +88,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-vllm .venv-serving data models
+	rm -rf .venv .venv-* data models

@@ -85,8 +85,8 @@ def test_the_task_has_the_benchmarks_prompts_answers_letters_and_accuracies(tmp_
             assert [part["type"] for part in message["content"]] == ["image", "text"]
             assert message["content"][1]["text"] == row["prompt"]
             assert sample["output"]["choices"][0]["message"]["content"].strip() == row["prediction"]
-            assert sample["scores"]["exact_matching"]["answer"] == row["letter"]
-            assert sample["scores"]["multilingual_matching"]["answer"] == row["letter_multilingual"]
+            assert sample["scores"]["exact_matching"].get("answer") == row["letter"]
+            assert sample["scores"]["multilingual_matching"].get("answer") == row["letter_multilingual"]
         found = metrics_of(log)
         measured = results[language]["all"]
         assert found["exact_matching"]["accuracy"] == pytest.approx(measured["accuracy"])
