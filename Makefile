@@ -59,7 +59,7 @@ test-serving:  ## Parrot in transformers serve, exported and quantised, in an en
 # The harnesses' requirements conflict, so each has an environment of its own. Their tests ask the model of `make demo`.
 test-lmms-eval:  ## Parrot and its benchmarks in lmms-eval.
 	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval
-	.venv-lmms-eval/bin/python -m pip install --quiet "lmms-eval==0.7.3" "filelock<4"
+	.venv-lmms-eval/bin/python -m pip install --quiet --editable ".[lmms-eval]"
 	.venv-lmms-eval/bin/python -m pytest -n 0 -rs tests/test_lmms_eval.py
 
 VLMEVALKIT ?= https://github.com/open-compass/VLMEvalKit
@@ -73,7 +73,7 @@ test-vlmevalkit:  ## Parrot in VLMEvalKit, which is in no package index; VLMEVAL
 
 test-inspect:  ## The benchmarks in inspect-ai, asked of a Parrot under transformers serve.
 	$(MAKE) .venv-inspect/installed VENV=.venv-inspect
-	.venv-inspect/bin/python -m pip install --quiet "inspect-ai==0.3.285" openai "transformers[serving]"
+	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]"
 	.venv-inspect/bin/python -m pytest -n 0 -rs tests/test_inspect.py
 
 lint: $(VENV)/installed
