@@ -19,12 +19,15 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PILImage
+from statsmodels.api import OLS
 
 from trainer.benchmark_files import Question
 from trainer.benchmark_results import (
     compare,
+    design_effect,
     draw,
     is_circular,
     judge,
@@ -153,6 +156,43 @@ def test_intervals_are_wilson_s_and_have_a_width_for_none_and_all(
     assert found["low"] <= found["accuracy"] <= found["high"]
 
 
+def test_questions_that_share_pictures_are_worth_fewer(tmp_path: Path) -> None:
+    """Three questions a picture with one answer are worth one; with answers that do not depend on it, nearly all."""
+    pictures = [str(number) for number in range(40) for _ in range(3)]
+    together, alone = [number % 2 == 0 for number in range(40) for _ in range(3)], [True, False] * 60
+    assert design_effect(together, pictures) == pytest.approx(3 * 40 / 39 * 119 / 120)
+    once = share([number % 2 == 0 for number in range(40)])
+    assert share(together, pictures)["low"] == pytest.approx(once["low"], abs=0.002)
+    assert design_effect(alone, pictures) == 1  # never less, though here two of three cancel out
+    assert share(alone, pictures) == share(alone) == share(alone, list(map(str, range(120))))
+    assert share([True] * 120, pictures)["low"] == pytest.approx(share([True] * 40)["low"])  # nothing tells them apart
+
+
+def test_the_clustered_error_is_statsmodels_own() -> None:
+    rng = random.Random(0)
+    pictures = [rng.randrange(30) for _ in range(200)]
+    hits = [float(rng.random() < (0.3, 0.8)[picture % 2]) for picture in pictures]
+    fits = [
+        OLS(hits, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": True})
+        for groups in (np.array(pictures), np.arange(200))
+    ]
+    clustered, alone = (fit.bse[0] ** 2 for fit in fits)
+    assert design_effect(hits, list(map(str, pictures))) == pytest.approx(clustered / alone)
+    assert clustered > 2 * alone
+
+
+def test_rows_know_their_picture_where_another_row_has_it_too() -> None:
+    image = "iVBORw0KGgo" * 10
+    asked = by_key(replace(ask(1), image=image), replace(ask(2), image="1"), ask(3), replace(ask(4), image=image[1:]))
+    rows = judge(answers((1, "A"), (2, "A"), (3, "A"), (4, "A")), asked, "2024-01")
+    one, same, none, other = (row["picture"] for row in rows)
+    assert one == same
+    assert len({one, none, other}) == 3
+    measured = measure(rows, list(asked.values()))
+    assert (measured["count"], measured["pictures"]) == (4, 3)
+    assert "| about so many pictures | 3 |" in report({"model": summarize(rows, asked)}, None)
+
+
 def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_training(tmp_path: Path) -> None:
     asked = [replace(ask(1), in_training="mine"), replace(ask(2), in_training=""), ask(1, language="tr")]
     questions = by_key(*asked)
@@ -223,6 +263,46 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
         compare(one, write(tmp_path / "third", [(True, True)], sha256="t"))
     with pytest.raises(ValueError, match=r"There is no .*results.json"):
         compare(one, tmp_path / "absent" / "results.json")
+
+
+def test_questions_about_one_picture_differ_together(tmp_path: Path) -> None:
+    """Of six pictures with five questions each B alone knows all: as six coins, 2 / 2^6, and not as thirty."""
+    one = write(tmp_path / "one", [(False, False)] * 30 + [(True, True)] * 30)
+    other = write(tmp_path / "other", [(True, True)] * 60)
+    alone = re.search(r"\| en \| 60 .* \| (\S+) to (\S+) \| (\S+) \| (\S+) \|", compare(one, other)).groups()
+    assert float(alone[2]) == pytest.approx(2 / 2**30, rel=0.1)
+    file = one.with_name("predictions.jsonl")
+    rows = [
+        json.loads(line) | {"picture": f"{number // 5}"} for number, line in enumerate(file.read_text().splitlines())
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shared = re.search(r"\| en \| 60 .* \| (\S+) to (\S+) \| (\S+) \| (\S+) \|", compare(one, other)).groups()
+    assert float(shared[2]) == pytest.approx(2 / 2**6, rel=0.1)
+    assert float(shared[0]) < float(alone[0]) < 50 < float(alone[1]) < float(shared[1])
+
+
+def test_p_values_are_corrected_for_the_number_of_languages_and_models(tmp_path: Path) -> None:
+    """Holm's: the smallest of four is multiplied by 4, the next by 3, and none is less than one before it."""
+
+    def write_two(name: str, won: tuple[int, int]) -> Path:
+        file = write(tmp_path / name, [])
+        rows = [
+            {"index": str(index), "language": language, "hit": index < right, "hit_multilingual": index < right}
+            for language, right in zip(("en", "tr"), won, strict=True)
+            for index in range(40)
+        ]
+        file.with_name("predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        settings = {"model": name, "benchmark": {"en": {"sha256": "s"}, "tr": {"sha256": "s"}}}
+        file.write_text(json.dumps({"settings": settings}))
+        return file
+
+    text = compare(write_two("one", (10, 10)), write_two("two", (20, 17)), write_two("three", (16, 10)))
+    assert text.startswith("A: one, B: two, C: three\n")
+    exact = {"two": (2 / 2**10, 2 / 2**7), "three": (2 / 2**6, 1.0)}
+    assert exact["three"][0] == 0.03125
+    found = re.findall(r"\| (?:en|tr) \| 40 .* \| (\S+) \| (\S+) \|", text[: text.index("multilingual")])
+    expected = [(p, h) for p, h in zip((*exact["two"], *exact["three"]), (4 / 512, 3 / 64, 2 / 32, 1.0), strict=True)]
+    assert [tuple(map(float, pair)) for pair in found] == [pytest.approx(pair, rel=0.06) for pair in expected]
 
 
 def test_the_interval_of_a_difference_is_bonett_and_price_s(tmp_path: Path) -> None:

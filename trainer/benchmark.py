@@ -18,7 +18,7 @@ Measures multiple-choice answers to questions about pictures, in several languag
     python trainer/benchmark.py score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
     python trainer/benchmark.py compare models/parrot/benchmark models/other/benchmark
 
-run asks a model, score judges answers that were given elsewhere, compare sets two results side by side. A benchmark is
+run asks a model, score judges answers that were given elsewhere, compare sets results side by side. A benchmark is
 a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category, l2-category.
 `accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Give --help after a verb.
 """
@@ -75,8 +75,8 @@ RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line)
 stopped goes on where it was."""
 SCORE = """Judges answers that were given elsewhere: by VLMEvalKit's exact matching (letter, hit) and by a matching
 that reads letters and phrasings of six languages (letter_multilingual, hit_multilingual)."""
-COMPARE = """Prints the differences between two results, by language, with a paired significance test on the same
-questions, as Markdown."""
+COMPARE = """Prints the differences between results on the same questions, by language, with paired significance tests
+that are corrected for their number, as Markdown."""
 NEIGHBORS = "neighbors:"
 PATIENCE = timedelta(days=7)  # who has finished waits for the others; by default not longer than 10 minutes on GPUs
 
@@ -475,8 +475,10 @@ def main(arguments: list[str]) -> None:
         PartialState().destroy_process_group()
     elif verb == "compare":
         parser = HfArgumentParser([], description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
-        parser.add_argument("results", nargs=2, type=Path, help="folders of A's and of B's results")
-        print(compare(*parser.parse_args(arguments[1:]).results))
+        parser.add_argument("first", type=Path, help="folder of A's results")
+        parser.add_argument("others", nargs="+", type=Path, help="folders of the results that are compared with A's")
+        folders = parser.parse_args(arguments[1:])
+        print(compare(folders.first, *folders.others))
     elif verb in ("-h", "--help"):
         print(__doc__)
     else:

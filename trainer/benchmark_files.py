@@ -257,6 +257,17 @@ def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterato
             raise ValueError(f"{file}, after line {line}: {error}. Save it as a {kind} in UTF-8.") from error
 
 
+def pictures_of(questions: Sequence[Question]) -> dict[tuple[str, str], str]:
+    """What tells the picture of each question from other pictures; a question without one shares it with none."""
+    images = {question.key: question.image for question in questions}
+    pictures = {}
+    for key, image in images.items():
+        if len(image) <= LONGEST_REFERENCE:  # read without images, the column may name another row
+            image = images.get((key[0], image), image)
+        pictures[key] = hashlib.sha256(image.encode()).hexdigest()[:16] if image else f"of {key[1]}"
+    return pictures
+
+
 def first_of_each_category(questions: Sequence[Question], number: int) -> list[Question]:
     """The first so many questions of each category, with their rotations."""
     asked: dict[str, set[str]] = defaultdict(set)

@@ -14,24 +14,29 @@
 """What answers to a benchmark are worth: verdicts by row, accuracies by language and category, tables and pictures."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas
 import torch
 from matplotlib import pyplot
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 from torch.nn import functional as F
 
-from trainer.benchmark_files import ROTATION, Question, base_index
+from trainer.benchmark_files import ROTATION, Question, base_index, pictures_of
 from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
 
 
 Row = dict[str, Any]
-Z = NormalDist().inv_cdf(0.975)  # of intervals of 95%
+Rows = dict[tuple[str, str], Row]  # by language and index
+Pairs = tuple[list[tuple[bool, bool]], list[str]]  # the verdicts on two answers to each question, and its picture
+Z = stats.norm.ppf(0.975)  # of intervals of 95%
+PERMUTATIONS = 9_999
 
 
 def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question], release: str) -> list[Row]:
@@ -44,11 +49,13 @@ def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question],
         release: of VLMEvalKit, see `read_letter`.
 
     Returns:
-        rows with what the answers hold and `category`, `l2-category`, `answer`, `letter`, `hit` (VLMEvalKit's exact
-        matching), `letter_multilingual` and `hit_multilingual`. Of a question with rotations `hit` says whether all of
-        them were right, for each of them, and `plain_hit` whether the row itself was.
+        rows with what the answers hold and `category`, `l2-category`, `picture` (alike in questions about the same),
+        `answer`, `letter`, `hit` (VLMEvalKit's exact matching), `letter_multilingual` and `hit_multilingual`. Of a
+        question with rotations `hit` says whether all of them were right, for each of them, and `plain_hit` whether
+        the row itself was.
     """
     given = {(answer["language"], answer["index"]): answer for answer in answers}
+    pictures = pictures_of(list(questions.values()))
     rows = []
     for key, question in questions.items():
         if key not in given:
@@ -64,6 +71,7 @@ def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question],
                 "language": question.language,
                 "category": question.category,
                 "l2-category": question.l2_category,
+                "picture": pictures[key],
                 **{name: answer[name] for name in ("prompt", "prediction") if name in answer},
                 "answer": question.answer,
                 "letter": letter,
@@ -106,17 +114,30 @@ def _judge_rotations(rows: list[Row]) -> None:
             row[name] = hits.get(index % ROTATION, False)
 
 
-def share(hits: Sequence[bool]) -> dict[str, float]:
+def design_effect(values: Sequence[float], pictures: Sequence[str]) -> float:
     """
-    The share of hits with its 95% interval: Wilson's (1927), which has a width for none and for all, too. The formula
-    is that of Brown, Cai and DasGupta (2001), section 3.1.1.
+    How many times larger the variance of a mean is because values about the same picture go together (Kish, 1965): the
+    variance over clusters (Liang and Zeger, 1986, as lmms-eval and inspect-ai have it) by that of independent values.
+    It is 1 where no picture is shared, and never less.
     """
-    count = len(hits)
-    found = sum(hits) / count
-    middle = (found + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    reach = Z / (1 + Z**2 / count) * (found * (1 - found) / count + Z**2 / (4 * count**2)) ** 0.5
-    low, high = max(0.0, middle - reach), min(1.0, middle + reach)
-    return {"accuracy": found, "low": min(found, low), "high": max(found, high)}  # whatever 0 and 1 were rounded to
+    values, codes = np.asarray(values, dtype=float), pandas.factorize(np.asarray(pictures))[0]
+    count, clusters = len(values), codes.max() + 1
+    residuals = values - values.mean()
+    if not residuals.any() or clusters == 1:  # as if all questions about a picture were one
+        return count / clusters
+    ratio = (np.bincount(codes, residuals) ** 2).sum() / (residuals**2).sum()
+    return max(1.0, ratio * clusters / (clusters - 1) * (count - 1) / count)
+
+
+def share(hits: Sequence[bool], pictures: Sequence[str] | None = None) -> dict[str, float]:
+    """
+    The share of hits with its 95% interval: Wilson's, which has a width for none and for all, too. Questions that
+    share `pictures` count as so many independent ones as they are worth (Korn and Graubard, 1998).
+    """
+    found = sum(hits) / len(hits)
+    count = len(hits) / (design_effect(hits, pictures) if pictures else 1)
+    low, high = proportion_confint(found * count, count, method="wilson")
+    return {"accuracy": found, "low": min(found, float(low)), "high": max(found, float(high))}  # rounded at 0 and 1
 
 
 def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
@@ -126,9 +147,9 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
     Returns:
         `accuracy` with its interval, the benchmark's own: circular where there are rotations, else plain; `plain`,
         `circular` and their `_multilingual` twins, each as `share` gives them, a rotation counted with its question;
-        `count` of questions answered, of `questions` asked, `rows` with rotations, `unparsed` and
-        `unparsed_multilingual` answers and what `chance` would reach in a row; `in_training`, how many questions have
-        a picture that `training_data` has, None if nobody has looked. None without answers.
+        `count` of questions answered, about so many `pictures`, of `questions` asked, `rows` with rotations,
+        `unparsed` and `unparsed_multilingual` answers and what `chance` would reach in a row; `in_training`, how many
+        questions have a picture that `training_data` has, None if nobody has looked. None without answers.
     """
     bases = list(filter(_is_counted, rows))
     if not bases:
@@ -136,18 +157,19 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
     is_circular = "plain_hit" in bases[0]
     asked = {base_index(question.index) if is_circular else question.index: question for question in questions}
     searched = [question.in_training for question in asked.values() if question.in_training is not None]
-    shares = {}
-    for suffix in ("", "_multilingual"):
-        if is_circular:
-            shares[f"plain{suffix}"] = share([row[f"plain_hit{suffix}"] for row in bases])
-            shares[f"circular{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
-        else:
-            shares[f"plain{suffix}"] = share([row[f"hit{suffix}"] for row in bases])
+    pictures = [row["picture"] for row in bases]
+    kinds = {"plain": "plain_hit", "circular": "hit"} if is_circular else {"plain": "hit"}
+    shares = {
+        f"{kind}{suffix}": share([row[f"{verdict}{suffix}"] for row in bases], pictures)
+        for suffix in ("", "_multilingual")
+        for kind, verdict in kinds.items()
+    }
     return {
         **shares.get("circular", shares["plain"]),
         **shares,
         "count": len(bases),
         "questions": len(asked),
+        "pictures": len(set(pictures)),
         "in_training": sum(map(bool, searched)) if searched else None,
         "training_data": max(searched, default=None) or None,
         "rows": len(rows),
@@ -280,6 +302,9 @@ def report(results: Mapping[str, Any], router: Row | None) -> str:
         ),
         "95% interval": lambda found: f"{100 * found['low']:.1f}–{100 * found['high']:.1f}" if found else "–",
         "questions answered": lambda found: f"{found['count']} of {found['questions']}" if found else "–",
+        "about so many pictures": lambda found: (
+            str(found["pictures"]) if found and found["pictures"] < found["count"] else "–"
+        ),
         "their pictures in training data": _in_training,
         "unparsed; by multilingual matching": lambda found: (
             f"{found['unparsed']}; {found['unparsed_multilingual']}" if found else "–"
@@ -357,19 +382,53 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
     pyplot.close(figure)
 
 
-def compare(first: Path, second: Path) -> str:
+def compare(first: Path, *others: Path) -> str:
     """
-    Two results on the same questions, in Markdown: both verdicts by language, the difference in points with its 95%
-    interval (Bonett and Price's), and the p-value of McNemar's exact test, which reads the questions that only one
-    got right.
+    Results on the same questions, in Markdown, each against the first: both verdicts by language, the difference in
+    points with its 95% interval (Bonett and Price's), and the p-value of McNemar's exact test, which reads the
+    questions that only one got right. Where questions share pictures, the interval is that of as many independent ones
+    as they are worth, and the test turns the differences of a picture over together. Of the lines of a verdict some
+    would be small by chance: "p (Holm)" is corrected for their number.
 
     Args:
-        first, second: folders that benchmark.py wrote, or their results.json.
+        first, others: folders that benchmark.py wrote, or their results.json.
 
     Raises:
         `ValueError`: if a file is missing, or the benchmarks' files or the matching are others.
     """
-    (settings, rows), (other_settings, other_rows) = map(_read_results, (first, second))
+    settings, rows = _read_results(first)
+    results = {chr(ord("B") + number): _read_results(other) for number, other in enumerate(others)}
+    languages = {
+        name: _languages_of_both(first, settings, other, results[name][0])
+        for name, other in zip(results, others, strict=True)
+    }
+    whose = {"A": settings} | {name: other_settings for name, (other_settings, _) in results.items()}
+    lines = [", ".join(f"{name}: {_who(one)}" for name, one in whose.items()), ""]
+    for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
+        pairs = {
+            (name, language): _pairs(rows, results[name][1], language, verdict)
+            for name in results
+            for language in languages[name]
+        }
+        p_values = _p_values(pairs)
+        for name in results:
+            lines += [
+                f"| {title} | questions | A | {name} | {name} − A | 95% interval | p | p (Holm) |",
+                "|---" * 8 + "|",
+                *(
+                    _compared_line(language, *pairs[name, language], *p_values[name, language])
+                    for language in languages[name]
+                ),
+                "",
+            ]
+    left_out = sum(key[0] in languages[name] for name in results for key in rows.keys() ^ results[name][1].keys())
+    if left_out:
+        lines.append(f"Left out are {left_out} questions that only one of two answered.")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _languages_of_both(first: Path, settings: Row, second: Path, other_settings: Row) -> list[str]:
+    """The languages that two results have in common."""
     names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
     if not names:
         raise ValueError(
@@ -385,24 +444,14 @@ def compare(first: Path, second: Path) -> str:
     for language in names:
         if settings["benchmark"][language]["sha256"] != other_settings["benchmark"][language]["sha256"]:
             raise ValueError(f"{first} and {second} have other questions in {language!r}: their files' sha256 differ.")
-    lines = [f"A: {_who(settings)}, B: {_who(other_settings)}", ""]
-    for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
-        lines += [
-            f"| {title} | questions | A | B | B − A | 95% interval | p |",
-            "|---" * 7 + "|",
-        ]
-        for language in names:
-            pairs = [
-                (row[verdict], other_rows[key][verdict])
-                for key, row in rows.items()
-                if key[0] == language and key in other_rows
-            ]
-            lines.append(_compare_pairs(language, pairs))
-        lines.append("")
-    left_out = [key for key in rows.keys() ^ other_rows.keys() if key[0] in names]
-    if left_out:
-        lines.append(f"Left out are {len(left_out)} questions that only one of them answered.")
-    return "\n".join(lines).rstrip() + "\n"
+    return names
+
+
+def _pairs(rows: Rows, other_rows: Rows, language: str, verdict: str) -> Pairs:
+    """What two results say of the questions of a language that both answered, and the questions' pictures."""
+    both = [key for key in rows if key[0] == language and key in other_rows]
+    pictures = [rows[key].get("picture", key[1]) for key in both]  # earlier versions wrote none
+    return [(rows[key][verdict], other_rows[key][verdict]) for key in both], pictures
 
 
 def _who(settings: Row) -> str:
@@ -410,32 +459,59 @@ def _who(settings: Row) -> str:
     return settings["model"] + (f" ({settings['answer']})" if "answer" in settings else "")
 
 
-def _compare_pairs(language: str, pairs: Sequence[tuple[bool, bool]]) -> str:
+def _p_values(pairs: Mapping[tuple[str, str], Pairs]) -> dict[tuple[str, str], tuple[float, float]]:
+    """By model and language the p-value, and the same corrected for the number of all (Holm, 1979)."""
+    found = {key: _p_value(*both) for key, both in pairs.items() if both[0]}
+    corrected = multipletests(list(found.values()), method="holm")[1] if found else []
+    tested = dict(zip(found, zip(found.values(), corrected, strict=True), strict=True))
+    return dict.fromkeys(pairs, (1.0, 1.0)) | tested
+
+
+def _p_value(pairs: Sequence[tuple[bool, bool]], pictures: Sequence[str]) -> float:
+    """
+    Of the hypothesis that two are equally often right: how often the difference would be as large if, picture by
+    picture, a coin had said whose answers are whose. With one question a picture this is McNemar's exact test.
+    """
+    differences = np.diff(np.array(pairs, dtype=int), axis=1)[:, 0]
+    sums = np.bincount(pandas.factorize(np.asarray(pictures))[0], differences)
+    sums = sums[sums != 0]
+    if len(sums) < 2:
+        return 1.0
+    if (np.abs(sums) == 1).all():
+        return stats.binomtest(int((sums > 0).sum()), len(sums)).pvalue
+    test = stats.permutation_test(
+        (sums,), np.sum, permutation_type="samples", vectorized=True, n_resamples=PERMUTATIONS, rng=0
+    )
+    return float(test.pvalue)
+
+
+def _compared_line(
+    language: str, pairs: Sequence[tuple[bool, bool]], pictures: Sequence[str], p_value: float, corrected: float
+) -> str:
     if not pairs:
-        return f"| {language} | 0 | – | – | – | – | – |"
+        return f"| {language} | 0 | – | – | – | – | – | – |"
     hits = np.array(pairs, dtype=float)  # (Q, 2)
-    differences = hits[:, 1] - hits[:, 0]
-    lost, won = int((differences < 0).sum()), int((differences > 0).sum())
-    p_value = min(1.0, 2 * sum(math.comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won))
     one, other = 100 * hits.mean(axis=0)
-    low, high = _difference_interval(lost, won, len(pairs))
+    low, high = _difference_interval(hits[:, 1] - hits[:, 0], pictures)
     return (
         f"| {language} | {len(pairs)} | {one:.1f} | {other:.1f} | {other - one:+.1f} | "
-        f"{100 * low:+.1f} to {100 * high:+.1f} | {p_value:.2g} |"
+        f"{100 * low:+.1f} to {100 * high:+.1f} | {p_value:.2g} | {corrected:.2g} |"
     )
 
 
-def _difference_interval(lost: int, won: int, count: int) -> tuple[float, float]:
+def _difference_interval(differences: np.ndarray, pictures: Sequence[str]) -> tuple[float, float]:
     """
     95% interval of a difference between two shares of the same questions. It has a width where nothing differs, too:
     Bonett and Price (2012), recommended by Fagerland, Lydersen and Laake (2014).
     """
+    effect = design_effect(differences, pictures)
+    count, lost, won = len(differences) / effect, (differences < 0).sum() / effect, (differences > 0).sum() / effect
     less, more = (lost + 1) / (count + 2), (won + 1) / (count + 2)
     reach = Z * ((less + more - (more - less) ** 2) / (count + 2)) ** 0.5
     return max(-1.0, more - less - reach), min(1.0, more - less + reach)
 
 
-def _read_results(file: Path) -> tuple[Row, dict[tuple[str, str], Row]]:
+def _read_results(file: Path) -> tuple[Row, Rows]:
     file = file / "results.json" if file.is_dir() else file
     predictions = file.with_name("predictions.jsonl")
     for needed in (file, predictions):
