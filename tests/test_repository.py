@@ -126,7 +126,7 @@ def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
     for folder, files in re.findall(r"^(\w+)/ .*\n((?:  .+\n)*)", tree[: tree.index("```")], re.MULTILINE):
         for name in re.findall(r"^  ([\w.]+)", files, re.MULTILINE):
             assert (ROOT / folder / name).exists(), f"{folder}/{name}"
-    for module in re.findall(r"python -m ([\w.]+)", README):
+    for module in re.findall(r"python -m ((?:modeling_parrot|trainer)[\w.]*)", README):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^make (\S+)", README, re.MULTILINE)) <= set(targets)
