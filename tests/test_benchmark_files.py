@@ -63,13 +63,17 @@ def test_a_prompt_is_the_reference_wrappers_in_each_language() -> None:
         "tr": "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
         "ru": "Ответьте буквой варианта из предложенных вариантов напрямую.",
     }
-    assert instructions == INSTRUCTIONS
     for language, instruction in instructions.items():
         question = Question("1", language, "", "Q?", {"A": "x", "C": "y"}, "A", hint="H.")
         assert question.prompt == f"H.\nQ?\nA. x\nC. y\n{instruction}"
         assert question.open_prompt == "H.\nQ?"
-    with pytest.raises(ValueError, match=r"The language 'de' of b.tsv, line 2 is none of en, zh"):
-        _ = Question("1", "de", "", "Q?", {"A": "x", "B": "y"}, "A", place="b.tsv, line 2").prompt
+
+
+def test_a_language_without_an_instruction_is_asked_in_english_as_in_the_reference_and_told_of() -> None:
+    question = Question("1", "xx", "", "Q?", {"A": "x", "B": "y"}, "A")
+    with pytest.warns(UserWarning, match="For 'xx' there is no instruction among those of en, zh"):
+        assert question.prompt == f"Q?\nA. x\nB. y\n{INSTRUCTIONS['en']}"
+    assert len(set(INSTRUCTIONS.values())) == len(INSTRUCTIONS)
 
 
 def test_rows_are_read_with_shared_images_hints_gaps_and_26_options(tmp_path: Path) -> None:

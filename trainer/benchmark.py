@@ -87,17 +87,20 @@ class BenchmarkArguments:
 
     benchmark: list[str] = field(
         metadata={
-            "help": "mmmb, mmbench (from the Hub), mini-mmmb (as trainer.mini_mmmb built it in data/mini-mmmb), a TSV "
-            "file with {language} in the place of the language, or TSV files, one a language."
+            "help": "mmmb, mmbench, kaleidoscope (from the Hub), mini-mmmb (as trainer.mini_mmmb built it in "
+            "data/mini-mmmb), a parquet file of Kaleidoscope's shape, a TSV file with {language} in the place of the "
+            "language, or TSV files, one a language."
         }
     )
     output: str = field(metadata={"help": "Folder of the results."})
     languages: list[str] | None = field(
         default=None,
-        metadata={"help": "Languages of the files: en zh pt ar tr ru, or what the files' names end with."},
+        metadata={
+            "help": "Languages of the files: en zh pt ar tr ru, those in a parquet file, or what names end with."
+        },
     )
     benchmark_revision: str = field(
-        default="main", metadata={"help": "Commit of AIDC-AI/Parrot-dataset, for mmmb and mmbench."}
+        default="main", metadata={"help": "Commit of the data set on the Hub, for mmmb, mmbench and kaleidoscope."}
     )
     matching: Release = field(
         default="2024-01",

@@ -32,18 +32,45 @@ from typing import Any
 import pandas
 from huggingface_hub import hf_hub_download
 
+from trainer import kaleidoscope
 from trainer.sources import check_source
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# A further language is one more entry.
 INSTRUCTIONS = {
+    # The reference's, in its wrapper for VLMEvalKit.
     "en": "Answer with the option's letter from the given choices directly.",
     "zh": "请直接用给定选项中的选项字母回答。",
     "pt": "Responda diretamente com a letra da opção das escolhas dadas.",
     "ar": "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
     "tr": "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
     "ru": "Ответьте буквой варианта из предложенных вариантов напрямую.",
+    # Machine-written, this project's own; no native speaker has reviewed them. The rest of Kaleidoscope's:
+    "bn": "প্রদত্ত বিকল্পগুলি থেকে সরাসরি সঠিক বিকল্পের অক্ষরটি দিয়ে উত্তর দিন।",
+    "de": "Antworten Sie direkt mit dem Buchstaben der richtigen Option aus den gegebenen Antworten.",
+    "es": "Responda directamente con la letra de la opción de entre las opciones dadas.",
+    "fa": "مستقیماً با حرف گزینه از میان گزینه‌های داده‌شده پاسخ دهید.",
+    "fr": "Répondez directement par la lettre de l'option parmi les choix proposés.",
+    "hi": "दिए गए विकल्पों में से सही विकल्प के अक्षर से सीधे उत्तर दें।",
+    "hr": "Odgovorite izravno slovom opcije među ponuđenim odgovorima.",
+    "hu": "Válaszoljon közvetlenül a megadott lehetőségek közül a helyes válasz betűjelével.",
+    "lt": "Atsakykite tiesiogiai pasirinkto varianto raide iš pateiktų variantų.",
+    "ne": "दिइएका विकल्पहरूमध्ये सही विकल्पको अक्षरले सिधै उत्तर दिनुहोस्।",
+    "nl": "Antwoord direct met de letter van de optie uit de gegeven keuzes.",
+    "sr": "Одговорите директно словом опције међу понуђеним одговорима.",
+    "te": "ఇచ్చిన ఎంపికల నుండి సరైన ఎంపిక అక్షరంతో నేరుగా సమాధానం ఇవ్వండి.",
+    "uk": "Дайте відповідь безпосередньо літерою варіанта із запропонованих варіантів.",
+    # And of other exams.
+    "bg": "Отговорете директно с буквата на отговора измежду дадените възможности.",
+    "id": "Jawablah langsung dengan huruf opsi dari pilihan yang diberikan.",
+    "it": "Rispondi direttamente con la lettera dell'opzione tra le scelte date.",
+    "ja": "与えられた選択肢の中から、選択肢の文字で直接答えてください。",
+    "ko": "주어진 선택지 중에서 선택지의 문자로 바로 답하세요.",
+    "pl": "Odpowiedz bezpośrednio literą opcji spośród podanych możliwości.",
+    "sk": "Odpovedzte priamo písmenom možnosti z daných možností.",
+    "sw": "Jibu moja kwa moja kwa herufi ya chaguo kutoka kwa chaguo zilizotolewa.",
+    "ur": "دیے گئے اختیارات میں سے درست اختیار کے حرف سے براہ راست جواب دیں۔",
+    "vi": "Hãy trả lời trực tiếp bằng chữ cái của đáp án trong các lựa chọn đã cho.",
 }
 LANGUAGES = ["en", "zh", "pt", "ar", "tr", "ru"]
 HUB = "AIDC-AI/Parrot-dataset"
@@ -111,18 +138,16 @@ class Question:
     def prompt(self) -> str:
         """
         As the reference's wrapper puts it, but for an instruction that follows the language alone: the reference also
-        takes the Chinese one wherever a prompt holds a Chinese character.
-
-        Raises:
-            `ValueError`: if the language has no instruction.
+        takes the Chinese one wherever a prompt holds a Chinese character. A language without an instruction of its own
+        has the English one, as in the reference, and a warning says so.
         """
         if self.language not in INSTRUCTIONS:
-            raise ValueError(
-                f"The language {self.language!r} of {self.place or self.key} is none of {', '.join(INSTRUCTIONS)}: "
-                "add its instruction to INSTRUCTIONS in trainer/benchmark_files.py, or score options by their text."
+            warnings.warn(
+                f"For {self.language!r} there is no instruction among those of {', '.join(INSTRUCTIONS)}: it is given "
+                "in English. Options can be scored by their text without any."
             )
         options = "".join(f"\n{letter}. {text}" for letter, text in self.options.items())
-        return f"{self.open_prompt}{options}\n{INSTRUCTIONS[self.language]}"
+        return f"{self.open_prompt}{options}\n{INSTRUCTIONS.get(self.language, INSTRUCTIONS['en'])}"
 
 
 def find_benchmark(
@@ -132,9 +157,10 @@ def find_benchmark(
     The files of a benchmark by language.
 
     Args:
-        names: "mmmb", "mmbench", "mini-mmmb", a file with {language} in the place of the language, or files, one a
-            language.
-        languages: in the order of the files; if None, the six of MMMB, or those that the files' names end with.
+        names: "mmmb", "mmbench", "kaleidoscope", "mini-mmmb", a parquet file of Kaleidoscope's shape, a TSV file with
+            {language} in the place of the language, or TSV files, one a language.
+        languages: in the order of the files; if None, the six of MMMB, those of the parquet file, or those that the
+            files' names end with.
         revision: of the Hub's data set.
         unknown: the language of a single file whose name does not end with one; if None, that is an error.
 
@@ -143,6 +169,8 @@ def find_benchmark(
     """
     if len(names) == 1 and names[0] in PUBLISHED:
         return _download(names[0], languages or LANGUAGES, revision)
+    if names[0] == "kaleidoscope" or names[0].endswith(".parquet"):
+        return _find_kaleidoscope(names, languages, revision)
     names = [MINI_MMMB if name == "mini-mmmb" else name for name in names]
     if len(names) == 1 and "{language}" in names[0]:
         files = {language: Path(names[0].format(language=language)) for language in languages or LANGUAGES}
@@ -169,6 +197,21 @@ def _download(name: str, languages: Sequence[str], revision: str) -> dict[str, P
         file = PUBLISHED[name].format(language="cn" if language == "zh" else language)
         files[language] = Path(hf_hub_download(HUB, file, repo_type="dataset", revision=revision))
     return files
+
+
+def _find_kaleidoscope(names: Sequence[str], languages: Sequence[str] | None, revision: str) -> dict[str, Path]:
+    """One file for all languages."""
+    if len(names) > 1:
+        raise ValueError(
+            f"{list(names)} are {len(names)} benchmarks: {names[0]} holds all its languages, give it alone."
+        )
+    file = kaleidoscope.download(revision) if names[0] == "kaleidoscope" else Path(names[0])
+    if not file.is_file():
+        raise ValueError(f"There is no benchmark file {file}.")
+    known = kaleidoscope.languages_in(file)
+    if unknown := [language for language in languages or [] if language not in known]:
+        raise ValueError(f"{names[0]} has no {unknown[0]!r}: give --languages of {', '.join(known)}.")
+    return dict.fromkeys(languages or known, file)
 
 
 def _advice(name: str, language: str) -> str:
@@ -205,8 +248,9 @@ def sha256(file: Path) -> str:
 
 def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list[Question]:
     """
-    The questions of a TSV file with the columns index, image (base64, or the index of the row that has it), question,
-    A, B, ... up to Z, answer and, if wanted, hint, category and l2-category.
+    The questions of a parquet file of Kaleidoscope's shape, or of a TSV file with the columns index, image (base64, or
+    the index of the row that has it), question, A, B, ... up to Z, answer and, if wanted, hint, category and
+    l2-category.
 
     VLMEvalKit reads options by pandas, for which words such as "None" or "NA" are missing values and numbers may turn
     into others. A question keeps its options as they are written; `matched_options` has pandas' view, in which
@@ -220,8 +264,10 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
         `ValueError`: naming the file, the line and the column that cannot be read.
     """
     questions, lines_of = [], {}
-    for row, line in _rows(file):
-        question = _question(row, language, f"{file}, line {line}", needs_images)
+    is_kaleidoscope = file.suffix == ".parquet"
+    for row, line in kaleidoscope.read_rows(file, language, needs_images) if is_kaleidoscope else _rows(file):
+        place = f"{file}, {'row' if is_kaleidoscope else 'line'} {line}"
+        question = _question(row, language, place, needs_images)
         if question.index in lines_of:
             raise ValueError(
                 f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
@@ -232,6 +278,8 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
         raise ValueError(f"{file} holds no rows. Give a benchmark's TSV file.")
     if needs_images:
         questions = _with_images(questions)
+    if is_kaleidoscope:  # VLMEvalKit does not read it
+        return [replace(question, matched_options=question.options) for question in questions]
     return _with_matched_options(questions, file)
 
 
