@@ -151,7 +151,7 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         `unparsed` and `unparsed_multilingual` answers and what `chance` would reach in a row; `in_training`, how many
         questions have a picture that `training_data` has, None if nobody has looked. None without answers.
     """
-    bases = list(filter(_is_counted, rows))
+    bases = list(filter(is_counted, rows))
     if not bases:
         return None
     is_circular = "plain_hit" in bases[0]
@@ -179,7 +179,7 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
     }
 
 
-def _is_counted(row: Row) -> bool:
+def is_counted(row: Row) -> bool:
     """A rotation counts with its question; a large index alone makes none."""
     return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
@@ -518,5 +518,5 @@ def _read_results(file: Path) -> tuple[Row, Rows]:
         if not needed.is_file():
             raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
     rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
-    found = {(row["language"], row["index"]): row for row in filter(_is_counted, rows)}
+    found = {(row["language"], row["index"]): row for row in filter(is_counted, rows)}
     return json.loads(file.read_text(encoding="utf-8"))["settings"], found
