@@ -217,10 +217,8 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(arguments | {"output_dir": str(model)}, sort_keys=False)
         if file.exists() and (there := file.read_text(encoding="utf-8")) != text:
-            lines = sorted(set(there.splitlines()) ^ set(text.splitlines()))
-            raise ValueError(
-                f"{file} is of another run, they differ in {'; '.join(lines)}: delete {folder} or give another --output."
-            )
+            differ = "; ".join(sorted(set(there.splitlines()) ^ set(text.splitlines())))
+            raise ValueError(f"{file} is of another run: {differ}. Delete {folder} or give another --output.")
         write_text(file, text)
         if not (model / "trainer_state.json").exists():
             call("trainer.sft", ["--config", str(file)], folder, environment)
