@@ -53,6 +53,9 @@ class ParrotConfig(LlavaConfig):
         image_query (`str`, *optional*):
             What of an image attends to the prompt in eq. 2: `"cls"`, its first token, or `"mean"` of all, for a tower
             without a [CLS] token. Where not given, `"cls"` if `vision_feature_select_strategy` is `"full"`.
+        router_context (`str`, *optional*, defaults to `"attention"`):
+            What the router reads: `"attention"`, the context of eq. 2, or `"mean"`, the mean of the words that guide,
+            normalised to a root mean square of 1, which is the same for all images of a prompt.
         assistant_header_ids (`list[int]`, *optional*):
             Token ids that open an answer, e.g. those of `<|im_start|>assistant\n`. Answers do not guide the experts;
             without a header every text token does.
@@ -72,6 +75,7 @@ class ParrotConfig(LlavaConfig):
     moe_scale: float | int = 1.0
     use_experts: bool = True
     image_query: Literal["cls", "mean"] | None = None
+    router_context: Literal["attention", "mean"] = "attention"
     assistant_header_ids: list[int] | None = None
     turn_start_ids: list[int] | None = None
 

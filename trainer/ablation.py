@@ -53,7 +53,14 @@ from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfi
 
 
 # What an arm may override of `compose`: all else is the start that arms share.
-OF_EXPERTS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "moe_scale", "experts_begin")
+OF_EXPERTS = (
+    "num_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "moe_scale",
+    "experts_begin",
+    "router_context",
+)
 OWN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")  # set here, for each run
 
 

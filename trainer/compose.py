@@ -94,6 +94,9 @@ class ComposeArguments:
             "help": "at_zero: new experts add nothing, so stage 2 begins where stage 1 ended; at_random: noise."
         },
     )
+    router_context: Literal["attention", "mean"] = field(
+        default="attention", metadata={"help": "What the router reads: the paper's eq. 2, or the mean of all words."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
 
 
@@ -380,6 +383,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         "num_experts": args.num_experts,
         "num_experts_per_tok": args.num_experts_per_tok,
         "moe_scale": args.moe_scale,
+        "router_context": args.router_context,
     }
     if args.moe_intermediate_size is not None:
         experts["moe_intermediate_size"] = args.moe_intermediate_size
