@@ -117,6 +117,13 @@ class ParrotSFTConfig(SFTConfig):
     """TRL's training arguments, with the loss on answers alone and no sequence cut, unless asked for."""
 
     assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers alone."})
+    router_language_loss: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of a loss that rewards what the choice of an expert tells of a row's language: their mutual "
+            "information in nats, over the languages of a batch alike."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={
