@@ -120,7 +120,7 @@ class ParrotSFTConfig(SFTConfig):
     router_language_loss: float = field(
         default=0.0,
         metadata={
-            "help": "Weight of a loss that rewards what the choice of an expert tells of a row's language: their mutual "
+            "help": "Weight of a loss that rewards what the choice of an expert tells of a row's language: the mutual "
             "information in nats, over the languages of a batch alike."
         },
     )
