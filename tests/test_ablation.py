@@ -107,3 +107,123 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
     )
     with pytest.raises(ValueError, match="max_steps: 2; max_steps: 3"):
         main(AblationArguments(changed, jobs=1))
+
+
+def test_a_difference_over_seeds_alone_is_the_paired_t_test_of_their_means() -> None:
+    rng = np.random.default_rng(0)
+    seeds, questions = 5, 400
+    effects = rng.normal(0.03, 0.02, seeds)  # of the seed, on all of its questions
+    values = effects[:, None] + rng.normal(0, 0.1, (seeds, questions))
+    index = pd.MultiIndex.from_product([range(seeds), range(questions)], names=["seed", "index"])
+    found = estimate(pd.Series(values.ravel(), index=index))
+    by_hand = ttest_rel(values.mean(axis=1), np.zeros(seeds))
+    assert found["mean"] == pytest.approx(values.mean())
+    assert found["p"] == pytest.approx(by_hand.pvalue, rel=0.05)  # the questions add a little
+    assert (found["low"], found["high"]) == pytest.approx(tuple(by_hand.confidence_interval()), rel=0.05)
+
+
+def test_answers_to_the_same_question_count_once_however_often_it_is_asked() -> None:
+    hits = np.random.default_rng(0).integers(0, 2, 300).astype(float)
+    once, often = (
+        estimate(
+            pd.Series(
+                np.tile(hits, times),
+                index=pd.MultiIndex.from_tuples([(0, name) for name in range(300)] * times, names=["seed", "index"]),
+            )
+        )
+        for times in (1, 6)
+    )
+    assert once == pytest.approx(often, rel=1e-2)
+    assert once["high"] - once["low"] == pytest.approx(2 * 1.96 * 0.5 / 300**0.5, rel=0.02)
+
+
+def test_where_nothing_differs_no_difference_is_claimed() -> None:
+    index = pd.MultiIndex.from_product([range(2), range(9)], names=["seed", "index"])
+    assert estimate(pd.Series(0.0, index=index)) == {"mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+
+
+LANGUAGES = ("en", "tr")
+# Of each arm and language, how many of the 10 questions of each subject are right.
+RIGHT = {"none": {"en": 8, "tr": 4}, "paper": {"en": 8, "tr": 6}}
+ROUTED = {"none": [[0.5, 0.5]] * 2, "paper": [[1.0, 0.0], [0.0, 1.0]]}  # by language
+
+
+def write_run(folder: Path, arm: str, seed: int) -> Run:
+    """What a run leaves: answers, results, and how it was trained."""
+    run = Run(arm, seed, folder / arm / str(seed), "bench")
+    (run.folder / "bench").mkdir(parents=True)
+    (run.folder / "model").mkdir()
+    rows = [
+        {
+            "index": f"{subject}{number}",
+            "language": language,
+            "l2-category": subject,
+            "hit": number < RIGHT[arm][language],
+            "router": ROUTED[arm][LANGUAGES.index(language)],
+        }
+        for subject in ("recognition", "scene")
+        for language in LANGUAGES
+        for number in range(10)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (run.folder / "bench" / "predictions.jsonl").write_text(text)
+    router = {"weights": dict(zip(LANGUAGES, ROUTED[arm], strict=True)), "accuracy": 0.75, "chance": 0.5}
+    (run.folder / "bench" / "results.json").write_text(json.dumps({"router": router}))
+    history = [{"loss": float(step)} for step in range(20, 0, -1)]
+    (run.folder / "model" / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    (run.folder / "model" / "training.json").write_text(json.dumps([{"seconds": 1}, {"seconds": 60 + seed}]))
+    return run
+
+
+def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]
+    found = analyze(runs, ["none"], "en")
+    assert found["accuracy"]["recognition"]["paper"]["others"]["mean"] == pytest.approx(0.6)
+    assert found["gap"]["all"]["none"] == {"points": pytest.approx(40), "closed": pytest.approx(0)}
+    assert found["gap"]["all"]["paper"] == {"points": pytest.approx(20), "closed": pytest.approx(0.5)}
+    difference = found["differences"]["recognition"]["none"]["paper"]
+    assert (difference["en"]["mean"], difference["tr"]["mean"]) == pytest.approx((0, 0.2))
+    assert found["fit"]["paper"] == {0: {"loss": 1.5, "seconds": 60}, 1: {"loss": 1.5, "seconds": 61}}
+    bits = {arm: found["routing"][arm][0]["bits_of_language"] for arm in RIGHT}
+    assert bits == {"none": pytest.approx(0), "paper": pytest.approx(1)}
+    assert found["routing"]["paper"][1]["bits_of_question"] == pytest.approx(0)
+    write_report(runs, ["none"], "en", "recognition", tmp_path / "bench")
+    text = (tmp_path / "bench.md").read_text()
+    assert text == report(json.loads((tmp_path / "bench.json").read_text()), "recognition")
+    assert "| paper | +0.0 (+0.0 to +0.0) | +20.0 (" in text
+    assert "| paper | 1.500 | 70.0 | 75.0 | 1.000 | 0.000 | 60 |" in text
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
+
+
+def test_arms_that_answered_different_questions_are_not_compared(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, arm, 0) for arm in RIGHT]
+    file = runs[1].folder / "bench" / "predictions.jsonl"
+    file.write_text(file.read_text().partition("\n")[2])
+    with pytest.raises(ValueError, match="different questions"):
+        analyze(runs, ["none"], "en")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lerning": 1}, "lerning"),
+        ({"seeds": None, "arms": {"a": {"align": {}}}}, "may override compose and instruct"),
+        ({"arms": {"a": {"compose": {"vision_feature_layer": -1}}}}, "arms: a: compose: vision_feature_layer"),
+        ({"arms": {"a": {"instruct": {"lerning_rate": 1}}}}, "arms: a: instruct: lerning_rate"),
+        ({"benchmarks": {"b": {"modle": 1}}}, "benchmarks: b: modle"),
+        ({"baselines": ["none"]}, "baselines has none: name arms, paper, mlp"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_an_error_before_the_first_run(
+    change: dict[str, Any], message: str, world: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe(write_recipe(tmp_path, world, "bench_{language}.tsv", **change))
+
+
+def test_arms_and_benchmarks_that_the_recipe_has_not_are_named(world: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, world, "bench_{language}.tsv")
+    with pytest.raises(ValueError, match="no arms papr, only paper, mlp"):
+        main(AblationArguments(recipe, arms=["papr"]))
+    with pytest.raises(ValueError, match="no benchmarks validation, only bench"):
+        main(AblationArguments(recipe, benchmarks=["validation"]))
