@@ -35,6 +35,7 @@ import queue
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,9 @@ class Experiment:
     def __init__(self, recipe: Recipe, output: Path, jobs: int) -> None:
         self.recipe, self.output = recipe, output
         self.pool = ThreadPoolExecutor(jobs)
+        self.loading = (
+            threading.Lock()
+        )  # transformers 5.24 loads models in one thread alone: others meet its meta device
         self.environments: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -255,8 +259,9 @@ class Experiment:
         if overrides.get("compose"):
             composed, aligned, begin = folder / "composed", begin, folder / "begin"
             self.compose(self.recipe.compose | overrides["compose"], seed, composed, environment)
-            if not (begin / "training.json").exists():
-                put_experts(composed, aligned, begin)
+            with self.loading:
+                if not (begin / "training.json").exists():
+                    put_experts(composed, aligned, begin)
         own = {"model_name_or_path": str(begin), "stage": "instruct", "seed": seed}
         self.train(self.recipe.instruct | overrides.get("instruct", {}) | own, folder, environment)
         for name in benchmarks:
