@@ -32,6 +32,9 @@ from trainer.ablation import AblationArguments, main, read_recipe
 from trainer.ablation_results import Run, analyze, estimate, report, write_report
 
 
+ROOT = Path(__file__).parents[1]
+
+
 def write_recipe(folder: Path, world: Path, benchmark: str, **changes: Any) -> str:
     """A recipe of two steps with tiny parts, which are written beside it."""
     processor = tiny_processor()
@@ -105,7 +108,7 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
     changed = write_recipe(
         tmp_path, world, benchmark, instruct={"config": str(tmp_path / "stage.yaml"), "max_steps": 3}
     )
-    with pytest.raises(ValueError, match="max_steps: 2; max_steps: 3"):
+    with pytest.raises(SystemExit, match="max_steps: 2; max_steps: 3"):
         main(AblationArguments(changed, jobs=1))
 
 
@@ -168,7 +171,9 @@ def write_run(folder: Path, arm: str, seed: int) -> Run:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (run.folder / "bench" / "predictions.jsonl").write_text(text)
     router = {"weights": dict(zip(LANGUAGES, ROUTED[arm], strict=True)), "accuracy": 0.75, "chance": 0.5}
-    (run.folder / "bench" / "results.json").write_text(json.dumps({"router": router}))
+    (run.folder / "bench" / "results.json").write_text(
+        json.dumps({"router": router, "settings": {"benchmark": {"en": {"sha256": "a"}}}})
+    )
     history = [{"loss": float(step)} for step in range(20, 0, -1)]
     (run.folder / "model" / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     (run.folder / "model" / "training.json").write_text(json.dumps([{"seconds": 1}, {"seconds": 60 + seed}]))
@@ -195,11 +200,11 @@ def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path:
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 
-def test_arms_that_answered_different_questions_are_not_compared(tmp_path: Path) -> None:
+def test_arms_that_answered_other_questions_are_not_compared(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, arm, 0) for arm in RIGHT]
-    file = runs[1].folder / "bench" / "predictions.jsonl"
-    file.write_text(file.read_text().partition("\n")[2])
-    with pytest.raises(ValueError, match="different questions"):
+    file = runs[1].folder / "bench" / "results.json"
+    file.write_text(file.read_text().replace('"sha256": "a"', '"sha256": "b"'))
+    with pytest.raises(ValueError, match="answer other questions"):
         analyze(runs, ["none"], "en")
 
 
@@ -207,7 +212,7 @@ def test_arms_that_answered_different_questions_are_not_compared(tmp_path: Path)
     ("change", "message"),
     [
         ({"lerning": 1}, "lerning"),
-        ({"seeds": None, "arms": {"a": {"align": {}}}}, "may override compose and instruct"),
+        ({"seeds": None, "arms": {"a": {"align": {}}}}, "arms: a: align cannot be set here, only compose, instruct"),
         ({"arms": {"a": {"compose": {"vision_feature_layer": -1}}}}, "arms: a: compose: vision_feature_layer"),
         ({"arms": {"a": {"instruct": {"lerning_rate": 1}}}}, "arms: a: instruct: lerning_rate"),
         ({"benchmarks": {"b": {"modle": 1}}}, "benchmarks: b: modle"),
@@ -221,9 +226,45 @@ def test_a_mistake_in_a_recipe_is_an_error_before_the_first_run(
         read_recipe(write_recipe(tmp_path, world, "bench_{language}.tsv", **change))
 
 
-def test_arms_and_benchmarks_that_the_recipe_has_not_are_named(world: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, world, "bench_{language}.tsv")
-    with pytest.raises(ValueError, match="no arms papr, only paper, mlp"):
-        main(AblationArguments(recipe, arms=["papr"]))
-    with pytest.raises(ValueError, match="no benchmarks validation, only bench"):
-        main(AblationArguments(recipe, benchmarks=["validation"]))
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"arms": ["papr"]}, "recipe.yaml has no arms papr, only paper, mlp."),
+        ({}, {"benchmarks": ["validation"]}, "recipe.yaml has no benchmarks validation, only bench."),
+        ({"compose": {"vision_tower": "./tower"}}, {}, "compose: vision_tower='./tower': there is no such folder."),
+        ({"benchmarks": {"b": {"benchmark": ["no_en.tsv"]}}}, {}, "There is no benchmark file no_en.tsv"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line_before_the_first_run(
+    change: dict[str, Any],
+    options: dict[str, Any],
+    message: str,
+    world: Path,
+    benchmark: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(AblationArguments(write_recipe(tmp_path, world, benchmark, **change), **options))
+    assert not (tmp_path / "ablation").exists()
+
+
+def test_a_recipe_changes_what_it_names_of_another(world: Path, tmp_path: Path) -> None:
+    base = write_recipe(tmp_path, world, "bench_{language}.tsv")
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"config": base, "output": "there", "instruct": {"max_steps": 9}}))
+    recipe, first = read_recipe(str(other)), read_recipe(base)
+    assert (recipe.output, recipe.instruct, recipe.align, recipe.arms) == (
+        "there",
+        first.instruct | {"max_steps": 9},
+        first.align,
+        first.arms,
+    )
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted((ROOT / "trainer" / "recipes").glob("ablation_*.yaml")), ids=lambda path: path.name
+)
+def test_every_recipe_of_an_experiment_is_read(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert {"none", "mlp", "paper"} <= read_recipe(str(recipe)).arms.keys()

@@ -30,9 +30,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = [
     path for folder in ("modeling_parrot", "trainer", "tests") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-RECIPES = sorted((ROOT / "trainer" / "recipes").glob("*.yaml"))
+RECIPES = [path for path in sorted((ROOT / "trainer" / "recipes").glob("*.yaml")) if "ablation" not in path.name]
 COMMANDS = [
     ["-m", "modeling_parrot.convert_parrot_weights_to_hf"],
+    ["-m", "trainer.ablation"],
     ["-m", "trainer.compose"],
     ["-m", "trainer.convert_llava"],
     ["-m", "trainer.demo_base"],

@@ -36,6 +36,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,11 +47,13 @@ import yaml
 from transformers import HfArgumentParser
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer import HelpFormatter
+from trainer import HelpFormatter, one_line_errors
 from trainer.ablation_results import Run, write_report
 from trainer.benchmark import RunArguments, write_text
+from trainer.benchmark_files import find_benchmark
 from trainer.compose import ComposeArguments
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig
+from trainer.sources import check_source
 
 
 # What an arm may override of `compose`: all else is the start that arms share.
@@ -104,45 +107,34 @@ class Recipe:
     subject: str | None = None
 
 
-def _fields(*classes: type) -> set[str]:
-    return {one.name for kind in classes for one in dataclasses.fields(kind)} - set(OWN)
+def _read_yaml(file: str) -> dict[str, Any]:
+    keys = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    if not isinstance(keys, dict):
+        raise ValueError(f"{file} is no recipe: a YAML file of keys and values is needed.")
+    return keys
 
 
 def read_recipe(file: str) -> Recipe:
     """
-    Reads a recipe and checks all that can be known before the first run. The recipes that sections name as `config`
-    are read into them.
+    Reads a recipe, and into it the one that it names as `config`; so do its sections `align` and `instruct`.
 
     Raises:
         `ValueError`: for a key or an argument that nothing reads, or an arm that overrides what arms share.
     """
-    keys = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    known = {one.name: one.default is dataclasses.MISSING for one in dataclasses.fields(Recipe)}
-    if unknown := keys.keys() - known.keys() or {key for key, needed in known.items() if needed} - keys.keys():
-        raise ValueError(f"{file}: its keys are {', '.join(known)}; unknown or missing: {', '.join(sorted(unknown))}.")
+    keys = _read_yaml(file)
+    if base := keys.pop("config", None):
+        for name, value in _read_yaml(base).items():
+            keys[name] = value | keys.get(name, {}) if isinstance(value, dict) else keys.get(name, value)
+    fields = dataclasses.fields(Recipe)
+    unknown = keys.keys() - {one.name for one in fields}
+    missing = {one.name for one in fields if one.default is dataclasses.MISSING} - keys.keys()
+    if unknown or missing:
+        raise ValueError(f"{file}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}.")
     recipe = Recipe(**keys)
     for section in (recipe.align, recipe.instruct):
         if base := section.pop("config", None):
-            section |= yaml.safe_load(Path(base).read_text(encoding="utf-8")) | section
-        for name in OWN:
-            section.pop(name, None)
-    arguments = {
-        "compose": _fields(ComposeArguments),
-        "instruct": _fields(ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig),
-        "benchmarks": _fields(RunArguments),
-    }
-    sections = [
-        ("compose", recipe.compose, arguments["compose"]),
-        ("align", recipe.align, arguments["instruct"]),
-        ("instruct", recipe.instruct, arguments["instruct"]),
-        *((f"benchmarks: {name}", section, arguments["benchmarks"]) for name, section in recipe.benchmarks.items()),
-    ]
-    for arm, overrides in recipe.arms.items():
-        if overrides.keys() - {"compose", "instruct"}:
-            raise ValueError(f"{file}: the arm {arm!r} has {list(overrides)}: it may override compose and instruct.")
-        sections.append((f"arms: {arm}: compose", overrides.get("compose", {}), set(OF_EXPERTS)))
-        sections.append((f"arms: {arm}: instruct", overrides.get("instruct", {}), arguments["instruct"]))
-    for place, section, allowed in sections:
+            section |= {name: value for name, value in _read_yaml(base).items() if name not in OWN} | section
+    for place, section, allowed in _sections(recipe):
         if unknown := section.keys() - allowed:
             raise ValueError(
                 f"{file}: {place}: {', '.join(sorted(unknown))} cannot be set here, only {', '.join(sorted(allowed))}."
@@ -150,6 +142,24 @@ def read_recipe(file: str) -> Recipe:
     if unknown := set(recipe.baselines) - recipe.arms.keys():
         raise ValueError(f"{file}: baselines has {', '.join(unknown)}: name arms, {', '.join(recipe.arms)}.")
     return recipe
+
+
+def _sections(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
+    """A recipe's sections, by their place, with what may be set in each."""
+
+    def fields(*classes: type) -> set[str]:
+        return {one.name for kind in classes for one in dataclasses.fields(kind)} - set(OWN)
+
+    training = fields(ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)
+    yield "compose", recipe.compose, fields(ComposeArguments)
+    yield "align", recipe.align, training
+    yield "instruct", recipe.instruct, training
+    for name, section in recipe.benchmarks.items():
+        yield f"benchmarks: {name}", section, fields(RunArguments)
+    for name, section in recipe.arms.items():
+        yield f"arms: {name}", section, {"compose", "instruct"}
+        yield f"arms: {name}: compose", section.get("compose", {}), set(OF_EXPERTS)
+        yield f"arms: {name}: instruct", section.get("instruct", {}), training
 
 
 def _command_line(arguments: dict[str, Any]) -> list[str]:
@@ -164,7 +174,7 @@ def call(module: str, words: list[str], folder: Path, environment: dict[str, str
     Runs a command of this package; what it prints goes to the folder's log.txt.
 
     Raises:
-        `RuntimeError`: if it fails, with its last line.
+        `ChildProcessError`: if it fails, with its last line.
     """
     log = folder / "log.txt"
     with log.open("ab") as file:
@@ -172,7 +182,7 @@ def call(module: str, words: list[str], folder: Path, environment: dict[str, str
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-        raise RuntimeError(f"{module} failed with {done.returncode}: {last} (all of it: {log})")
+        raise ChildProcessError(f"{module} failed with {done.returncode}: {last} (all of it: {log})")
 
 
 class Experiment:
@@ -321,14 +331,34 @@ def _chosen(names: list[str], known: list[str], what: str, file: str) -> list[st
     return [name for name in known if name in names] if names else known
 
 
+def check_sources(recipe: Recipe, benchmarks: Sequence[str]) -> None:
+    """
+    Checks that parts, data and benchmarks are there, before hours of training.
+
+    Raises:
+        `ValueError`: if one is not.
+    """
+    for argument in ("vision_tower", "language_model", "chat_template_path"):
+        if name := recipe.compose.get(argument):
+            check_source(name, f"compose: {argument}")
+    for title, section in (("align", recipe.align), ("instruct", recipe.instruct)):
+        if name := section.get("dataset_name"):
+            check_source(name, f"{title}: dataset_name", "dataset")
+    for name in benchmarks:
+        section = recipe.benchmarks[name]
+        find_benchmark(section["benchmark"], section.get("languages"), section.get("benchmark_revision", "main"))
+
+
+@one_line_errors()
 def main(arguments: AblationArguments) -> None:
     """Checks, runs and reports."""
     recipe = read_recipe(arguments.config)
     arms = _chosen(arguments.arms, list(recipe.arms), "arms", arguments.config)
     benchmarks = _chosen(arguments.benchmarks, list(recipe.benchmarks), "benchmarks", arguments.config)
+    check_sources(recipe, benchmarks)
     jobs = arguments.jobs or torch.cuda.device_count() or os.cpu_count() or 1
     experiment = Experiment(recipe, Path(arguments.output or recipe.output), jobs)
-    experiment(arms, arguments.seeds or recipe.seeds, benchmarks)
+    experiment(arms, list(dict.fromkeys(arguments.seeds or recipe.seeds)), benchmarks)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,19 @@ def read_run(run: Run) -> pd.DataFrame:
     return rows[columns].assign(arm=run.arm, seed=run.seed)
 
 
+def _check_same_questions(runs: Sequence[Run]) -> None:
+    first, *rest = (
+        json.loads((run.folder / run.benchmark / "results.json").read_text(encoding="utf-8"))["settings"]["benchmark"]
+        for run in runs
+    )
+    for run, other in zip(runs[1:], rest, strict=True):
+        if other != first:
+            raise ValueError(
+                f"{run.folder / run.benchmark} and {runs[0].folder / run.benchmark} answer other questions: delete "
+                "that of an old benchmark, and run again."
+            )
+
+
 def fit_of(run: Run) -> dict[str, float]:
     """The loss at the end of a run's training, the mean of its last tenth, and the seconds that it took."""
     state = json.loads((run.folder / "model" / "trainer_state.json").read_text(encoding="utf-8"))
@@ -139,6 +152,7 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
         arm how far others are behind the main language and which share of the first baseline's gap is closed, `fit`
         and `routing` by arm and seed.
     """
+    _check_same_questions(runs)
     answers = {run: read_run(run) for run in runs}
     table = pd.concat(list(answers.values()))
     arms, seeds = list(dict.fromkeys(run.arm for run in runs)), sorted({run.seed for run in runs})
@@ -147,8 +161,6 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
     hits = table.assign(hit=table["hit"].astype(float)).pivot(
         index=["subject", "language", "seed", "index"], columns="arm", values="hit"
     )
-    if hits.isna().any().any():
-        raise ValueError(f"The arms {arms} answered different questions: measure them anew by one benchmark.")
     subjects = [subject for subject in table["subject"].unique() if subject]
     accuracy: dict[str, Any] = {}
     differences: dict[str, Any] = {}
