@@ -39,7 +39,15 @@ from trainer.emoji import (
     select_concepts,
     words,
 )
-from trainer.mini_mmmb import CATEGORIES, MiniMMMBArguments, World, build, is_held_out
+from trainer.mini_mmmb import (
+    CATEGORIES,
+    MiniMMMBArguments,
+    World,
+    build,
+    is_held_out,
+    languages_in_turn,
+    read_language_shares,
+)
 
 
 ROOT = Path(__file__).parents[1]
@@ -313,3 +321,56 @@ def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named()
     for file in folder.glob("*.json*"):
         assert file.name in notice
     assert {row["category"] for row in json.loads((folder / "table.json").read_text())} == {*RECOGNITION, "color"}
+
+
+def test_languages_have_their_shares_at_any_point_and_in_turn_without_any() -> None:
+    shares = read_language_shares(["en=0.8"])
+    assert shares == pytest.approx({"en": 0.8} | dict.fromkeys(LANGUAGES[1:], 0.04))
+    turns = list(languages_in_turn(5000, shares))
+    assert Counter(turns) == {"en": 4000} | dict.fromkeys(LANGUAGES[1:], 200)
+    assert Counter(turns[:50]) == {"en": 40} | dict.fromkeys(LANGUAGES[1:], 2)
+    assert list(languages_in_turn(700, read_language_shares([]))) == [LANGUAGES[index % 6] for index in range(700)]
+    assert read_language_shares(["tr=1"]) == dict.fromkeys(LANGUAGES, 0.0) | {"tr": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["en:0.8"], "'en:0.8'"),
+        (["es=0.5"], "'es=0.5'"),
+        (["en=nan"], "'en=nan'"),
+        (["en=-0.1"], "'en=-0.1'"),
+        (["en=0.2", "en=0.3"], "'en=0.3'"),
+        (["en=0.8", "zh=0.3"], r"en=0.8 zh=0.3 add up to 1\.1"),
+        ([f"{language}=0.1" for language in LANGUAGES], r"add up to 0\.6"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(pairs: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_language_shares(pairs)
+
+
+def test_imbalanced_training_leaves_validation_balanced_and_a_benchmark_in_its_styles_can_be_had(
+    tmp_path: Path,
+) -> None:
+    arguments = MiniMMMBArguments(
+        str(tmp_path / "world"),
+        concepts=50,
+        image_size=16,
+        align_views=1,
+        train=20,
+        language_shares=["en=0.5"],
+        validation=12,
+        test_per_category=1,
+        validation_per_category=2,
+    )
+    build(arguments)
+    assert Counter(load(arguments, "instruct", "train", tmp_path)["language"]) == {"en": 10} | dict.fromkeys(
+        LANGUAGES[1:], 2
+    )
+    assert Counter(load(arguments, "instruct", "validation", tmp_path)["language"]) == dict.fromkeys(LANGUAGES, 2)
+    english, russian = (benchmark(arguments, language, "mini_mmmb_validation") for language in ("en", "ru"))
+    assert Counter(row["category"] for row in english) == dict.fromkeys(CATEGORIES, 2)
+    assert [row["answer"] for row in english] == [row["answer"] for row in russian]
+    test = {row["image"] for row in benchmark(arguments, "en")}
+    assert not test & {row["image"] for row in english}
