@@ -88,6 +88,12 @@ class ParrotTrainer(SFTTrainer):
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
+        columns = getattr(self.train_dataset, "column_names", None)
+        if self.args.router_language_loss and columns is not None and "language" not in columns:
+            raise ValueError(
+                f"router_language_loss={self.args.router_language_loss} needs a language in each row, and the columns "
+                f"are {columns}: add one, or leave the loss out."
+            )
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
         model = self.accelerator.unwrap_model(self.model)
         self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -143,7 +149,7 @@ class ParrotTrainer(SFTTrainer):
             output.last_hidden_state = output.last_hidden_state[:, :-1][answers][None]  # (1, A, C)
 
         def see_router(_module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
-            routed.append(output[1].detach().softmax(dim=-1))  # (N, E)
+            routed.append(output[1].softmax(dim=-1, dtype=torch.float32))  # (N, E)
 
         def watched(**batch: Any) -> Any:
             if not batch.get("fused_lm_head"):  # a pass for the logits of every position
@@ -161,11 +167,15 @@ class ParrotTrainer(SFTTrainer):
             if self._sharded and "pixel_values" not in inputs:  # It comes last, after the hooks that gather.
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
             loss = super().compute_loss(watched, inputs, *args, **kwargs)
+        if self.args.router_language_loss and self.model.training and of_images and routed:
+            # Batches that are accumulated add up: TRL's own loss is divided by the tokens of all of them.
+            weight = self.args.router_language_loss / self.current_gradient_accumulation_steps
+            loss = loss - weight * told_of_languages(routed[0], of_images)
 
         losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
         losses = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
         by_sample = zip(of_samples, losses.float().tolist(), answers.sum(dim=1).tolist(), strict=True)
-        by_image = zip(of_images, routed[0].float().tolist(), strict=True) if of_images and routed else []
+        by_image = zip(of_images, routed[0].tolist(), strict=True) if of_images and routed else []
         self._log_languages(list(by_sample) if of_samples else [], list(by_image))
         return loss
 
@@ -186,6 +196,25 @@ class ParrotTrainer(SFTTrainer):
         for language, weights in gather_object(routed):
             for expert, weight in enumerate(weights):
                 metrics[f"router_{language}_{expert}"].append(weight)
+
+
+def told_of_languages(routed: torch.Tensor, languages: list[str | None]) -> torch.Tensor:
+    """
+    The mutual information, in nats, of expert and language, if all languages of a batch were as frequent.
+
+    Args:
+        routed: the router's probabilities, (N, E).
+        languages: of the images, N. In a mixture some rows have none: they do not count.
+    """
+    means = torch.stack(
+        [
+            routed[torch.tensor([other == language for other in languages], device=routed.device)].mean(dim=0)
+            for language in dict.fromkeys(languages)
+            if language is not None
+        ]
+        or [routed.mean(dim=0)]
+    )  # (languages, E)
+    return torch.special.entr(means.mean(dim=0)).sum() - torch.special.entr(means).sum(dim=1).mean()
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
