@@ -14,6 +14,7 @@
 """Composing a Parrot from parts: every kind of tower, language model and chat template, tiny and real."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,7 +148,7 @@ def save_language_model(
     return str(folder / "lm")
 
 
-def composed(tower: str, language_model: str, output: Path, **kwargs: int) -> tuple:
+def composed(tower: str, language_model: str, output: Path, **kwargs: Any) -> tuple:
     arguments = ComposeArguments(tower, language_model, str(output), **kwargs)
     model, processor = compose(arguments)
     model.save_pretrained(output)
@@ -189,6 +190,24 @@ def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_m
     words = model.get_input_embeddings()(torch.arange(400))
     features = model.get_image_features(inputs["pixel_values"].float(), return_dict=True).pooler_output[0]
     assert 0.2 < features.std() / words.std() < 5
+
+
+def test_experts_that_begin_at_random_add_something_and_change_nothing_else(tmp_path: Path) -> None:
+    tower, language_model = save_tower("clip", tmp_path), save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
+    at_zero, _ = composed(tower, language_model, tmp_path / "at_zero")
+    at_random, _ = composed(tower, language_model, tmp_path / "at_random", experts_begin="at_random")
+    experts = at_random.model.moe.experts
+    assert experts.down_proj.std().item() == pytest.approx(experts.gate_up_proj.std().item(), rel=0.05)
+    for (name, one), other in zip(at_zero.state_dict().items(), at_random.state_dict().values(), strict=True):
+        assert torch.equal(one, other) == (name != "model.moe.experts.down_proj"), name
+
+
+def test_how_experts_are_chosen_and_weighed_is_composed_into_the_config(tmp_path: Path) -> None:
+    tower, language_model = save_tower("clip", tmp_path), save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
+    model, _ = composed(tower, language_model, tmp_path / "parrot", num_experts_per_tok=2, moe_scale=0.5)
+    assert (model.config.num_experts_per_tok, model.config.moe_scale) == (2, 0.5)
+    model, _ = composed(tower, language_model, tmp_path / "paper")
+    assert (model.config.num_experts_per_tok, model.config.moe_scale) == (None, 1.0)
 
 
 def test_parts_in_bfloat16_stay_in_it(tmp_path: Path) -> None:
