@@ -6,7 +6,13 @@ BIN := $(VENV)/bin
 # The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
 DEMO_WORLD := --concepts 50 --image_size 64 --align_views 3 --captions --train 6000 --scenes 0.15 --turns 2 --test_per_category 40
 
-.PHONY: demo test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
+# The small Parrot's world and parts: Hub ids or folders. SMALL_ARGUMENTS are of trainer/sft.py, for both stages.
+SMALL_WORLD ?= --train 48000
+SMALL_PARTS ?= --vision_tower facebook/dinov2-small --image_size 112 --vision_feature_layer -3 \
+	--language_model google/gemma-3-270m --chat_template_path google/gemma-3-270m-it
+SMALL_ARGUMENTS ?=
+
+.PHONY: demo small test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
 	@date "+%T == 1 of 6: pictures, questions and their names in six languages"
@@ -32,6 +38,24 @@ demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two s
 		"أي حيوان يظهر في الصورة؟" "Resimde hangi hayvan var?" "Какое животное изображено на картинке?"
 	@date "+%T == Done. The model: models/demo-parrot. To look at: data/demo/sheet.png, data/demo/example.jpg,"
 	@echo "   models/demo-parrot/loss.png, models/demo-parrot/router.png, models/demo-parrot/benchmark/accuracy.png"
+
+small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained parts, on whatever accelerator there is.
+	@date "+%T == 1 of 5: 789 things, questions and their names in six languages"
+	$(BIN)/python -m trainer.mini_mmmb --output data/small-gpu $(SMALL_WORLD)
+	@date "+%T == 2 of 5: a base of pretrained parts"
+	test -f models/small-gpu-base/processor_config.json || { rm -rf models/small-gpu-base && \
+		$(BIN)/python -m trainer.compose --output models/small-gpu-base $(SMALL_PARTS); }
+	@date "+%T == 3 of 5: stage 1, the projector"
+	test -f models/small-gpu-aligned/trainer_state.json || \
+		$(BIN)/python trainer/sft.py --config trainer/recipes/small_gpu_align.yaml $(SMALL_ARGUMENTS)
+	@date "+%T == 4 of 5: stage 2, projector, experts and language model"
+	test -f models/small-gpu-parrot/trainer_state.json || \
+		$(BIN)/python trainer/sft.py --config trainer/recipes/small_gpu_instruct.yaml $(SMALL_ARGUMENTS)
+	@date "+%T == 5 of 5: the benchmark, in a style of art that no training showed"
+	$(BIN)/python trainer/benchmark.py run --model models/small-gpu-parrot --output models/small-gpu-parrot/benchmark \
+		--benchmark "data/small-gpu/mini_mmmb_{language}.tsv" --answer score --score_by text --batch_size 128 \
+		--baselines chance neighbors:data/small-gpu
+	@date "+%T == Done. The model: models/small-gpu-parrot"
 
 test: $(VENV)/installed lint  ## All tests, and the style.
 	$(BIN)/python -m pytest
