@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Trains variants of a Parrot, its arms, from one start on the same rows in the same order, with several seeds, and says
+Trains variants of a Parrot, the arms, from one start on the same rows in the same order, with several seeds, and says
 what each is worth:
 
     python -m trainer.ablation --config trainer/recipes/ablation_demo.yaml
@@ -24,9 +24,9 @@ the same seed and takes over all but its experts from that start. Then `trainer/
 arm's overrides), and `trainer/benchmark.py` measures it.
 
 All arms of a seed are run before the next seed, `--jobs` of them side by side, on GPUs in turn where there are any.
-After each seed DIR/results.json, results.md and results.png are written anew, of the seeds that all chosen arms have
-completed. An experiment that was stopped goes on where it was; arms and seeds can be added later. Each run's folder,
-DIR/ARM/seed-N, holds its recipe, its log, the model and the answers.
+After each seed DIR/BENCHMARK.json, .md and .png are written anew, of the seeds that all chosen arms have completed. An
+experiment that was stopped goes on where it was; arms and seeds can be added later. Each run's folder, DIR/ARM/seed-N,
+holds its recipe, its log, the model and the answers.
 """
 
 import dataclasses
@@ -139,6 +139,8 @@ def read_recipe(file: str) -> Recipe:
             raise ValueError(
                 f"{file}: {place}: {', '.join(sorted(unknown))} cannot be set here, only {', '.join(sorted(allowed))}."
             )
+    if "start" in recipe.arms:
+        raise ValueError(f"{file}: no arm can be called start, the folder of what arms begin with.")
     if unknown := set(recipe.baselines) - recipe.arms.keys():
         raise ValueError(f"{file}: baselines has {', '.join(unknown)}: name arms, {', '.join(recipe.arms)}.")
     return recipe
@@ -167,6 +169,16 @@ def _command_line(arguments: dict[str, Any]) -> list[str]:
     for name, value in arguments.items():
         words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return words
+
+
+def _keep(arguments: dict[str, Any], file: Path) -> None:
+    """Writes what a run is made with, unless its folder says that it was made otherwise."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(arguments, sort_keys=False)
+    if file.exists() and (there := file.read_text(encoding="utf-8")) != text:
+        differ = "; ".join(sorted(set(there.splitlines()) ^ set(text.splitlines())))
+        raise ValueError(f"{file} is of another run: {differ}. Delete {file.parent} or give another --output.")
+    write_text(file, text)
 
 
 def call(module: str, words: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -198,9 +210,8 @@ class Experiment:
     def __init__(self, recipe: Recipe, output: Path, jobs: int) -> None:
         self.recipe, self.output = recipe, output
         self.pool = ThreadPoolExecutor(jobs)
-        self.loading = (
-            threading.Lock()
-        )  # transformers 5.24 loads models in one thread alone: others meet its meta device
+        # transformers 5.24 loads models in one thread at a time: another's weights would stay on its meta device.
+        self.loading = threading.Lock()
         self.environments: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -221,7 +232,13 @@ class Experiment:
         return self.pool.submit(in_environment)
 
     def compose(self, arguments: dict[str, Any], seed: int, folder: Path, environment: dict[str, str]) -> None:
-        """Composes a Parrot in a folder, unless it is there."""
+        """
+        Composes a Parrot in a folder, unless it is there.
+
+        Raises:
+            `ValueError`: if what is there was composed otherwise.
+        """
+        _keep(arguments, folder.with_suffix(".yaml"))
         if not (folder / "processor_config.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -235,12 +252,7 @@ class Experiment:
             `ValueError`: if the folder holds a run of another recipe.
         """
         model, file = folder / "model", folder / "recipe.yaml"
-        folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(arguments | {"output_dir": str(model)}, sort_keys=False)
-        if file.exists() and (there := file.read_text(encoding="utf-8")) != text:
-            differ = "; ".join(sorted(set(there.splitlines()) ^ set(text.splitlines())))
-            raise ValueError(f"{file} is of another run: {differ}. Delete {folder} or give another --output.")
-        write_text(file, text)
+        _keep(arguments | {"output_dir": str(model)}, file)
         if not (model / "trainer_state.json").exists():
             call("trainer.sft", ["--config", str(file)], folder, environment)
 
@@ -356,7 +368,9 @@ def main(arguments: AblationArguments) -> None:
     arms = _chosen(arguments.arms, list(recipe.arms), "arms", arguments.config)
     benchmarks = _chosen(arguments.benchmarks, list(recipe.benchmarks), "benchmarks", arguments.config)
     check_sources(recipe, benchmarks)
-    jobs = arguments.jobs or torch.cuda.device_count() or os.cpu_count() or 1
+    jobs = torch.accelerator.device_count() or os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: at least 1 is needed.")
     experiment = Experiment(recipe, Path(arguments.output or recipe.output), jobs)
     experiment(arms, list(dict.fromkeys(arguments.seeds or recipe.seeds)), benchmarks)
 
