@@ -120,7 +120,7 @@ def test_a_difference_over_seeds_alone_is_the_paired_t_test_of_their_means() -> 
     seeds, questions = 5, 400
     effects = rng.normal(0.03, 0.02, seeds)  # of the seed, on all of its questions
     values = effects[:, None] + rng.normal(0, 0.1, (seeds, questions))
-    index = pd.MultiIndex.from_product([range(seeds), range(questions)], names=["seed", "index"])
+    index = pd.MultiIndex.from_product([range(seeds), range(questions)], names=["seed", "picture"])
     found = estimate(pd.Series(values.ravel(), index=index))
     by_hand = ttest_rel(values.mean(axis=1), np.zeros(seeds))
     assert found["mean"] == pytest.approx(values.mean())
@@ -128,13 +128,13 @@ def test_a_difference_over_seeds_alone_is_the_paired_t_test_of_their_means() -> 
     assert (found["low"], found["high"]) == pytest.approx(tuple(by_hand.confidence_interval()), rel=0.05)
 
 
-def test_answers_to_the_same_question_count_once_however_often_it_is_asked() -> None:
+def test_answers_about_a_picture_count_once_however_often_it_is_asked_about() -> None:
     hits = np.random.default_rng(0).integers(0, 2, 300).astype(float)
     once, often = (
         estimate(
             pd.Series(
                 np.tile(hits, times),
-                index=pd.MultiIndex.from_tuples([(0, name) for name in range(300)] * times, names=["seed", "index"]),
+                index=pd.MultiIndex.from_tuples([(0, name) for name in range(300)] * times, names=["seed", "picture"]),
             )
         )
         for times in (1, 6)
@@ -144,7 +144,7 @@ def test_answers_to_the_same_question_count_once_however_often_it_is_asked() -> 
 
 
 def test_where_nothing_differs_no_difference_is_claimed() -> None:
-    index = pd.MultiIndex.from_product([range(2), range(9)], names=["seed", "index"])
+    index = pd.MultiIndex.from_product([range(2), range(9)], names=["seed", "picture"])
     assert estimate(pd.Series(0.0, index=index)) == {"mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
@@ -162,6 +162,7 @@ def write_run(folder: Path, arm: str, seed: int) -> Run:
     rows = [
         {
             "index": f"{subject}{number}",
+            "picture": f"{subject}{number}",
             "language": language,
             "l2-category": subject,
             "hit": number < RIGHT[arm][language],

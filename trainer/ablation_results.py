@@ -15,10 +15,10 @@
 What an ablation's arms are worth: accuracies over seeds, paired differences, what routes, and how well training fits.
 
 Every interval and p-value is that of a mean, estimated by least squares (statsmodels' OLS) with errors clustered two
-ways, by seed and by question (Cameron, Gelbach and Miller 2011), and a t distribution of as many degrees of freedom as
-there are seeds less one: answers to the same question are alike in all seeds and languages, and those of one training
-run are alike, too. Differences are taken answer by answer, between the same question and seed of two arms. With one
-seed the clusters are the questions alone, and an interval says nothing of other seeds.
+ways, by seed and by picture (Cameron, Gelbach and Miller 2011), and a t distribution of as many degrees of freedom as
+there are seeds less one: answers about one picture are alike in all seeds and languages, and those of one training run
+are alike, too. Differences are taken answer by answer, between the same question and seed of two arms. With one
+seed the clusters are the pictures alone, and an interval says nothing of other seeds.
 """
 
 import json
@@ -52,13 +52,13 @@ def estimate(values: pd.Series) -> dict[str, float]:
     A mean with its 95% interval and the p-value of its being 0.
 
     Args:
-        values: by `seed` and `index`, the levels of its index.
+        values: by `seed` and `picture`, levels of its index.
     """
     mean = float(values.mean())
     if values.nunique() == 1:  # nothing varies
         return {"mean": mean, "low": mean, "high": mean, "p": float(mean == 0)}
-    seeds, questions = (values.index.get_level_values(level).factorize()[0] for level in ("seed", "index"))
-    ways = [questions] if len(set(seeds)) == 1 else [seeds, questions, np.column_stack([seeds, questions])]
+    seeds, pictures = (values.index.get_level_values(level).factorize()[0] for level in ("seed", "picture"))
+    ways = [pictures] if len(set(seeds)) == 1 else [seeds, pictures, np.column_stack([seeds, pictures])]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of a root that is not real, see below
         fits = [
@@ -77,11 +77,13 @@ def estimate(values: pd.Series) -> dict[str, float]:
 
 
 def read_run(run: Run) -> pd.DataFrame:
-    """A run's answers: arm, seed, language, index, subject, hit and, where there is a router, its probabilities."""
+    """A run's answers: arm, seed, language, index, picture, subject, hit and, with a router, its probabilities."""
     lines = (run.folder / run.benchmark / "predictions.jsonl").read_text(encoding="utf-8").rstrip().split("\n")
     rows = pd.DataFrame(filter(is_counted, map(json.loads, lines))).rename(columns={"l2-category": "subject"})
     rows["subject"] = rows["subject"].fillna("")
-    columns = [name for name in ("language", "index", "subject", "hit", "router") if name in rows]
+    if "picture" not in rows:  # of a version that wrote none
+        rows["picture"] = rows["index"]
+    columns = [name for name in ("language", "index", "picture", "subject", "hit", "router") if name in rows]
     return rows[columns].assign(arm=run.arm, seed=run.seed)
 
 
@@ -157,9 +159,9 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
     table = pd.concat(list(answers.values()))
     arms, seeds = list(dict.fromkeys(run.arm for run in runs)), sorted({run.seed for run in runs})
     groups = groups_of(list(table["language"].unique()), main_language)
-    # (seed, index, language) x arm
+    # an answer a row, an arm a column
     hits = table.assign(hit=table["hit"].astype(float)).pivot(
-        index=["subject", "language", "seed", "index"], columns="arm", values="hit"
+        index=["subject", "language", "seed", "picture", "index"], columns="arm", values="hit"
     )
     subjects = [subject for subject in table["subject"].unique() if subject]
     accuracy: dict[str, Any] = {}
@@ -215,7 +217,7 @@ def report(found: dict[str, Any], subject: str) -> str:
     """The tables in Markdown, in percent, of one subject; the other subjects' accuracies stand below."""
     seeds, accuracy = found["seeds"], found["accuracy"]
     groups = list(next(iter(accuracy[subject].values())))
-    clusters = "seed and question" if len(seeds) > 1 else "question"
+    clusters = "seed and picture" if len(seeds) > 1 else "picture"
     lines = [
         f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}). Accuracy in percent with its 95% "
         f"interval: errors clustered by {clusters} (statsmodels' OLS).",
