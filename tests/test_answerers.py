@@ -181,7 +181,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     tokenizer.chat_template = GEMMA if kind == "gemma" else None
     tokenizer.save_pretrained(tmp_path)
     LlamaConfig().save_pretrained(tmp_path)  # whose class leaves a tokenizer as it is
-    tokenizer, chat_format, header = prepare_tokenizer(str(tmp_path))
+    tokenizer, chat_format, turn_ids = prepare_tokenizer(str(tmp_path))
     processor = ParrotProcessor(
         image_processor=tiny_processor().image_processor,
         tokenizer=tokenizer,
@@ -191,7 +191,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
         chat_template=chat_format.template(),
     )
     image_token = tokenizer.convert_tokens_to_ids("<image>")
-    model = tiny_model(tiny_config(assistant_header_ids=header, image_token_index=image_token))
+    model = tiny_model(tiny_config(**turn_ids, image_token_index=image_token))
     options = {"A": "red car", "B": "cat", "C": " A", "D": "ABC"}
     asked = [replace(question, options=options) for question in questions]
     own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options([*options.values()]).values()]
