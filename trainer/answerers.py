@@ -36,10 +36,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trainer.benchmark_files import Question
 from trainer.data_files import data_files
 from trainer.pictures import open_picture
+from trainer.written_answers import named_letter
 
 
 IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
-Way = Literal["generate", "letter", "text", "pmi"]
+Way = Literal["generate", "open", "letter", "text", "pmi"]
 
 
 def open_image(question: Question) -> Image.Image:
@@ -158,10 +159,11 @@ class ParrotAnswerer(Answerer):
     Args:
         model: in eval mode; its decoding becomes greedy.
         processor: its processor.
-        way: `generate` writes an answer, greedily; the others choose the likeliest option, in one forward pass: by its
+        way: `generate` writes an answer, greedily; `open` does so after the question alone, without its options, and
+            has chosen the one that it names; the others choose the likeliest option, in one forward pass: by its
             `letter`, or after the question alone, without its options, by its `text` (the mean log-likelihood of its
             tokens and of the turn's end) or by `pmi` (the text's log-likelihood less that without the picture).
-        max_new_tokens: longest answer of `generate`.
+        max_new_tokens: longest answer of `generate` and `open`.
         is_blind: whether to ask without the pictures.
     """
 
@@ -178,7 +180,7 @@ class ParrotAnswerer(Answerer):
         decode_greedily(model, processor)
 
     def _prompt(self, question: Question) -> str:
-        return question.open_prompt if self.way in ("text", "pmi") else question.prompt
+        return question.open_prompt if self.way in ("open", "text", "pmi") else question.prompt
 
     def lengths(self, questions: list[Question]) -> list[int]:
         """Of the prompts, in tokens."""
@@ -204,6 +206,11 @@ class ParrotAnswerer(Answerer):
         inputs, images = self._prepare(questions, prompts, features)
         if self.way == "generate":
             answers = [{"prediction": text} for text in self._generate(inputs, images)]
+        elif self.way == "open":
+            answers = [
+                {"prediction": text, "letter": named_letter(text, question.options)}
+                for text, question in zip(self._generate(inputs, images), questions, strict=True)
+            ]
         else:
             options = [
                 list(question.options if self.way == "letter" else question.options.values()) for question in questions

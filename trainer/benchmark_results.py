@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
-from matplotlib import pyplot
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -45,7 +44,7 @@ def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question],
 
     Args:
         answers: with `index`, `language` and `prediction`, and the `letter` where the answerer chose among the options
-            and there is nothing to read.
+            and there is nothing to read; None if it chose none.
         release: of VLMEvalKit, see `read_letter`.
 
     Returns:
@@ -62,7 +61,7 @@ def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question],
             continue
         answer = given[key]
         letter, multilingual = answer.get("letter"), answer.get("letter")
-        if letter is None:
+        if "letter" not in answer:
             letter = read_letter(answer["prediction"], question.matched_options, release)
             multilingual = read_letter_multilingual(answer["prediction"], question.options)
         rows.append(
@@ -276,6 +275,18 @@ def _in_training(measured: Row | None) -> str:
     return f"{measured['in_training']} of {measured['questions']}{name}"
 
 
+def _written(wordings: Row | None, what: str, languages: Sequence[str]) -> dict[str, list[str]]:
+    """Lines of a table: written answers to the questions of an l2-category, in the benchmark's wording and others."""
+    if not wordings:
+        return {}
+    lines = {
+        name: [_percent(wordings[key][language]["l2-category"].get(what)) for language in languages]
+        for name, key in (("written answers", "own"), ("written, other wordings", "other"))
+    }
+    shares = [wordings["in_language"].get(language, {}).get(what) for language in languages]
+    return lines | {"… in the question's language": [f"{100 * one['accuracy']:.1f}" if one else "–" for one in shares]}
+
+
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
     rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) != {"–"}]
     if not rows:
@@ -283,13 +294,14 @@ def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
 
 
-def report(results: Mapping[str, Any], router: Row | None) -> str:
+def report(results: Mapping[str, Any], router: Row | None, wordings: Row | None = None) -> str:
     """
     The results in Markdown, in percent.
 
     Args:
         results: of `summarize`, by answerer, the model first.
         router: of `read_out_languages`.
+        wordings: of `trainer.written_answers.compare_wordings`.
     """
     model = next(iter(results.values()))
     languages = list(model)
@@ -329,7 +341,8 @@ def report(results: Mapping[str, Any], router: Row | None) -> str:
                     for language in languages
                 ]
                 for name, found in results.items()
-            },
+            }
+            | _written(wordings, what, languages),
         )
     categories = dict.fromkeys(name for language in languages for name in model[language]["category"])
     cells = {name: [_percent(model[language]["category"].get(name)) for language in languages] for name in categories}
@@ -341,45 +354,6 @@ def report(results: Mapping[str, Any], router: Row | None) -> str:
             f"(chance {100 * router['chance']:.1f})."
         )
     return "\n".join(lines).rstrip() + "\n"
-
-
-def draw(results: Mapping[str, Any], file: Path) -> None:
-    """Draws the accuracy of each language with its interval over the baselines, and of each category and language."""
-    model = next(iter(results.values()))
-    languages = list(model)
-    categories = list(dict.fromkeys(name for language in languages for name in model[language]["category"]))
-    height = max(4, 0.35 * len(categories) + 1)
-    figure, (bars, heat) = pyplot.subplots(1, 2, figsize=(12, height), layout="constrained")
-    bars_of = {
-        name: {
-            place: found[language]["all"]
-            for place, language in enumerate(languages)
-            if _percent(found[language]["all"], whole=found is not model) != "–"
-        }
-        for name, found in results.items()
-    }
-    bars_of = {name: drawn for name, drawn in bars_of.items() if drawn}
-    width = 0.8 / max(1, len(bars_of))
-    for number, (name, drawn) in enumerate(bars_of.items()):
-        places = [place + (number - (len(bars_of) - 1) / 2) * width for place in drawn]
-        shares, low, high = np.array([[one["accuracy"], one["low"], one["high"]] for one in drawn.values()]).T
-        bars.bar(places, shares, width, label=name, yerr=[shares - low, high - shares])
-    bars.set_xticks(range(len(languages)), languages)
-    bars.set(ylim=(0, 1), ylabel="accuracy")
-    bars.legend()
-    shares = [
-        [(model[language]["category"].get(name) or {"accuracy": np.nan})["accuracy"] for language in languages]
-        for name in categories
-    ]
-    heat.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    heat.set_xticks(range(len(languages)), languages)
-    heat.set_yticks(range(len(categories)), categories)
-    for row, found in enumerate(shares):
-        for column, one in enumerate(found):
-            color = "black" if one > 0.6 else "white"
-            heat.text(column, row, f"{100 * one:.0f}", ha="center", va="center", color=color)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def compare(first: Path, *others: Path) -> str:

@@ -234,7 +234,9 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         arguments=arguments,
         config=read_config(arguments.model),
         results=results,
-        table=report({"model": results["results"], **results["baselines"]}, results["router"]) if results else None,
+        table=report({"model": results["results"], **results["baselines"]}, results["router"], results.get("wordings"))
+        if results
+        else None,
         quoted=quoted,
         training=training,
         languages=languages,

@@ -1,0 +1,86 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import pytest
+
+from trainer.benchmark_files import Question
+from trainer.benchmark_results import report, summarize
+from trainer.written_answers import compare_wordings, named_letter, shares_in_language
+
+
+def question(language: str, index: str, options: dict[str, str], answer: str = "A") -> Question:
+    return Question(index, language, "", "?", options, answer, "animals", "recognition")
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("dog", "A"),
+        ("The picture shows: Dog.", "A"),
+        ("hot dog", "B"),  # and no dog
+        ("a dog and a cat", None),
+        ("doghouse", None),
+        ("A", None),
+        ("", None),
+    ],
+)
+def test_an_answer_counts_for_the_only_option_that_it_names(answer: str, letter: str | None) -> None:
+    assert named_letter(answer, {"A": "dog", "B": "hot dog", "C": "cat"}) == letter
+
+
+def test_chinese_words_stand_without_spaces() -> None:
+    assert named_letter("图中显示：这是狗。", {"A": "狗", "B": "猫"}) == "A"
+    assert named_letter("سيارة كبيرة", {"A": "سيارة", "B": "قطة"}) == "A"
+
+
+def test_an_answer_is_in_the_language_that_names_what_it_names() -> None:
+    questions = [
+        question("en", "0", {"A": "pizza", "B": "dog"}),
+        question("tr", "0", {"A": "pizza dilimi", "B": "köpek"}),
+    ]
+    answers = ["pizza", "köpek", "dog", "umbrella"]
+    rows = [
+        {"language": language, "l2-category": "recognition", "prediction": text}
+        for language in ("en", "tr")
+        for text in answers
+    ]
+    shares = shares_in_language(rows, questions)
+    for kind in ("all", "recognition"):
+        assert [shares[language][kind]["accuracy"] for language in ("en", "tr")] == [0.5, 0.25]
+    rows = [{"language": "en", "l2-category": "recognition", "prediction": "pizza dilimi"}]
+    assert shares_in_language(rows, questions)["en"]["all"]["accuracy"] == 0
+
+
+def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:
+    asked = {("en", str(index)): question("en", str(index), {"A": "dog", "B": "cat"}) for index in range(4)}
+
+    def rows(*letters: str) -> list[dict[str, object]]:
+        return [
+            {
+                "language": "en",
+                "index": str(index),
+                "category": "animals",
+                "l2-category": "recognition",
+                "prediction": {"A": "dog", "B": "cat"}.get(letter, "?"),
+                "letter": letter,
+                "letter_multilingual": letter,
+                "hit": letter == "A",
+                "hit_multilingual": letter == "A",
+            }
+            for index, letter in enumerate(letters)
+        ]
+
+    wordings = compare_wordings((rows("A", "A", "A", "B"), asked), (rows("A", "B", "B", ""), asked))
+    table = report({"model": summarize(rows("A", "A", "A", "A"), asked)}, None, wordings)
+    lines = ("| model | 100.0 |", "| written answers | 75.0 |", "| written, other wordings | 25.0 |")
+    assert "\n".join([*lines, "| … in the question's language | 75.0 |"]) in table
