@@ -21,14 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as PILImage
 from statsmodels.api import OLS
 
 from trainer.benchmark_files import Question
 from trainer.benchmark_results import (
     compare,
     design_effect,
-    draw,
     is_circular,
     judge,
     measure,
@@ -37,7 +35,6 @@ from trainer.benchmark_results import (
     share,
     summarize,
 )
-from trainer.router_picture import draw_router
 
 
 OPTIONS = {"A": "cat", "B": "dog"}
@@ -201,7 +198,6 @@ def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_t
     assert (results["en"]["all"]["in_training"], results["en"]["all"]["training_data"]) == (1, "mine")
     assert results["tr"]["all"]["in_training"] is None
     assert "| their pictures in training data | 1 of 2 (mine) | – |" in report({"model": results}, None)
-    draw({"model": results}, tmp_path / "accuracy.png")  # bars of 100%, whose intervals reach below alone
 
 
 @pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
@@ -321,14 +317,3 @@ def test_results_that_cannot_be_compared_are_errors_and_ways_of_answering_are_to
         compare(one, write(tmp_path / "later", [(True, True)], matching="2026-05"))
     with pytest.raises(ValueError, match=r"languages \['en'\] and .* has \['tr'\]: give results with a language"):
         compare(one, write(tmp_path / "turkish", [(True, True)], language="tr"))
-
-
-def test_pictures_are_drawn(tmp_path: Path) -> None:
-    questions = by_key(ask(1), ask(2, category="color"), ask(1, language="tr"), ask(2, language="tr"))
-    rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), (2, "A"), language="tr"), questions, "2024-01")
-    results = summarize(rows, questions)
-    draw({"model": results, "part": summarize(rows[:3], questions)}, tmp_path / "accuracy.png")
-    draw_router({"en": [0.1, 0.9], "tr": [0.5, 0.5]}, "title", tmp_path / "router.png")
-    for name in ("accuracy.png", "router.png"):
-        with PILImage.open(tmp_path / name) as drawn:
-            assert min(drawn.size) > 100

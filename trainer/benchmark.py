@@ -29,7 +29,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
 from importlib.metadata import version
@@ -58,7 +58,6 @@ from trainer.benchmark_files import (
 from trainer.benchmark_results import (
     Row,
     compare,
-    draw,
     is_circular,
     judge,
     read_out_languages,
@@ -66,8 +65,9 @@ from trainer.benchmark_results import (
     summarize,
 )
 from trainer.multiple_choice_accuracy import Release
-from trainer.router_picture import draw_router
+from trainer.plots import draw_accuracies, draw_router, save
 from trainer.sources import check_source
+from trainer.written_answers import compare_wordings
 
 
 RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line), results.json and results.md
@@ -116,9 +116,19 @@ class RunArguments(BenchmarkArguments):
     revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of the model on the Hub: its code runs here."}
     )
-    answer: Literal["generate", "score"] = field(
+    answer: Literal["generate", "open", "score"] = field(
         default="generate",
-        metadata={"help": "generate: write an answer, greedily. score: take the likeliest option."},
+        metadata={
+            "help": "generate: write an answer, greedily. open: the same after the question alone, without its "
+            "options, of which the answer must name one. score: take the likeliest option."
+        },
+    )
+    wordings: str | None = field(
+        default=None,
+        metadata={
+            "help": "TSV files with questions of the benchmark in other words, with {language} in the place of the "
+            "language: they and their like are answered as in open, and the two compared."
+        },
     )
     score_by: Literal["letter", "text", "pmi"] = field(
         default="letter",
@@ -266,7 +276,7 @@ def way_of(name: str, arguments: RunArguments) -> str:
     """How who is called so answers: `choice` for a baseline without a model."""
     if name == "chance" or name.startswith(NEIGHBORS):
         return "choice"
-    way = "generate" if arguments.answer == "generate" else arguments.score_by
+    way = arguments.score_by if arguments.answer == "score" else arguments.answer
     return "text" if (name, way) == ("text-only", "pmi") else way
 
 
@@ -308,7 +318,7 @@ def run_one(
         **({"of": path} if path != name else {}),
         "benchmark": benchmark,
         "answer": way_of(name, arguments),
-        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer == "generate" and is_model else {}),
+        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer != "score" and is_model else {}),
         "versions": {package: version(package) for package in ("torch", "transformers")},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -361,6 +371,7 @@ def write_results(
     rows: list[Row],
     questions: Questions,
     baselines: Mapping[str, Any],
+    wordings: Row | None = None,
 ) -> dict[str, Any]:
     """Writes results.json, results.md and pictures; prints the tables. Returns what results.json holds."""
     written = {
@@ -368,16 +379,21 @@ def write_results(
         "results": summarize(rows, questions),
         "baselines": dict(baselines),
         "router": read_out_languages(rows),
+        **({"wordings": wordings} if wordings else {}),
     }
     write_text(folder / "results.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     side_by_side = {"model": written["results"], **baselines}
-    markdown = report(side_by_side, written["router"])
+    markdown = report(side_by_side, written["router"], wordings)
     write_text(folder / "results.md", markdown)
-    draw(side_by_side, folder / "accuracy.png")
+    save(draw_accuracies(side_by_side), folder / "accuracy.png")
     files = ["results.json", "results.md", "predictions.jsonl", "accuracy.png"]
     if router := written["router"]:
-        told = f"; languages told with accuracy {router['accuracy']:.2f}" if "accuracy" in router else ""
-        draw_router(router["weights"], f"Mean router probability{told}", folder / "router.png")
+        title = "Each expert's mean weight, by the language of the question"
+        if "accuracy" in router:
+            title += (
+                f"\nthey tell the language of {router['accuracy']:.0%} of questions; chance {router['chance']:.0%}"
+            )
+        save(draw_router(router["weights"], title), folder / "router.png")
         files.append("router.png")
     print(markdown)
     print(f"Results: {', '.join(str(folder / name) for name in files)}")
@@ -412,6 +428,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
         _, answers = run_one(name, folder, arguments, questions, benchmark, state)
         baselines[title] = summarize(answers, questions)
+    wordings = ask_wordings(arguments, questions, state) if arguments.wordings else None
     if not state.is_main_process:
         return {}
     settings |= {
@@ -419,7 +436,33 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         "python": platform.python_version(),
         "batch_size": arguments.batch_size,
     }
-    return write_results(output, settings, rows, questions, baselines)
+    return write_results(output, settings, rows, questions, baselines, wordings)
+
+
+def ask_wordings(arguments: RunArguments, questions: Questions, state: PartialState) -> Row | None:
+    """
+    Asks the questions of `--wordings` in these other words and in the benchmark's own.
+
+    Returns:
+        as `compare_wordings`; None in other processes than the first.
+
+    Raises:
+        `ValueError`: if the benchmark does not ask one of them.
+    """
+    arguments = replace(arguments, benchmark=[arguments.wordings], answer="open")
+    other, described = read_questions(arguments)
+    if missing := [question.place for key, question in other.items() if key not in questions]:
+        raise ValueError(
+            f"{missing[0]}: the benchmark has no question of this index (nor of {len(missing) - 1} more of "
+            "--wordings). Give wordings of the benchmark's own questions, and leave --per_category out."
+        )
+    own = {key: questions[key] for key in other}
+    folder, judged = Path(arguments.output) / "wordings", {}
+    for name, asked in (("own", own), ("other", other)):
+        _, judged[name] = run_one(arguments.model, folder / name, arguments, asked, described, state)
+    if not state.is_main_process:
+        return None
+    return compare_wordings((judged["own"], own), (judged["other"], other))
 
 
 def score(arguments: ScoreArguments) -> dict[str, Any]:

@@ -29,7 +29,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset, IterableDataset
-from matplotlib import pyplot
 from PIL import Image as PILImage
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
@@ -39,7 +38,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
-from trainer.router_picture import draw_router
+from trainer.plots import draw_losses, draw_router, save
 from trainer.training_rows import SOURCE, open_picture, pictures_of, undecoded
 
 
@@ -357,21 +356,23 @@ def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     if not logs:
         return []
     languages = sorted({key.removeprefix("loss_") for log in logs for key in log if key.startswith("loss_")})
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for language in languages:
-        points = [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
-        axes.plot(*zip(*points, strict=True), label=language, linewidth=1)
-    axes.plot([log["step"] for log in logs], [log["loss"] for log in logs], "k", label="all", linewidth=2)
-    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
-    axes.legend()
+    of_languages = {
+        language: [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
+        for language in languages
+    }
     pictures = [folder / "loss.png"]
-    figure.savefig(pictures[0], dpi=120)
-    pyplot.close(figure)
+    save(draw_losses([(log["step"], log["loss"]) for log in logs], of_languages), pictures[0])
 
     experts = 1 + max((int(key.rpartition("_")[2]) for key in logs[-1] if key.startswith("router_")), default=-1)
     routed = [language for language in languages if f"router_{language}_0" in logs[-1]]
     if routed:
         table = [[logs[-1][f"router_{language}_{expert}"] for expert in range(experts)] for language in routed]
         pictures.append(folder / "router.png")
-        draw_router(dict(zip(routed, table, strict=True)), "Mean router probability", pictures[1])
+        save(
+            draw_router(
+                dict(zip(routed, table, strict=True)),
+                "Each expert's mean weight, by the language of the conversation\nat the end of training",
+            ),
+            pictures[1],
+        )
     return pictures

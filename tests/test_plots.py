@@ -1,0 +1,106 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from PIL import Image as PILImage
+
+from trainer.plots import draw_accuracies, draw_losses, draw_router, save
+
+
+def measured(accuracy: float, count: int = 40, questions: int = 40) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy,
+        "low": accuracy - 0.1,
+        "high": accuracy + 0.1,
+        "count": count,
+        "questions": questions,
+    }
+
+
+def results(languages: int, count: int = 40) -> dict[str, Any]:
+    return {
+        f"l{number}": {
+            "all": measured(0.5, count),
+            "category": {"animals": measured(0.7), "color": measured(0.3) if number else None},
+        }
+        for number in range(languages)
+    }
+
+
+@pytest.fixture(autouse=True)
+def close() -> None:
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("languages", [1, 6, 40])
+def test_every_language_and_category_is_named_and_no_number_lies_on_another(languages: int) -> None:
+    figure = draw_accuracies({"model": results(languages), "chance": results(languages)})
+    figure.canvas.draw()
+    bars, heat, _ = figure.axes
+    assert [text.get_text() for text in heat.get_yticklabels()] == ["animals", "color"]
+    assert len(heat.get_xticklabels()) == languages
+    boxes = [text.get_window_extent() for text in (*heat.texts, *heat.get_xticklabels())]
+    assert not any(box.overlaps(other) for place, box in enumerate(boxes) for other in boxes[:place])
+    assert "%" in bars.get_ylabel() and bars.get_title() and heat.get_xlabel()
+    assert len(heat.texts) == 2 * languages - 1  # the first language has no answers about colors
+
+
+def test_intervals_are_drawn_for_the_model_alone_and_not_of_a_few_answers() -> None:
+    def intervals(count: int) -> list[Any]:
+        figure = draw_accuracies({"model": results(1, count), "chance": results(1)})
+        return [one for one in figure.axes[0].collections if len(one.get_segments()) and one.get_label()[0] == "_"]
+
+    assert len(intervals(40)) == 1
+    assert not intervals(2)
+
+
+def test_a_baseline_that_left_questions_open_is_not_drawn() -> None:
+    part = {"l0": {"all": measured(0.9, 20), "category": {}}}
+    bars = draw_accuracies({"model": results(1), "neighbors": part}).axes[0]
+    assert [text.get_text() for text in bars.get_legend().get_texts()] == ["model"]
+
+
+def test_the_router_shows_each_weight_and_its_difference_from_the_mean() -> None:
+    axes, bar = draw_router({"en": [0.1, 0.9], "tr": [0.5, 0.5]}, "title").axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["mean", "en", "tr"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0, 0], [-20, 20], [20, -20]], atol=1e-9)
+    assert [text.get_text() for text in axes.texts] == ["0.30", "0.70", "0.10", "0.90", "0.50", "0.50"]
+    assert "percentage points" in bar.get_ylabel()
+
+
+def test_an_even_router_looks_even() -> None:
+    axes = draw_router({"en": [0.501, 0.499], "tr": [0.499, 0.501]}, "title").axes[0]
+    assert axes.images[0].get_clim() == (-5, 5)
+
+
+def test_the_loss_of_one_language_is_one_line_and_of_several_one_more() -> None:
+    steps = [(1, 3.0), (2, 1.5)]
+    assert len(draw_losses(steps, {"sw": steps}).axes[0].lines) == 1
+    assert len(draw_losses(steps, {}).axes[0].lines) == 1
+    figure = draw_losses(steps, {f"l{number}": steps for number in range(40)})
+    assert len(figure.axes[0].lines) == 41
+    figure.canvas.draw()
+    legend, frame = figure.legends[0].get_window_extent(), figure.bbox
+    assert frame.y0 <= legend.y0 and legend.y1 <= frame.y1
+
+
+def test_a_picture_is_written(tmp_path: Path) -> None:
+    save(draw_router({"en": [1.0]}, "title"), tmp_path / "router.png")
+    with PILImage.open(tmp_path / "router.png") as drawn:
+        assert min(drawn.size) > 100

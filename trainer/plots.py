@@ -1,0 +1,150 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pictures that training and the benchmark draw; without imports that training would wait for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+
+SMALLEST_DIFFERENCE = 0.05  # of the router's colours: so an even router looks even
+FEWEST_ANSWERS = 10  # for an interval to be drawn: of fewer it says no more than that it is wide
+
+
+def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """
+    Draws whether the router routes: each expert's weight for each language as a number, and as colour its difference
+    from the expert's mean over the languages.
+
+    Args:
+        weights: probabilities of the experts by language.
+        title: what they are weights of.
+    """
+    table = np.array(list(weights.values()))  # (languages, experts)
+    mean = table.mean(axis=0)
+    rows = {"mean": mean, **dict(zip(weights, table, strict=True))}
+    differences = 100 * (np.array(list(rows.values())) - mean)
+    figure, axes = pyplot.subplots(
+        figsize=(2.5 + table.shape[1], max(3.8, 2 + 0.32 * len(rows))), layout="constrained"
+    )
+    limit = max(100 * SMALLEST_DIFFERENCE, np.abs(differences).max())
+    image = axes.imshow(differences, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set_xticks(range(table.shape[1]), map(str, range(table.shape[1])))
+    axes.set_yticks(range(len(rows)), rows)
+    axes.axhline(0.5, color="black", linewidth=1)
+    axes.set(xlabel="expert", ylabel="language")
+    for row, found in enumerate(rows.values()):
+        for column, weight in enumerate(found):
+            color = "white" if abs(differences[row, column]) > 0.6 * limit else "black"
+            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
+    figure.colorbar(image, label="difference from the mean (percentage points)")
+    figure.suptitle(title)
+    return figure
+
+
+def draw_losses(steps: Sequence[tuple[int, float]], of_languages: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """
+    Draws the training loss.
+
+    Args:
+        steps: each logged step with the loss of all answers, in nats a token.
+        of_languages: the same by language.
+    """
+    columns = -(-len(of_languages) // 14)
+    figure, axes = pyplot.subplots(figsize=(7.5 + 0.8 * columns, 4.5), layout="constrained")
+    colors = pyplot.get_cmap("turbo")(np.linspace(0.05, 0.95, len(of_languages)))
+    for color, (language, points) in zip(colors, of_languages.items(), strict=True):
+        axes.plot(*zip(*points, strict=True), label=language, linewidth=1, color=color)
+    if len(of_languages) != 1:  # of one language it is the language's own
+        axes.plot(*zip(*steps, strict=True), "k", label="all", linewidth=2)
+    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.grid(which="both", linewidth=0.3)
+    if of_languages:
+        figure.legend(title="language", loc="outside right upper", ncols=columns)
+    axes.set_title("Training loss of the answers" + ", by language" * bool(of_languages))
+    return figure
+
+
+def draw_accuracies(results: Mapping[str, Any]) -> Figure:
+    """
+    Draws how many answers are right: above, of all categories together, the model's with their 95% intervals and the
+    baselines'; below, the model's in each category.
+
+    Args:
+        results: by answerer and language, the model first; of each language `all`, `category` and how they were
+            measured, as `trainer.benchmark_results.summarize` gives it.
+    """
+    model = next(iter(results.values()))
+    languages = list(model)
+    categories = list(dict.fromkeys(name for found in model.values() for name in found["category"]))
+    figure, (bars, heat) = pyplot.subplots(
+        2,
+        1,
+        figsize=(max(7, 3 + 0.5 * len(languages)), max(6, 4 + 0.3 * len(categories))),
+        height_ratios=(3, max(2, 0.3 * len(categories))),
+        sharex=True,
+        layout="constrained",
+    )
+    for number, (name, found) in enumerate(results.items()):
+        places = [
+            place for place, language in enumerate(languages) if _is_whole(found[language]["all"], found is model)
+        ]
+        shares = [found[languages[place]]["all"] for place in places]
+        heights = [100 * one["accuracy"] for one in shares]
+        if not places:
+            continue
+        if found is not model:
+            bars.hlines(heights, *np.add.outer([-0.42, 0.42], places), label=name, color=f"C{number}", linewidth=2)
+            continue
+        bars.bar(places, heights, 0.7, label=name, color="#bcd4e6")
+        for place, one in zip(places, shares, strict=True):
+            if one["count"] >= FEWEST_ANSWERS:
+                bars.vlines(place, 100 * one["low"], 100 * one["high"], color="black", linewidth=1)
+    together = f"of all {len(categories)} categories together" if len(categories) > 1 else "of all questions"
+    bars.set(ylim=(0, 100), ylabel="accuracy (%)", title=f"Right answers, {together}")
+    bars.grid(axis="y", linewidth=0.3)
+    bars.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    table = [[_percent_of(model[language]["category"].get(name)) for language in languages] for name in categories]
+    image = heat.imshow(table, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    heat.set_xticks(range(len(languages)), languages)
+    heat.set_yticks(range(len(categories)), categories)
+    heat.set(xlabel="language of the question", title="The model's in each category")
+    for row, shares in enumerate(table):
+        for column, one in enumerate(shares):
+            if not np.isnan(one):
+                color = "black" if one > 60 else "white"
+                heat.text(column, row, f"{one:.0f}", ha="center", va="center", color=color, fontsize=9)
+    figure.colorbar(image, ax=heat, label="accuracy (%)")
+    return figure
+
+
+def _is_whole(measured: Mapping[str, Any] | None, is_model: bool) -> bool:
+    """Whether there is something to draw: of a baseline only what answered all questions can be compared."""
+    return bool(measured) and (is_model or measured["count"] == measured["questions"])
+
+
+def _percent_of(measured: Mapping[str, Any] | None) -> float:
+    return 100 * measured["accuracy"] if measured else np.nan
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Writes a picture and forgets it."""
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
