@@ -3,8 +3,6 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The demo's world: what it can show and how, so that a laptop learns it in a quarter of an hour.
-DEMO_WORLD := --concepts 50 --image_size 64 --align_views 3 --captions --train 6000 --scenes 0.15 --turns 2 --test_per_category 40
 
 # The small Parrot's world and parts: Hub ids or folders. SMALL_ARGUMENTS are of trainer/sft.py, for both stages.
 SMALL_WORLD ?= --train 48000
@@ -15,29 +13,7 @@ SMALL_ARGUMENTS ?=
 .PHONY: demo small test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
-	@date "+%T == 1 of 6: pictures, questions and their names in six languages"
-	$(BIN)/python -m trainer.mini_mmmb --output data/demo $(DEMO_WORLD)
-	@date "+%T == 2 of 6: a language model of texts, and a vision tower of English captions"
-	$(BIN)/python -m trainer.demo_base --data data/demo --output models/demo-base
-	@date "+%T == 3 of 6: stage 1, the projector"
-	test -f models/demo-composed/processor_config.json || { rm -rf models/demo-composed && \
-		$(BIN)/python -m trainer.compose --output models/demo-composed --moe_intermediate_size 128 \
-		--vision_tower models/demo-base/vision_tower --language_model models/demo-base/language_model; }
-	test -f models/demo-aligned/trainer_state.json || \
-		$(BIN)/python trainer/sft.py --config trainer/recipes/demo_align.yaml
-	@date "+%T == 4 of 6: stage 2, projector, experts and language model"
-	test -f models/demo-parrot/trainer_state.json || \
-		$(BIN)/python trainer/sft.py --config trainer/recipes/demo_instruct.yaml
-	@date "+%T == 5 of 6: the benchmark, in a style of art that no training showed"
-	$(BIN)/python trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark \
-		--benchmark "data/demo/mini_mmmb_{language}.tsv" --answer score --score_by text \
-		--baselines chance text-only neighbors:data/demo
-	@date "+%T == 6 of 6: the benchmark's first question, in six languages"
-	$(BIN)/python -m trainer.ask --model models/demo-parrot --image data/demo/example.jpg --question \
-		"Which animal is shown in the picture?" "图中是哪种动物？" "Qual animal aparece na imagem?" \
-		"أي حيوان يظهر في الصورة؟" "Resimde hangi hayvan var?" "Какое животное изображено на картинке?"
-	@date "+%T == Done. The model: models/demo-parrot. To look at: data/demo/sheet.png, data/demo/example.jpg,"
-	@echo "   models/demo-parrot/loss.png, models/demo-parrot/router.png, models/demo-parrot/benchmark/accuracy.png"
+	@$(BIN)/python -m trainer.make_demo
 
 small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained parts, on whatever accelerator there is.
 	@date "+%T == 1 of 5: 789 things, questions and their names in six languages"
@@ -109,7 +85,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,test,dev]"
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,page,test,dev]"
 	touch $@
 
 clean:

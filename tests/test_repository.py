@@ -37,6 +37,7 @@ COMMANDS = [
     ["-m", "trainer.compose"],
     ["-m", "trainer.convert_llava"],
     ["-m", "trainer.demo_base"],
+    ["-m", "trainer.make_demo"],
     ["-m", "trainer.ask"],
     ["-m", "trainer.mini_mmmb"],
     ["-m", "trainer.build_benchmark"],
@@ -110,6 +111,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     options = {
         "trainer.harnesses.hub_benchmark": "--data",
         "trainer.ask": "--question",
+        "trainer.make_demo": "--log",
         "trainer/publish.py": "--dry_run",
         "trainer.benchmark_speed": "--rounds",
     }

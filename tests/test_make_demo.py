@@ -1,0 +1,139 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from transformers import HfArgumentParser
+
+from trainer.ask import AskArguments
+from trainer.benchmark import RunArguments
+from trainer.compose import ComposeArguments
+from trainer.demo_base import DemoBaseArguments
+from trainer.make_demo import PHASES, QUESTIONS, REPOSITORY, Clock, Phase, main, make, show
+from trainer.mini_mmmb import MiniMMMBArguments
+
+
+def command(code: str) -> str:
+    return f"-c {shlex.quote(code)}"
+
+
+@pytest.fixture
+def two_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    done = tmp_path / "done"
+    first = Phase("first", "a file", 20, [(command(f"open({str(done)!r}, 'w'); print('noise')"), str(done))])
+    second = Phase(
+        "second", "an answer", 30, [(command("print('3/3 [00:01]\\r', 'Going on from x/checkpoint-7.')"), None)]
+    )
+    monkeypatch.setattr("trainer.make_demo.PHASES", (first, second))
+    return tmp_path
+
+
+def test_each_phase_is_one_line_and_all_else_is_in_the_log(two_phases: Path, capsys: pytest.CaptureFixture) -> None:
+    with (two_phases / "demo.log").open("w") as log:
+        lines = make(log)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 2, first: a file (about 1 min left)",
+        "2 of 2, second: an answer (less than a minute left)",
+        "  goes on from step 7",
+    ]
+    assert lines[-1].strip() == "Going on from x/checkpoint-7."
+    written = (two_phases / "demo.log").read_text()
+    assert (
+        "$ python -c " in written and "\nnoise\n" in written and "3/3" not in written.split("$")[-1].split("\n", 1)[1]
+    )
+    with (two_phases / "demo.log").open("a") as log:
+        make(log)
+    assert "1 of 2, first: a file (done before)" in capsys.readouterr().out
+    assert (two_phases / "demo.log").read_text().count("noise\n") == 1
+
+
+def test_a_phase_that_fails_says_why_in_its_last_line_and_names_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = command("import sys; print('a wall of text'); sys.exit('error: there is no such file')")
+    monkeypatch.setattr("trainer.make_demo.PHASES", (Phase("first", "it", 9, [(fails, None)]),))
+    with pytest.raises(SystemExit, match=r"'first' failed: error: there is no such file\n.* is in .*demo.log"):
+        main(tmp_path / "demo.log")
+
+
+def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
+    beat = tmp_path / "beat"
+    sleeps = f"import time; [(open({str(beat)!r}, 'a').write('.'), time.sleep(0.05)) for _ in range(1200)]"
+    program = (
+        "from pathlib import Path; import trainer.make_demo as demo; "
+        f"demo.PHASES = (demo.Phase('first', 'it', 9, [({command(sleeps)!r}, None)]),); "
+        f"demo.main(Path({str(tmp_path / 'log')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    while not beat.exists():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.strip().splitlines() == [
+        "Stopped in 'first'. To go on from its last checkpoint, give the same command again: make demo, or python -m "
+        "trainer.make_demo."
+    ]
+    beats = beat.stat().st_size
+    time.sleep(0.5)
+    assert beat.stat().st_size == beats
+
+
+def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    clock = Clock(600)
+    assert clock.left() == "about 10 min left"
+    now[0] = 120  # for what takes 60 s on two quiet cores
+    assert clock.left(60) == "about 18 min left"
+    clock.done = 600
+    assert clock.left() == "less than a minute left"
+
+
+def test_the_commands_are_such_as_their_programs_take() -> None:
+    classes = {
+        "trainer.mini_mmmb": MiniMMMBArguments,
+        "trainer.demo_base": DemoBaseArguments,
+        "trainer.compose": ComposeArguments,
+        "trainer.ask": AskArguments,
+        "run": RunArguments,
+    }
+    for phase in PHASES:
+        for line, _ in phase.commands:
+            words = shlex.split(line)
+            if words[0] == "trainer/sft.py":
+                assert (REPOSITORY / words[2]).is_file()  # whose content test_sft.py checks
+            else:
+                HfArgumentParser(classes[words[1]]).parse_args_into_dataclasses(words[2:])
+
+
+def test_the_end_shows_the_table_and_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("trainer.make_demo.REPOSITORY", tmp_path)
+    folder = tmp_path / "models" / "demo-parrot" / "benchmark"
+    folder.mkdir(parents=True)
+    table = "| recognition | en |\n|---|---|\n| model | 80.0 |"
+    (folder / "results.md").write_text(f"| all | en |\n|---|---|\n| model | 70.0 |\n\n{table}\n\n| scene | en |\n")
+    show(["Loading", *(line for question in QUESTIONS for line in (question, "    dolphin"))])
+    printed = capsys.readouterr().out
+    assert f"\n{table}\n" in printed and "70.0" not in printed
+    assert re.findall(r"^  (.+) dolphin$", printed, re.MULTILINE) == list(QUESTIONS)

@@ -1,0 +1,268 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Makes the demo: draws a small world, trains a small Parrot on it in six languages and measures it, on two CPU cores in
+about ten minutes.
+
+    python -m trainer.make_demo
+
+Each phase is of commands that can be run by hand; demo.log has them and all that they print. A run that was stopped
+goes on from its last checkpoint when the command is given again.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from trainer import REPOSITORY, HelpFormatter
+
+
+EXAMPLE = "data/demo/example.jpg"
+QUESTIONS = (
+    *("What is this?", "图中是什么？", "Que animal é este?", "ماذا يظهر في الصورة؟", "Resimde hangi hayvan var?"),
+    "Что изображено на картинке?",
+)
+BAR = re.compile(r"(\d+)/(\d+) \[")  # of tqdm: how much is done, and of how much
+GOING_ON = re.compile(r"Going on from .*checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """
+    A part of the demo.
+
+    Args:
+        name: short.
+        purpose: what it is for.
+        seconds: what it takes on two quiet cores.
+        commands: for python, to be run one after the other, each with the file that is there once it is finished; None
+            if it finds out by itself what is left to do.
+    """
+
+    name: str
+    purpose: str
+    seconds: int
+    commands: Sequence[tuple[str, str | None]]
+
+    def left(self) -> list[str]:
+        """The commands that are not finished."""
+        return [command for command, file in self.commands if not file or not (REPOSITORY / file).exists()]
+
+
+PHASES = (
+    Phase(
+        "pictures",
+        "a world of 50 things, with questions and answers in six languages",
+        30,
+        [
+            (
+                "-m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --align_views 20 "
+                "--align_scenes 4000 --train 12000 --scenes 0.5 --turns 3 --test_per_category 40",
+                None,
+            )
+        ],
+    ),
+    Phase(
+        "language model",
+        "reads captions and answers questions about them in six languages",
+        60,
+        [
+            (
+                "-m trainer.demo_base --data data/demo --output models/demo-base --part language_model",
+                "models/demo-base/language_model/measures.json",
+            )
+        ],
+    ),
+    Phase(
+        "vision tower",
+        "looks at pictures and writes their English captions",
+        150,
+        [
+            (
+                "-m trainer.demo_base --data data/demo --output models/demo-base --part vision_tower",
+                "models/demo-base/vision_tower/measures.json",
+            )
+        ],
+    ),
+    Phase(
+        "stage 1",
+        "a projector learns to show the language model what the tower sees, in English",
+        40,
+        [
+            (
+                "-m trainer.compose --vision_tower models/demo-base/vision_tower --vision_feature_layer -1 "
+                "--language_model models/demo-base/language_model --moe_intermediate_size 128 "
+                "--output models/demo-composed",
+                "models/demo-composed/processor_config.json",
+            ),
+            ("trainer/sft.py --config trainer/recipes/demo_align.yaml", "models/demo-aligned/trainer_state.json"),
+        ],
+    ),
+    Phase(
+        "stage 2",
+        "projector, experts and language model learn to answer in six languages",
+        260,
+        [("trainer/sft.py --config trainer/recipes/demo_instruct.yaml", "models/demo-parrot/trainer_state.json")],
+    ),
+    Phase(
+        "benchmark",
+        "questions about art of a style that no training showed, also in words that none had",
+        50,
+        [
+            (
+                "trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark "
+                "--benchmark 'data/demo/mini_mmmb_{language}.tsv' --answer score --score_by text --batch_size 64 "
+                "--wordings 'data/demo/mini_mmmb_wordings_{language}.tsv' --max_new_tokens 32 "
+                "--baselines chance text-only neighbors:data/demo",
+                "models/demo-parrot/benchmark/results.md",
+            )
+        ],
+    ),
+    Phase(
+        "questions",
+        f"six of them about {EXAMPLE}",
+        10,
+        [(f"-m trainer.ask --model models/demo-parrot --image {EXAMPLE} --question {shlex.join(QUESTIONS)}", None)],
+    ),
+)
+
+
+class Clock:
+    """Tells the time that is left, from what it took so far beside what it takes on two quiet cores."""
+
+    def __init__(self, seconds: float) -> None:
+        self.start, self.total, self.done = time.monotonic(), seconds, 0.0
+
+    def left(self, done: float = 0.0) -> str:
+        """In words, with so many of the present phase's seconds done."""
+        done += self.done
+        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # before that the libraries load
+        minutes = round(pace * (self.total - done) / 60)
+        return f"about {minutes} min left" if minutes else "less than a minute left"
+
+
+def run(command: str, log: TextIO) -> Iterator[str]:
+    """
+    Runs a command for python; all that it prints goes to the log, but for the steps of its progress bars.
+
+    Yields:
+        what it prints, line by line.
+
+    Raises:
+        `subprocess.CalledProcessError`: if it fails.
+    """
+    log.write(f"\n$ python {command}\n")
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(
+        [sys.executable, *shlex.split(command)],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        try:
+            for line in process.stdout:  # which takes the "\r" of a bar for a line's end
+                if not BAR.search(line):
+                    log.write(line)
+                    log.flush()
+                yield line
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def run_phase(phase: Phase, log: TextIO, left: Callable[[float], str]) -> list[str]:
+    """Runs what is left of a phase under a progress bar. Returns the lines that it printed."""
+    lines, commands = [], phase.left()
+    bar = "  {desc} {percentage:3.0f}%|{bar:20}| {postfix}"
+    with tqdm(total=1, desc=phase.name, bar_format=bar, leave=False, disable=not sys.stdout.isatty()) as progress:
+        for number, command in enumerate(commands):
+            for line in run(command, log):
+                if match := BAR.search(line):
+                    done, total = map(int, match.groups())
+                    progress.n = max(progress.n, (number + min(1, done / total)) / len(commands))
+                    progress.set_postfix_str(left(progress.n * phase.seconds))
+                elif match := GOING_ON.search(line):
+                    progress.write(f"  goes on from step {match[1]}")
+                lines.append(line.rstrip())
+    return lines
+
+
+def make(log: TextIO) -> list[str]:
+    """Runs all phases. Returns what the last printed."""
+    lines: list[str] = []
+    clock = Clock(sum(phase.seconds for phase in PHASES if phase.left()))
+    for number, phase in enumerate(PHASES, start=1):
+        title = f"{number} of {len(PHASES)}, {phase.name}: {phase.purpose}"
+        if not phase.left():
+            print(f"{title} (done before)")
+            continue
+        print(f"{title} ({clock.left()})", flush=True)
+        try:
+            lines = run_phase(phase, log, clock.left)
+        except KeyboardInterrupt:
+            sys.exit(
+                f"\nStopped in {phase.name!r}. To go on from its last checkpoint, give the same command again: "
+                "make demo, or python -m trainer.make_demo."
+            )
+        except subprocess.CalledProcessError:
+            log.flush()
+            last = Path(log.name).read_text(encoding="utf-8").rstrip().splitlines()[-1]
+            sys.exit(f"{phase.name!r} failed: {last}\nAll that it printed is in {log.name}.")
+        clock.done += phase.seconds
+    return lines
+
+
+def show(lines: Sequence[str]) -> None:
+    """Prints what came of it: a table, the answers, and where to look."""
+    results = (REPOSITORY / "models/demo-parrot/benchmark/results.md").read_text(encoding="utf-8")
+    (table,) = (part for part in results.split("\n\n") if part.startswith("| recognition"))
+    print(f"\nRight answers to what a picture shows, in percent; of four options, so chance is 25:\n\n{table}\n")
+    print(f"Asked about {EXAMPLE}:")
+    for question, answer in zip(QUESTIONS, lines[lines.index(QUESTIONS[0]) + 1 :: 2], strict=False):
+        print(f"  {question} {answer.strip()}")
+    print(
+        "\nTo look at: data/demo/sheet.png (what is asked about), models/demo-parrot/loss.png, and in\n"
+        "  models/demo-parrot/benchmark: accuracy.png, router.png, and results.md with all tables\n"
+        'To play with: pip install -e ".[page]"; python -m trainer.demo --model models/demo-parrot'
+    )
+
+
+def main(log_file: Path) -> None:
+    """Makes the demo, or what is left of it."""
+    print(f"A small Parrot of your own, in {sum(phase.seconds for phase in PHASES) // 60} minutes on two quiet cores.")
+    print(f"Commands and all that they print: {log_file}")
+    with log_file.open("a", encoding="utf-8") as log:
+        lines = make(log)
+    show(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--log", type=Path, default=REPOSITORY / "demo.log", help="File that the output is added to.")
+    main(parser.parse_args().log)
