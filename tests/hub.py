@@ -47,8 +47,8 @@ LFS_SUFFIXES = (".arrow", ".bin", ".jpg", ".parquet", ".png", ".safetensors")
 # The Hub, too, begins each repository with this file.
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 
-API = r"/api/(?P<repo_type>model|dataset)s/(?P<repo_id>[^/]+/[^/]+)"
-WEB = r"/(?:(?P<repo_type>dataset)s/)?(?P<repo_id>[^/]+/[^/]+)"
+API = r"/api/(?P<repo_type>model|dataset|space)s/(?P<repo_id>[^/]+/[^/]+)"
+WEB = r"/(?:(?P<repo_type>dataset|space)s/)?(?P<repo_id>[^/]+/[^/]+)"
 
 
 @dataclass
@@ -198,7 +198,7 @@ class LoopbackHub(ThreadingHTTPServer):
     def _create(self, request: Request) -> Response:
         asked = request.json()
         repo_type, repo_id = asked.get("type", "model"), f"{asked.get('organization') or USER}/{asked['name']}"
-        url = f"{self.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
+        url = f"{self.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
         if (repo_type, repo_id) in self._repositories:
             return json_response({"error": f"You already created this {repo_type} repo", "url": url}, status=409)
         self._repositories[repo_type, repo_id] = Repository(

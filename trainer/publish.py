@@ -50,6 +50,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
 from trainer.model_card import TEMPLATE, CardArguments, check_card, is_adapter, write_card
+from trainer.space import upload_space, write_space
 
 
 PUBLISHED = re.compile(
@@ -78,6 +79,10 @@ class PublishArguments(CardArguments):
     )
     dry_run: str | None = field(default=None, metadata={"help": "Write to this new folder and upload nothing."})
     card_only: bool = field(default=False, metadata={"help": "With --dry_run: the card and its pictures alone."})
+    space: str | None = field(
+        default=None, metadata={"help": "Also upload a page to play with the model, as this Space: its repository."}
+    )
+    space_pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures to choose from on that page."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,9 +222,18 @@ def publish(arguments: PublishArguments) -> str | None:
             print(f"{(folder / name).stat().st_size:>15,} {name}")
         if arguments.dry_run:
             print(f"Written to {folder}, nothing is uploaded.")
+            if arguments.space:
+                space = Path(f"{folder}-space")
+                write_space(space, arguments.repo_id, arguments.tag, arguments.space_pictures)
+                print(f"The page of {arguments.space} is written to {space}: python app.py runs it.")
             return None
         commit = upload(folder, names, arguments)
     print(f"Published: {arguments.repo_id}, tag {arguments.tag}, commit {commit}")
+    if arguments.space:
+        with TemporaryDirectory() as temporary:
+            write_space(Path(temporary) / "space", arguments.repo_id, arguments.tag, arguments.space_pictures)
+            upload_space(Path(temporary) / "space", arguments.space, arguments.private)
+        print(f"Published: the page {arguments.space}")
     return commit
 
 

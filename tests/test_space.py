@@ -1,0 +1,85 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A Space's files run by themselves: nothing of the repository is on the path."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.hub import LoopbackHub
+from tests.tiny import tiny_model, tiny_processor
+from trainer.space import write_space
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_a_space_opens_the_page_with_its_own_files_alone(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_processor().save_pretrained(tmp_path / "model")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    space = tmp_path / "space"
+    write_space(space, str(tmp_path / "model"), None, [str(tmp_path / "red.png")])
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": "7993", "PYTHONUNBUFFERED": "1"}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=space, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        while "Running on" not in (tmp_path / "log").read_text() and process.poll() is None:
+            time.sleep(0.2)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        with urllib.request.urlopen("http://127.0.0.1:7993/config") as answer:
+            config = answer.read().decode()
+    finally:
+        process.terminate()
+        process.wait()
+    assert "red.png" in config and "Parrot" in config
+
+
+UPLOAD = """
+from pathlib import Path
+from trainer.space import upload_space
+upload_space(Path("space"), "org/page", private=False)
+"""
+
+
+def test_a_space_is_uploaded_in_one_commit(tmp_path: Path) -> None:
+    write_space(tmp_path / "space", "org/parrot", "v1.0")
+    with LoopbackHub() as hub:
+        environment = os.environ | hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", UPLOAD], cwd=tmp_path, env=environment, check=True)
+        files = hub.files("org/page", repo_type="space")
+        assert len(hub._repository("space", "org/page").commits) == 2
+    assert files["app.py"] == (tmp_path / "space" / "app.py").read_bytes()
+    assert files["trainer/demo.py"] == (ROOT / "trainer" / "demo.py").read_bytes()
+
+
+def test_a_space_says_what_it_shows_and_needs(tmp_path: Path) -> None:
+    write_space(tmp_path / "space", "org/parrot", "v1.0")
+    files = {str(file.relative_to(tmp_path / "space")) for file in (tmp_path / "space").rglob("*") if file.is_file()}
+    page = {f"trainer/{name}.py" for name in ("__init__", "demo", "plots", "sources")}
+    assert files == {"README.md", "app.py", "requirements.txt", *page}
+    card = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n") and "models: [org/parrot]" in card
+    assert "model='org/parrot', revision='v1.0'" in (tmp_path / "space" / "app.py").read_text()
