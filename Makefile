@@ -82,11 +82,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,page,test,dev]"
-	touch $@
+	@echo "Installing what it needs into $(VENV): about 2 GB, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet $(TORCH)
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,page,test,dev]"
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-* data models
