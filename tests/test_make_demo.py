@@ -120,7 +120,7 @@ def test_the_commands_are_such_as_their_programs_take() -> None:
         for line, _ in phase.commands:
             words = shlex.split(line)
             if words[0] == "trainer/sft.py":
-                assert (REPOSITORY / words[2]).is_file()  # whose content test_sft.py checks
+                assert (REPOSITORY / words[2]).is_file()  # test_sft.py checks its content
             else:
                 HfArgumentParser(classes[words[1]]).parse_args_into_dataclasses(words[2:])
 

@@ -69,6 +69,7 @@ def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:
             {
                 "language": "en",
                 "index": str(index),
+                "picture": str(index),
                 "category": "animals",
                 "l2-category": "recognition",
                 "prediction": {"A": "dog", "B": "cat"}.get(letter, "?"),

@@ -45,17 +45,17 @@ from trainer.sources import check_source
 # Each is one question in several languages. What is asked in none of these words is compared with the first.
 QUESTIONS = (
     {
-        **{"en": "What is this?", "zh": "这是什么？", "pt": "O que é isto?", "ar": "ما هذا؟", "tr": "Bu nedir?"},
-        "ru": "Что это?",
+        **{"en": "Which animal is shown in the picture?", "zh": "图中是哪种动物？"},
+        **{"pt": "Qual animal aparece na imagem?", "ar": "أي حيوان يظهر في الصورة؟"},
+        **{"tr": "Resimde hangi hayvan var?", "ru": "Какое животное изображено на картинке?"},
     },
     {
         **{"en": "What is shown in the picture?", "zh": "图中显示了什么？", "pt": "O que aparece na imagem?"},
         **{"ar": "ماذا يظهر في الصورة؟", "tr": "Resimde ne var?", "ru": "Что изображено на картинке?"},
     },
     {
-        **{"en": "Which animal is shown in the picture?", "zh": "图中是哪种动物？"},
-        **{"pt": "Qual animal aparece na imagem?", "ar": "أي حيوان يظهر في الصورة؟"},
-        **{"tr": "Resimde hangi hayvan var?", "ru": "Какое животное изображено на картинке?"},
+        **{"en": "What is this?", "zh": "这是什么？", "pt": "O que é isto?", "ar": "ما هذا؟", "tr": "Bu nedir?"},
+        "ru": "Что это?",
     },
 )
 # A Space has pictures beside the page; `make demo` leaves one.
