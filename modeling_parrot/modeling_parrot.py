@@ -83,6 +83,11 @@ class ParrotCausalLMOutputWithPast(LlavaCausalLMOutputWithPast):
     router_logits: torch.Tensor | None = None
 
 
+def _swiglu(gate_up: torch.Tensor) -> torch.Tensor:
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
 class ParrotExperts(nn.Module):
     """The weighted sum of eq. 4 over SwiGLU experts without biases, as in the reference code."""
 
@@ -94,8 +99,7 @@ class ParrotExperts(nn.Module):
 
     def expert(self, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
         """One expert's output, of the shape of `hidden_states` (..., C)."""
-        gate, up = F.linear(hidden_states, self.gate_up_proj[index]).chunk(2, dim=-1)
-        return F.linear(F.silu(gate) * up, self.down_proj[index])
+        return F.linear(_swiglu(F.linear(hidden_states, self.gate_up_proj[index])), self.down_proj[index])
 
     def forward(
         self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor | None = None
@@ -103,22 +107,79 @@ class ParrotExperts(nn.Module):
         """
         Args:
             hidden_states (`torch.Tensor` of shape (N, K, C)): projected features.
-            routing_weights (`torch.Tensor` of shape (N, E)): weight of each expert for each image.
-            selected (`torch.BoolTensor` of shape (N, E), *optional*): the experts to run for each image; all if None.
+            routing_weights (`torch.Tensor` of shape (N, E)): weight of each expert for each image, 0 where it is not
+                selected.
+            selected (`torch.LongTensor` of shape (N, S), *optional*): the experts to run for each image; all if None.
 
         Returns:
             `torch.Tensor` of shape (N, K, C).
         """
-        output = torch.zeros_like(hidden_states)
-        routing_weights = routing_weights.to(hidden_states.dtype)[..., None, None]  # (N, E, 1, 1)
-        for index in range(self.gate_up_proj.shape[0]):
-            if selected is None:
-                output = output + routing_weights[:, index] * self.expert(index, hidden_states)
+        routing_weights = routing_weights.to(hidden_states.dtype)
+        is_autocast = torch.is_autocast_enabled(hidden_states.device.type)
+        dtype = torch.get_autocast_dtype(hidden_states.device.type) if is_autocast else hidden_states.dtype
+        if selected is None:
+            return self._run_all(hidden_states, routing_weights, is_autocast)
+        if self._has_grouped_product(hidden_states.device, dtype):
+            return self._run_grouped(hidden_states, routing_weights, selected, dtype)
+        if torch.compiler.is_compiling():  # which breaks off at a loop whose sizes depend on the router
+            return self._run_all(hidden_states, routing_weights, is_autocast)
+        return self._run_selected(hidden_states, routing_weights, selected)
+
+    def _run_all(self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, is_autocast: bool) -> torch.Tensor:
+        tokens = hidden_states.flatten(0, 1)  # (N * K, C)
+        routing_weights = routing_weights.repeat_interleave(hidden_states.shape[1], dim=0)  # (N * K, E)
+        output = torch.zeros_like(tokens)
+        for index in range(len(self.gate_up_proj)):
+            # Weighted before the last product, which then adds to the sum on its way: no expert's output is stored.
+            inner = _swiglu(F.linear(tokens, self.gate_up_proj[index])) * routing_weights[:, index, None]
+            if is_autocast:  # its addmm would round the sum to half precision
+                output = output + F.linear(inner, self.down_proj[index])
             else:
-                images = selected[:, index].nonzero().squeeze(-1)
-                weighted = routing_weights[images, index] * self.expert(index, hidden_states[images])
-                output = output.index_add(0, images, weighted)
+                output = output.addmm_(inner, self.down_proj[index].t())
+        return output.view_as(hidden_states)
+
+    def _run_selected(
+        self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor
+    ) -> torch.Tensor:
+        images, counts = self._by_expert(selected)
+        output = torch.zeros_like(hidden_states)
+        for index, part in enumerate(images.split(counts.tolist())):  # the one wait for a GPU; a part may be empty
+            inner = _swiglu(F.linear(hidden_states[part], self.gate_up_proj[index]))
+            inner = inner * routing_weights[part, index, None, None]
+            output = output.index_add(0, part, F.linear(inner, self.down_proj[index]).to(output.dtype))
         return output
+
+    def _run_grouped(
+        self,
+        hidden_states: torch.Tensor,
+        routing_weights: torch.Tensor,
+        selected: torch.Tensor,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        num_images, num_tokens, _ = hidden_states.shape
+        order = selected.flatten().argsort(stable=True)  # (N * S,)
+        images, counts = self._by_expert(selected)
+        ends = (counts.cumsum(0) * num_tokens).to(torch.int32)  # (E,)
+        weights = routing_weights[images, selected.flatten()[order]].repeat_interleave(num_tokens)  # (N * S * K,)
+        # Autocast does not reach grouped products: https://github.com/pytorch/pytorch/issues/174763
+        gate_up_proj, down_proj = self.gate_up_proj.to(dtype), self.down_proj.to(dtype)
+        tokens = hidden_states[images].flatten(0, 1).to(dtype)  # (N * S * K, C)
+        inner = _swiglu(F.grouped_mm(tokens, gate_up_proj.transpose(1, 2), offs=ends)) * weights[:, None]
+        output = F.grouped_mm(inner.to(dtype), down_proj.transpose(1, 2), offs=ends)
+        output = output.unflatten(0, (-1, num_tokens))[order.argsort()]  # (N * S, K, C), image by image
+        return output.unflatten(0, (num_images, -1)).sum(dim=1, dtype=hidden_states.dtype)
+
+    def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images of the first expert, then of the second and so on, (N * S,), and how many each has, (E,)."""
+        images = selected.flatten().argsort(stable=True) // selected.shape[1]
+        return images, F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
+
+    def _has_grouped_product(self, device: torch.device, dtype: torch.dtype) -> bool:
+        # As of torch 2.13 the kernel takes half precision alone on a GPU and bfloat16 alone where it is compiled, on
+        # GPUs from compute capability 8.0 on, and rows of a multiple of 16 bytes.
+        is_aligned = all(size % 8 == 0 for size in self.down_proj.shape[1:])
+        is_new_enough = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+        return hasattr(F, "grouped_mm") and dtype == torch.bfloat16 and is_aligned and is_new_enough
 
 
 class ParrotRouter(nn.Module):
@@ -173,9 +234,8 @@ class ParrotMoE(nn.Module):
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
         selected = None
         if (number := self.config.num_experts_per_tok or self.config.num_experts) < self.config.num_experts:
-            top = routing_weights.topk(number, dim=-1).indices
-            selected = torch.zeros_like(routing_weights, dtype=torch.bool).scatter(1, top, True)
-            routing_weights = routing_weights * selected
+            selected = routing_weights.topk(number, dim=-1).indices  # (N, S)
+            routing_weights = routing_weights * torch.zeros_like(routing_weights).scatter(1, selected, 1.0)
             routing_weights = routing_weights / routing_weights.sum(dim=-1, keepdim=True)
         expert_output = self.experts(image_features, routing_weights, selected)
         return self.config.residual_scale * image_features + self.config.moe_scale * expert_output, router_logits
