@@ -265,6 +265,32 @@ def test_written_answers_are_greedy_whatever_the_checkpoint_would_sample_or_puni
     assert written[0] == written[1]
 
 
+def test_short_answers_do_not_wait_for_the_longest(
+    model: ParrotForConditionalGeneration, processor: ParrotProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = [
+        Question(str(number), "en", encode(color), f"? {'x ' * number}", {"A": "x", "B": "y"}, "A")
+        for number, color in enumerate(("red", "green", "blue", "white") * 4)
+    ]
+    answerer = ParrotAnswerer(model, processor, "generate", max_new_tokens=60)
+    encoded = answerer.encode(questions)
+    inputs, images = answerer._prepare(questions, [question.prompt for question in questions], encoded)
+    tokens = model.generate(**inputs, mm_encoder_outputs={"image": images}, max_new_tokens=60, do_sample=False)
+    answers = tokens[:, inputs["input_ids"].shape[1] :].tolist()
+    long = answers[5]
+    ends = sorted({token for row in answers for token in row[1:8]} - set(long))  # one answer has none of them
+    monkeypatch.setattr(model.generation_config, "eos_token_id", ends)
+    lengths = [min((row.index(end) for end in ends if end in row), default=60) for row in answers]
+    assert lengths[5] == 60
+    assert sum(length < 8 for length in lengths) >= 12
+    rows = []
+    with model.register_forward_hook(lambda _module, _args, outputs: rows.append(len(outputs.logits))):
+        written = [answer["prediction"] for answer in answerer.answer(questions, encoded)]
+    for text, row, length in zip(written, answers, lengths, strict=True):
+        assert text == processor.decode(row[: length + 1], skip_special_tokens=True).strip()
+    assert sum(rows) < 16 * 60 / 3
+
+
 def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depend_on_the_processes(
     model: ParrotForConditionalGeneration,
     processor: ParrotProcessor,
