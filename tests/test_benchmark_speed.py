@@ -17,38 +17,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import encode, write_tsv
-from trainer.benchmark_speed import SpeedArguments, measure
+from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.conftest import encode
+from trainer.benchmark_files import Question
+from trainer.benchmark_speed import compare_ways
 
 
 @pytest.mark.slow
-def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path, tmp_path: Path) -> None:
+def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path) -> None:
     """
     A batch shares what a question costs beside its arithmetic, of which a tiny model has little: 11 and 18 times the
     reference on one thread, and more where other programs compete for the cores, which slow the reference most.
     """
-    for language in ("en", "tr"):
-        rows = [
-            {
-                "index": index,
-                "image": encode(color),
-                "question": f"? {index} {language}",
-                "A": "x",
-                "B": "y",
-                "answer": "A",
-            }
-            for index, color in enumerate(("red", "green", "blue", "white") * 8)
-        ]
-        write_tsv(tmp_path / f"b_{language}.tsv", rows)
-    found = measure(
-        SpeedArguments(
-            model=str(world / "model"),
-            benchmark=str(tmp_path / "b_{language}.tsv"),
-            languages=["en", "tr"],
-            per_category=32,
-            max_new_tokens=8,
-        )
-    )
-    assert found["same"] == 1
-    assert found["generate"] > 4
-    assert found["score"] > 10
+    model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
+    processor = ParrotProcessor.from_pretrained(world / "model")
+    options = {"A": "x", "B": "y"}
+    questions = [
+        Question(str(index), language, encode(color), f"? {index}", options, "A", matched_options=options)
+        for language in ("en", "tr")
+        for index, color in enumerate(("red", "green", "blue", "white") * 4)
+    ]
+    speeds, same = compare_ways(model, processor, questions, rounds=1, max_new_tokens=8)
+    assert same == 1
+    assert speeds["generate"] > 4 * speeds["reference"]
+    assert speeds["score"] > 10 * speeds["reference"]

@@ -41,7 +41,7 @@ COMMANDS = [
     ["-m", "trainer.ask"],
     ["-m", "trainer.mini_mmmb"],
     ["-m", "trainer.build_benchmark"],
-    ["-m", "trainer.benchmark_speed"],
+    ["-m", "trainer.speed"],
     ["-m", "trainer.harnesses.hub_benchmark"],
     ["trainer/benchmark.py"],
     ["trainer/publish.py"],
@@ -113,7 +113,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
         "trainer.ask": "--question",
         "trainer.make_demo": "--log",
         "trainer/publish.py": "--dry_run",
-        "trainer.benchmark_speed": "--rounds",
+        "trainer.speed": "--rounds",
     }
     assert options.get(command[-1], "--output") in run.stdout
 

@@ -11,39 +11,21 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-r"""
-How fast trainer/benchmark.py answers, beside a loop as the reference's (one question at a time, its picture encoded
-each time, greedy), on the same questions, in turns in one process:
-
-    python -m trainer.benchmark_speed --model models/demo-parrot --benchmark "data/demo/mini_mmmb_{language}.tsv"
+"""
+How fast trainer/benchmark.py answers beside a loop as the reference's: one question at a time, its picture encoded
+each time, greedy. A part of `python -m trainer.speed`.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoProcessor, HfArgumentParser
+from transformers import PreTrainedModel, ProcessorMixin
 
-from trainer import HelpFormatter, one_line_errors
 from trainer.answerers import ParrotAnswerer, ask, open_image
-from trainer.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
+from trainer.benchmark_files import Question
 from trainer.multiple_choice_accuracy import read_letter
-from trainer.sources import check_source
-
-
-@dataclass
-class SpeedArguments:
-    """Arguments of `python -m trainer.benchmark_speed`."""
-
-    model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
-    benchmark: str = field(metadata={"help": "TSV file, with {language} in the place of the language."})
-    languages: list[str] | None = field(default=None, metadata={"help": "Languages to ask in; the six if not given."})
-    per_category: int = field(default=2, metadata={"help": "Questions of each category and language."})
-    rounds: int = field(default=3, metadata={"help": "How often each takes its turn."})
-    batch_size: int = field(default=32, metadata={"help": "Questions that ours answers together."})
-    max_new_tokens: int = field(default=16, metadata={"help": "Longest written answer, in tokens, in both loops."})
 
 
 def answer_alone(answerer: ParrotAnswerer, questions: list[Question]) -> dict[tuple[str, str], str]:
@@ -62,62 +44,52 @@ def answer_alone(answerer: ParrotAnswerer, questions: list[Question]) -> dict[tu
     return answers
 
 
-def measure(arguments: SpeedArguments) -> dict[str, float]:
+def compare_ways(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    questions: list[Question],
+    rounds: int = 3,
+    batch_size: int = 32,
+    max_new_tokens: int = 16,
+) -> tuple[dict[str, float], float]:
     """
-    Times all three and prints the questions a second.
+    Asks the same questions in the three ways, in turns in one process.
+
+    Args:
+        model: in eval mode.
+        rounds: how often each way takes its turn, after a short one that does not count.
+        batch_size: questions that ours answers together.
+        max_new_tokens: longest written answer, in both loops.
 
     Returns:
-        the medians over the rounds of how many times as fast `generate` and `score` are, and `same`, the share of
-        written answers of which both loops read the same letter.
+        questions a second of the `reference`, of `generate` and of `score` (medians), and the share of written answers
+        of which both loops read the same letter.
     """
-    check_source(arguments.model, "--model")
-    files = find_benchmark([arguments.benchmark], arguments.languages, "main")
-    questions = [
-        question
-        for language, file in files.items()
-        for question in first_of_each_category(read_benchmark(file, language), arguments.per_category)
-    ]
-    model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
-    processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
-    writer = ParrotAnswerer(model, processor, "generate", arguments.max_new_tokens)
+    writer = ParrotAnswerer(model, processor, "generate", max_new_tokens)
     scorer = ParrotAnswerer(model, processor, "letter")
 
-    def together(answerer: ParrotAnswerer) -> dict[tuple[str, str], str]:
-        rows = [row for rows in ask(answerer, questions, set(), arguments.batch_size, (0, 1)) for row in rows]
+    def together(answerer: ParrotAnswerer, asked: list[Question]) -> dict[tuple[str, str], str]:
+        rows = [row for rows in ask(answerer, asked, set(), batch_size, (0, 1)) for row in rows]
         return {(row["language"], row["index"]): row["prediction"] for row in rows}
 
-    ways: dict[str, Callable[[], dict[tuple[str, str], str]]] = {
-        "reference": lambda: answer_alone(writer, questions),
-        "generate": lambda: together(writer),
-        "score": lambda: together(scorer),
+    ways: dict[str, Callable[[list[Question]], dict[tuple[str, str], str]]] = {
+        "reference": lambda asked: answer_alone(writer, asked),
+        "generate": lambda asked: together(writer, asked),
+        "score": lambda asked: together(scorer, asked),
     }
     answer_alone(writer, questions[:2])
+    for way in ("generate", "score"):  # a first batch of a size makes a GPU load kernels and take memory
+        ways[way](questions[:batch_size])
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     answers = {}
-    for _ in range(arguments.rounds):
-        for way, asked in ways.items():
+    for _ in range(rounds):
+        for way, answer in ways.items():
             start = time.perf_counter()
-            answers[way] = asked()
+            answers[way] = answer(questions)
             seconds[way].append(time.perf_counter() - start)
-    print(f"{len(questions)} questions, {torch.get_num_threads()} threads, {model.device}, {model.dtype}")
-    print("| way | questions a second | times the reference |\n|---|---|---|")
-    ratios = {}
-    for way, taken in seconds.items():
-        ratios[way] = float(np.median(np.array(seconds["reference"]) / taken))
-        print(f"| {way} | {len(questions) / np.median(taken):.1f} | {ratios[way]:.1f} |")
-    letters = {
-        way: [read_letter(answers[way][question.key], question.matched_options) for question in questions]
+    letters = [
+        [read_letter(answers[way][question.key], question.matched_options) for question in questions]
         for way in ("reference", "generate")
-    }
-    ratios["same"] = float(np.mean([one == other for one, other in zip(*letters.values(), strict=True)]))
-    print(f"Letters that reference and generate have in common: {100 * ratios['same']:.1f}%.")
-    return ratios
-
-
-if __name__ == "__main__":
-    with one_line_errors():
-        measure(
-            HfArgumentParser(
-                SpeedArguments, description=__doc__, formatter_class=HelpFormatter
-            ).parse_args_into_dataclasses()[0]
-        )
+    ]
+    same = float(np.mean([one == other for one, other in zip(*letters, strict=True)]))
+    return {way: len(questions) / float(np.median(taken)) for way, taken in seconds.items()}, same
