@@ -15,6 +15,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -103,11 +104,23 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
         )
 
 
-@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules after import")
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[-1])
-def test_every_command_explains_itself(command: list[str]) -> None:
-    run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert command[-1] in run.stdout.replace("\n", " ")  # the description shows the line to run
+def test_every_command_explains_itself(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, where libraries are imported once; the walk-through starts interpreters."""
+    monkeypatch.setattr(sys, "argv", [command[-1], "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    try:
+        if command[0] == "-m":
+            runpy.run_module(command[1], run_name="__main__")
+        else:
+            runpy.run_path(str(ROOT / command[0]), run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code
+    text = capsys.readouterr().out
+    assert command[-1] in text.replace("\n", " ")  # the description shows the line to run
     options = {
         "trainer.harnesses.hub_benchmark": "--data",
         "trainer.ask": "--question",
@@ -115,7 +128,21 @@ def test_every_command_explains_itself(command: list[str]) -> None:
         "trainer/publish.py": "--dry_run",
         "trainer.speed": "--rounds",
     }
-    assert options.get(command[-1], "--output") in run.stdout
+    assert options.get(command[-1], "--output") in text
+
+
+def test_help_of_what_does_not_train_imports_no_torch() -> None:
+    code = """
+import runpy, sys
+for name in ("convert_llava", "ask", "mini_mmmb", "build_benchmark", "speed"):
+    sys.argv = [name, "--help"]
+    try:
+        runpy.run_module(f"trainer.{name}", run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, name
+    assert "torch" not in sys.modules, name
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_every_path_in_the_readme_and_the_manuals_exists() -> None:

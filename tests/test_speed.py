@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.speed import PARTS, SpeedArguments, measure
+from trainer.speed import PARTS, SpeedArguments
+from trainer.speed_parts import measure
 
 
 @pytest.mark.slow

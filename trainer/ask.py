@@ -23,8 +23,7 @@ The model is loaded as its users load it: by the pipeline, with the code in its 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser, pipeline
-from transformers.image_utils import load_image
+import transformers  # whose parts are imported where they are first used: --help needs no torch
 
 from trainer import HelpFormatter, one_line_errors
 from trainer.pictures import open_picture
@@ -51,12 +50,12 @@ def ask(arguments: AskArguments) -> list[str]:
     check_source(arguments.model, "--model")
     if "://" in arguments.image:
         try:
-            load_image(arguments.image)
+            transformers.image_utils.load_image(arguments.image)
         except Exception as error:  # of the network, of Pillow's decoders and of transformers
             raise ValueError(f"--image {arguments.image} cannot be read: {' '.join(str(error).split())}") from error
     else:
         open_picture(Path(arguments.image), f"--image {arguments.image}")
-    pipe = pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
+    pipe = transformers.pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
     image = {"type": "image", "path" if "://" not in arguments.image else "url": arguments.image}
     answers = []
     for question in arguments.question:
@@ -71,7 +70,7 @@ def ask(arguments: AskArguments) -> list[str]:
 if __name__ == "__main__":
     with one_line_errors():
         ask(
-            HfArgumentParser(
+            transformers.HfArgumentParser(
                 AskArguments, description=__doc__, formatter_class=HelpFormatter
             ).parse_args_into_dataclasses()[0]
         )
