@@ -194,16 +194,18 @@ class Bench:
             torch.cuda.synchronize()
 
     def time(self, **ways: Callable[[], Any]) -> dict[str, float]:
-        """Seconds that each way takes, in turns."""
+        """Seconds that each way takes, in turns; of one thread its processor's, which other programs disturb less."""
         seconds: dict[str, list[float]] = {name: [] for name in ways}
+        is_alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        clock = time.process_time if is_alone else time.perf_counter
         for number in range(self.rounds + 1):
             for name, way in ways.items():
                 self.synchronize()
-                start = time.perf_counter()
+                start = clock()
                 way()
                 self.synchronize()
                 if number:  # the first does not count
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(clock() - start)
         return {name: min(taken) for name, taken in seconds.items()}
 
     def peak_memory(self, way: Callable[[], Any]) -> float:
@@ -223,11 +225,11 @@ class Bench:
         way()
         return _resident(peak=True) - before
 
-    def product_speed(self) -> float:
-        """What the machine reaches in a product of large matrices, FLOP/s."""
+    def product(self) -> tuple[Callable[[], torch.Tensor], float]:
+        """A product of large matrices, whose speed is the machine's, and its FLOP."""
         side = 8192 if self.device.type == "cuda" else 1024
         left, right = torch.randn(2, side, side, device=self.device, dtype=self.dtype)
-        return 2 * side**3 / self.time(product=lambda: left @ right)["product"]
+        return lambda: left @ right, 2 * side**3
 
     def picture(self, seed: int) -> Image.Image:
         """Noise."""
@@ -318,13 +320,16 @@ def measure_experts(bench: Bench) -> list[Row]:
         selected = weights.topk(chosen).indices
         sparse = torch.zeros_like(weights).scatter(1, selected, weights.gather(1, selected))
         ways[f"{chosen} of {number}"] = lambda sparse=sparse, selected=selected: experts(features, sparse, selected)
-    seconds = bench.time(**ways)
-    product = bench.product_speed() / 1e12
+    product, flop = bench.product()
+    seconds = bench.time(product=product, **ways)
+    product_speed = flop / seconds.pop("product") / 1e12
     rows = []
     for name, taken in seconds.items():
         run = number if name == "all" else int(name.split()[0])
         speed = 6 * shape[0] * shape[1] * size * inner * run / taken / 1e12
-        rows.append(Row(f"experts, {name}", speed / product, speed, product, "TFLOP/s", "the machine's product"))
+        rows.append(
+            Row(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "the machine's product")
+        )
     milliseconds = {name: 1e3 * taken for name, taken in seconds.items()}
     for name, taken in list(milliseconds.items())[1:]:
         rows.append(Row(f"experts, {name}", milliseconds["all"] / taken, taken, milliseconds["all"], "ms", "all"))
@@ -482,7 +487,8 @@ def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Row]:
 
 def measure_training(bench: Bench) -> list[Row]:
     """Trains with LoRA and, where optimizer and gradients fit, in full."""
-    product = bench.product_speed()
+    product, flop = bench.product()
+    product_speed = flop / bench.time(product=product)["product"] / 1e12
     parameters = sum(parameter.numel() for parameter in bench.model.parameters())
     available = torch.cuda.mem_get_info()[1] if bench.device.type == "cuda" else 16 * 2**30
     rows = []
@@ -509,7 +515,7 @@ def measure_training(bench: Bench) -> list[Row]:
         rows.append(Row(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
         memory = {name: result["memory"] for name, result in results.items()}
         rows += memory_rows(f"training, {way}, memory", memory, "SFTTrainer, LLaVA")
-        share_of = (share / (product / 1e12), share, product / 1e12)
+        share_of = (share / product_speed, share, product_speed)
         rows.append(Row(f"training, {way}", *share_of, "TFLOP/s", "the machine's product"))
         rows += further
     return rows
