@@ -608,7 +608,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         logits = self.lm_head(_keep_positions(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.lm_head.out_features, **kwargs)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
         rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return ParrotCausalLMOutputWithPast(loss=loss, logits=logits, **rest)
 

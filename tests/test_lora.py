@@ -73,6 +73,12 @@ LANGUAGE_MODELS: dict[str, tuple[dict[str, Any], set[str], str]] = {
         "",
     ),
     "starcoder2": ({}, {*ATTENTION, "mlp.c_fc", "mlp.c_proj"}, ""),
+    "llama4_text": (
+        {"num_local_experts": 4, "intermediate_size_mlp": 16},
+        {*ATTENTION, "feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"}
+        | {f"feed_forward.shared_expert.{name}_proj" for name in ("gate", "up", "down")},
+        "feed_forward.router",
+    ),
     "falcon_h1": (
         {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8},
         {*ATTENTION, "mamba.in_proj"} | {f"feed_forward.{name}_proj" for name in ("gate", "up", "down")},
@@ -114,6 +120,15 @@ def test_lora_reaches_every_linear_layer_and_says_what_it_leaves(kind: str) -> N
     changed = forward(model)
     assert (changed - before).abs().max() > 0.01
     torch.testing.assert_close(forward(model.merge_and_unload()), changed, atol=1e-3, rtol=1e-3)
+
+
+def test_a_head_with_trained_tokens_gives_a_loss() -> None:
+    """peft hides the head's attributes, its size among them."""
+    model, ids = tiny_model(), torch.tensor([[5, 6, *HEADER, 8, 9]])
+    expected = model(input_ids=ids, labels=ids).loss
+    tokens = {"lm_head": [HEADER[0]], f"{LAYERS.removesuffix('layers.')}embed_tokens": [HEADER[0]]}
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], trainable_token_indices=tokens))
+    assert adapted(input_ids=ids, labels=ids).loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_dropout_leaves_experts_that_are_parameters_and_says_so() -> None:

@@ -43,12 +43,8 @@ def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) 
             continue
         place = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name.removeprefix(LAYERS)).partition(".")[2]
         parent = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(module, nn.Linear) and name.endswith(".out_proj") and hasattr(parent, "D"):
-            # The kernels of Mamba's mixers, which have a parameter `D`, read this weight and pass LoRA by:
-            # https://github.com/huggingface/peft/issues/2556
-            left.add(place)
-        elif isinstance(module, nn.Linear):
-            modules.add(place)
+        if isinstance(module, nn.Linear):
+            (modules if _is_plain(module, name, parent) else left).add(place)
         elif not isinstance(module, nn.Conv1d):
             for parameter_name, parameter in module.named_parameters(recurse=False):
                 if parameter.ndim == 3:
@@ -63,6 +59,15 @@ def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) 
     config.target_parameters = sorted(experts) or None
     adapted = ", ".join(sorted(modules | set(experts.values())))
     return f"LoRA adapts {adapted}." + (f" It leaves {', '.join(sorted(left))}." if left else "")
+
+
+def _is_plain(layer: nn.Linear, name: str, parent: nn.Module) -> bool:
+    """Whether a layer gives a product and nothing else, and is called for it."""
+    # The kernels of Mamba's mixers, which have a parameter `D`, read this weight and pass LoRA by:
+    # https://github.com/huggingface/peft/issues/2556
+    is_read_by_kernel = name.endswith(".out_proj") and hasattr(parent, "D")
+    # Llama 4's router is a linear layer with an output of its own.
+    return not is_read_by_kernel and not type(layer).__module__.startswith("transformers.models.")
 
 
 def set_trained_tokens(
