@@ -13,6 +13,7 @@
 # limitations under the License.
 """Benchmarks and answers as files."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from trainer.benchmark_files import (
 
 
 RED = encode("red")
+PIXELS = base64.b64decode(RED)
+WHOLE = base64.b64encode(PIXELS + bytes(-len(PIXELS) % 3)).decode()  # without "=", so that more may follow it
 ROW = {
     "index": "1",
     "image": RED,
@@ -106,6 +109,8 @@ def test_rows_are_read_with_shared_images_hints_gaps_and_26_options(tmp_path: Pa
         ({"image": str([RED, RED])}, r"line 3: the image column begins with \"\['.* not one image file in base64"),
         ({"image": json.dumps([RED])}, "line 3: the image column begins with .* not one image file in base64"),
         ({"image": RED + RED}, "line 3: the image column begins with .* not one image file in base64"),
+        ({"image": f"{WHOLE} {RED}"}, "line 3: the image column begins with .* not one image file in base64"),
+        ({"image": f"{WHOLE}\n{RED}"}, "line 4: the image column begins with .* not one image file in base64"),
         ({"image": f"{RED},{RED}"}, "line 3: the image column begins with .* not one image file in base64"),
         ({"image": f"data:image/png;base64,{RED}"}, "line 3: the image column begins with 'data:image"),
         ({"image": f"images/{'a' * 80}.png"}, "line 3: the image column begins with 'images/"),

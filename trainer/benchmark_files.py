@@ -93,6 +93,7 @@ MD5 = {
 }
 ROTATION = 1_000_000  # of a question, its options shifted k places: index + k * ROTATION
 LONGEST_REFERENCE = 64  # characters of an image column that names another row's index, as in VLMEvalKit
+LONGEST_LINE = 76  # characters of base64 that is written in lines (RFC 2045); longer ones are a picture each
 NOT_A_NUMBER = {"", "nan", "NaN"}  # how an empty cell is written
 
 
@@ -366,8 +367,11 @@ def _with_images(questions: list[Question]) -> list[Question]:
                     f"{question.place}: the image column names {question.image!r}, and no row of that index has an "
                     "image in base64. Repair it."
                 )
-        image = "".join(image.split())  # base64 may be written in lines
+        lines = image.split()
+        image = "".join(lines)
         try:
+            if len(lines) > 1 and max(map(len, lines)) > LONGEST_LINE:
+                raise binascii.Error("several texts")
             base64.b64decode(image, validate=True)
         except binascii.Error as error:
             # VLMEvalKit writes several pictures as a list, of which a lenient decoder would see the first alone.
