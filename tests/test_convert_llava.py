@@ -27,7 +27,7 @@ from PIL import Image
 from trl.data_utils import prepare_multimodal_messages
 
 from tests.tiny import tiny_processor
-from trainer.convert_llava import ConvertArguments, convert_files, main, split_marks, stream_array
+from trainer.convert_llava import ConvertArguments, convert_files, find_image, main, split_marks, stream_array
 
 
 ROOT = Path(__file__).parents[1]
@@ -197,6 +197,15 @@ def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
     main(arguments(folder, rows))
     found = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]["images"]
     assert [images[0].getpixel((0, 0)) for images in found] == [(255, 0, 0), (0, 0, 255), (0, 0, 255)]
+
+
+def test_two_dots_after_a_link_lead_where_the_system_leads(folder: Path) -> None:
+    """Not to the link's own folder, where a picture of the same name may lie."""
+    (folder / "disk" / "deep").mkdir(parents=True)
+    (folder / "images").rename(folder / "disk" / "images")
+    (folder / "link").symlink_to(folder / "disk" / "deep")
+    image_dir = folder / "link" / ".." / "images"
+    assert find_image("blue.png", image_dir).samefile(folder / "disk" / "images" / "blue.png")
 
 
 @pytest.mark.parametrize(

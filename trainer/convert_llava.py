@@ -196,7 +196,7 @@ def find_image(name: str, image_dir: Path) -> Path:
     inside = os.path.normpath(name)
     if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
         raise ValueError(f"its image {name!r} lies outside of {image_dir}")
-    path = Path(os.path.abspath(image_dir), inside)
+    path = image_dir.absolute() / inside  # not os.path.abspath: after a link, `..` is not the link's folder
     if not os.path.isfile(path):  # not Path's, which raises an error for a name that is too long
         raise ValueError(f"its image {name!r} is not in {image_dir}: there is no such file")
     open_picture(path, f"its image {name!r}")
