@@ -319,6 +319,14 @@ def test_which_pictures_training_has_is_known_beside_the_benchmark(entries: list
     assert not training_file(tmp_path / "out", "mine").exists()
 
 
+def test_a_column_of_one_picture_is_searched_too(entries: list[Entry], tmp_path: Path) -> None:
+    """Training shows it as it shows a list."""
+    train = [{"messages": [], "image": None}, {"messages": [], "image": str(tmp_path / "0.png")}]
+    assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 2)" in report(
+        entries, tmp_path, train
+    )
+
+
 def test_a_picture_of_training_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     read_jsonl(tmp_path)
     train = tmp_path / "train"
@@ -326,7 +334,7 @@ def test_a_picture_of_training_that_cannot_be_read_is_named(tmp_path: Path) -> N
     (tmp_path / "page.png").write_text("<html>404 Not Found</html>")
     rows = [{"messages": [], "images": [str(tmp_path / name)]} for name in ("0.png", "page.png")]
     (train / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ValueError, match=r"training row 2: an image cannot be read: it is no image file"):
+    with pytest.raises(ValueError, match=r"training row 2: an image .*page.png. cannot be read: it is no image file"):
         main(BuildArguments(rows=str(tmp_path / "test.jsonl"), output=str(tmp_path / "out"), train=str(train)))
     with pytest.raises(ValueError, match=r"--train='.*none': there is no such folder"):
         main(

@@ -134,6 +134,46 @@ def test_a_part_that_holds_its_picture_is_named(tmp_path: Path) -> None:
         load_data(mix(tmp_path, *folders), "train")
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+def test_messages_of_texts_and_of_parts_in_one_file_stay_what_they_are(streaming: bool, tmp_path: Path) -> None:
+    """`datasets` keeps such a column as JSON, and what does not decode it gives the parts as one text."""
+    parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
+    answer = {"role": "assistant", "content": "red"}
+    rows = [{"messages": [{"role": "user", "content": content}, answer]} for content in ("Hello", parts)]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    alone = ParrotScriptArguments(dataset_name=str(tmp_path / "one"), streaming=streaming)
+    assert [row["messages"] for row in load_data(alone, "train")[0]] == [row["messages"] for row in rows]
+    mixed = mix(tmp_path, tmp_path / "one", write_form(tmp_path / "mine", "strings alone"), streaming=streaming)
+    contents = [row["messages"][0]["content"] for row in load_data(mixed, "train")[0]]
+    assert contents[:2] == [
+        [{"type": "text", "text": "Hello"}],
+        [{"type": "image", "text": None}, {"type": "text", "text": "What?"}],
+    ]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+def test_a_row_of_a_mixture_without_its_picture_or_messages_is_named(streaming: bool, tmp_path: Path) -> None:
+    mine, form = write_form(tmp_path / "mine", "strings alone"), FORMS["strings and one picture"]
+    folder = write_form(tmp_path / "other", "strings and one picture")
+    rows = Dataset.from_parquet(str(folder / "train-00000-of-00001.parquet")).to_list()
+    for column in ("image", "messages"):
+        bad = Dataset.from_list([rows[0], rows[0] | {column: None}], features=Features(form))
+        bad.to_parquet(folder / "train-00000-of-00001.parquet")
+        with pytest.raises(ValueError, match=rf"other \(train\), row 1: .* `{column}`|row 1: its `{column}`"):
+            list(load_data(mix(tmp_path, mine, folder, streaming=streaming), "train")[0])
+
+
+def test_a_mixture_takes_files_by_the_readers_of_datasets(tmp_path: Path) -> None:
+    """TRL's form: `path: json` and `data_files`."""
+    walkthrough = write_form(tmp_path / "mine", "strings and pictures")
+    row = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    arguments = mix(tmp_path, walkthrough, Path("json"))
+    arguments.datasets[1].data_files = str(tmp_path / "rows.jsonl")
+    assert len(load_data(arguments, "train")[0]) == 5
+
+
 def bad_rows() -> dict[str, tuple[dict[str, Any], str]]:
     def row(content: Any = "?", images: Any = None, answer: str = "assistant", **kwargs: Any) -> dict[str, Any]:
         messages = [{"role": "user", "content": content}, {"role": answer, "content": "!"}]

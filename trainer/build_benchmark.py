@@ -39,12 +39,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Image, List, load_dataset
+from datasets import Dataset, Image, load_dataset
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
-from trainer import HelpFormatter, one_line_errors
+from trainer import HelpFormatter, one_line_errors, training_rows
 from trainer.benchmark_files import (
     LETTERS,
     LONGEST_REFERENCE,
@@ -415,8 +415,9 @@ def check_train(
     near: dict[bytes, int] = {}
     asked: dict[str, int] = {}
     for number, row in enumerate(tqdm(train, desc="training rows"), start=1):
-        for picture in row.get("images") or []:
-            pixels, hashed = _fingerprints(_training_picture(picture, f"training row {number}"))
+        for picture in filter(None, row.get("images") or [row.get("image")]):
+            image = training_rows.open_picture(picture, f"training row {number}: an image")
+            pixels, hashed = _fingerprints(image)
             if pixels in pictures:
                 same.setdefault(pixels, number)
             differ = np.unpackbits(hashes ^ hashed, axis=1).sum(axis=1)
@@ -452,14 +453,6 @@ def check_train(
     return findings, indices
 
 
-def _training_picture(picture: Any, place: str) -> PILImage.Image:
-    """A picture of a data set that leaves it undecoded, so that one that cannot be read has its row in the error."""
-    if isinstance(picture, PILImage.Image):
-        return picture
-    content = picture["bytes"]
-    return open_picture(Path(picture["path"]) if content is None else content, f"{place}: an image")
-
-
 def build(
     entries: Sequence[Entry],
     output: Path,
@@ -475,7 +468,7 @@ def build(
         entries: all languages' questions.
         output: folder of the files.
         name: what the files' names begin with.
-        train: rows with `messages` and `images` that models are trained on.
+        train: rows with `messages` and `images`, or one `image`, that models are trained on.
         training_data: their name.
 
     Returns:
@@ -519,9 +512,7 @@ def main(arguments: BuildArguments) -> None:
     """Builds, prints the report and names the files."""
     train, name = None, arguments.train or ""
     if name:
-        train = _load(name, "train", "--train")
-        if "images" in train.features:  # paths, too
-            train = train.cast_column("images", List(Image(decode=False)))
+        train = training_rows.undecoded(_load(name, "train", "--train"))
     entries, output = list(read_entries(arguments)), Path(arguments.output)
     files = build(entries, output, arguments.name, train, Path(name).name if Path(name).exists() else name)
     report = output / f"{arguments.name}_report.md"

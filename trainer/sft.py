@@ -214,7 +214,9 @@ def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, 
     streaming = script_args.streaming or script_args.dataset_streaming
     fractions = [config.fraction for config in configs if config.fraction is not None]
     for config in configs:
-        check_source(config.path, "path in datasets", "dataset")
+        # With files, a name without a slash is one of the readers of `datasets`, such as json.
+        if "/" in config.path or not (config.data_files or config.data_dir):
+            check_source(config.path, "path in datasets", "dataset")
         if config.fraction is not None and config.fraction <= 0:
             raise ValueError(
                 f"fraction={config.fraction} of {config.path} in datasets must be positive, or leave it out."

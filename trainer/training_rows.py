@@ -13,11 +13,14 @@
 # limitations under the License.
 """Rows of training data: each with its source, those of several data sets in one shape, pictures opened one by one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 from datasets import Dataset, Features, Image, IterableDataset, LargeList, List, Value, concatenate_datasets
+
+from trainer import pictures
 
 
 SOURCE = "_source"  # a column of our own: data sets have one of the name `source`
@@ -32,7 +35,7 @@ SHAPE = Features(
         SOURCE: Value("string"),
     }
 )
-IMAGE = Image()  # It opens files and bytes as a data set's own column would.
+IMAGE = Image()  # It opens what lies elsewhere, such as in an archive, as a data set's own column would.
 
 
 def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
@@ -45,8 +48,7 @@ def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | Iterabl
     if isinstance(data, Dataset):
         check_columns(data.column_names, name)
         return data.add_column(SOURCE, [f"{name}, row {index}" for index in range(len(data))])
-    if data.features is not None:
-        data = data.decode(False)  # map would open the pictures, and its errors do not name the row
+    data = undecoded(data)  # map would open the pictures, and its errors do not name the row
     check_columns(data.column_names or list(next(iter(data))), name)
     features = None if data.features is None else Features(data.features | {SOURCE: Value("string")})
     return data.map(lambda _, index: {SOURCE: f"{name}, row {index}"}, with_indices=True, features=features)
@@ -102,17 +104,15 @@ def _in_shape(data: Dataset) -> Dataset:
 
 def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
     images = pictures_of(row)
-    if row.get("messages") is None:
-        raise ValueError(f"{row.get('source')}: it has no `messages`. Leave it out.")
     return {
-        "messages": _shape_messages(row["messages"], len(images), row.get(SOURCE)),
-        "images": [_as_stored(image) for image in images],
+        "messages": _shape_messages(row.get("messages"), len(images), row.get(SOURCE)),
+        "images": [as_stored(image) for image in images],
         "language": row.get("language"),
         SOURCE: row.get(SOURCE),
     }
 
 
-def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | None) -> list[dict[str, Any]]:
+def _shape_messages(messages: list[dict[str, Any]] | None, number: int, source: str | None) -> list[dict[str, Any]]:
     """Messages of parts. Pictures of texts without marks come before the first user's text, as in TRL."""
     if messages is None:
         raise ValueError(f"{source}: it has no `messages`. Leave it out.")
@@ -120,9 +120,9 @@ def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | N
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            pictures = 0 if placed or message["role"] != "user" else number
-            placed = placed or message["role"] == "user"
-            content = [{"type": "image"}] * pictures + [{"type": "text", "text": content}]
+            before = 0 if placed or message.get("role") != "user" else number
+            placed = placed or message.get("role") == "user"
+            content = [{"type": "image"}] * before + [{"type": "text", "text": content}]
         if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
             raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
         if held := [part for part in content if any(part.get(name) for name in ("image", "path", "url", "image_url"))]:
@@ -132,7 +132,8 @@ def _shape_messages(messages: list[dict[str, Any]], number: int, source: str | N
     return shaped
 
 
-def _as_stored(picture: Any) -> Any:
+def as_stored(picture: Any) -> Any:
+    """A path or bytes as a column of pictures stores them; anything else as it is."""
     if isinstance(picture, str):
         return {"path": picture, "bytes": None}
     return {"path": None, "bytes": picture} if isinstance(picture, bytes) else picture
@@ -143,29 +144,37 @@ def pictures_of(row: dict[str, Any]) -> list[Any]:
     A row's pictures, as they are stored, from its column `images` or its column of one picture, `image`.
 
     Raises:
-        `ValueError`: if the one picture is missing.
+        `ValueError`: if the one picture is missing. It begins with the row's source, if the row still has it.
     """
     if "image" not in row:
         images = row.get("images")
         return [] if images is None else images if isinstance(images, list) else [images]
     if row["image"] is None:
+        place = f"{row[SOURCE]}: " if SOURCE in row else ""
         raise ValueError(
-            "its `image` is empty. Leave the row out, or use a column `images`, a list that may be empty."
+            f"{place}its `image` is empty. Leave the row out, or use a column `images`, a list that may be empty."
         )
     return [row["image"]]
 
 
 def undecoded(data: Dataset | IterableDataset | None) -> Any:
     """The same rows with pictures as files or bytes, so that `open_picture` can say what is wrong with one."""
-    if not isinstance(data, Dataset) or data.format["type"]:
+    if data is None or data.features is None or (isinstance(data, Dataset) and data.format["type"]):
         return data
-    raw = {"images": (List(Image()), List(Image(decode=False))), "image": (Image(), Image(decode=False))}
-    columns = {name: after for name, (before, after) in raw.items() if data.features.get(name) == before}
-    if not columns:
+    features = Features({name: _undecoded_feature(feature) for name, feature in data.features.items()})
+    if features == data.features:
         return data
+    if isinstance(data, IterableDataset):
+        return data.cast(features)
     # Dataset.cast would write a copy of all pictures, though the storage of both features is the same.
-    features = Features(dict(data.features) | columns)
     return Dataset(data.data.cast(features.arrow_schema), indices_table=data._indices)
+
+
+def _undecoded_feature(feature: Any) -> Any:
+    # IterableDataset.decode(False) would leave JSON values as texts, too.
+    if isinstance(feature, Image):
+        return replace(feature, decode=False)
+    return type(feature)(_undecoded_feature(feature.feature)) if isinstance(feature, (List, LargeList)) else feature
 
 
 def open_picture(picture: Any, place: str) -> Any:
@@ -177,16 +186,16 @@ def open_picture(picture: Any, place: str) -> Any:
     """
     if isinstance(picture, str) and (len(picture) > 1000 or picture.startswith(("http://", "https://", "data:"))):
         return picture
-    picture = _as_stored(picture)
+    picture = as_stored(picture)
     if not isinstance(picture, dict) or not {"path", "bytes"} & picture.keys():
         return picture
-    picture = {"path": picture.get("path"), "bytes": picture.get("bytes")}
-    path = picture["path"]
-    if picture["bytes"] is None and path and "://" not in path and not Path(path).is_file():
+    path, content = picture.get("path"), picture.get("bytes")
+    if content is None and path and "://" not in path and not Path(path).is_file():
         raise ValueError(f"{place}: there is no such file, {path!r}. Name one that is there, or leave the row out.")
+    place = f"{place} ({path or 'bytes'})"
     try:
-        return IMAGE.decode_example(picture)
-    except Exception as error:  # Pillow's formats raise many kinds
-        raise ValueError(
-            f"{place} ({path or 'bytes'}) cannot be read: {error}. Repair it or leave its row out."
-        ) from error
+        if content is None and path and "://" in path:
+            return IMAGE.decode_example({"path": path, "bytes": None})
+    except Exception as error:  # of the network and of Pillow's formats
+        raise ValueError(f"{place} cannot be read: {' '.join(str(error).split())}. Leave its row out.") from error
+    return pictures.open_picture(Path(path) if content is None and path else content or b"", place)
