@@ -20,13 +20,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import write_data
 from tests.test_sft import history, losses, train
 from trainer import sft
-from trainer.same_run import hash_of_weights
+from trainer.parrot_trainer import last_checkpoint
+from trainer.same_run import hash_of_rows, hash_of_weights
 
 
 STEPS = ["--save_steps", "2", "--save_total_limit", "5"]
@@ -118,6 +120,26 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
         train(world, output, *common)
 
 
+def test_pictures_beside_the_rows_are_told_by_their_content_and_not_by_their_folder(tmp_path: Path) -> None:
+    def told(folder: Path) -> str:
+        rows = [{"messages": [], "images": [str(folder / "a.png")]}, {"messages": [], "image": str(folder / "a.png")}]
+        return [hash_of_rows(Dataset.from_list([row])) for row in rows]
+
+    (tmp_path / "one").mkdir()
+    PILImage.new("RGB", (9, 9), "red").save(tmp_path / "one" / "a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    before = told(tmp_path / "one")
+    assert told(tmp_path / "link") == before
+    PILImage.new("RGB", (9, 9), "blue").save(tmp_path / "one" / "a.png")
+    assert not set(told(tmp_path / "one")) & set(before)
+
+
+def test_a_checkpoint_under_another_name_is_passed_over(world: Path, finished: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint-2", "checkpoint-best", "checkpoint-4.old"):
+        shutil.copytree(finished / "checkpoint-2", tmp_path / name)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
 def test_the_same_global_batch_in_other_pieces_goes_on(world: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "checkpoint-2", tmp_path / "out" / "checkpoint-2")
     pieces = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--save_steps", "1"]
@@ -190,4 +212,9 @@ def test_a_copy_is_the_same_and_a_changed_number_is_not(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
     one, copy, other = (hash_of_weights(str(tmp_path / name)) for name in ("one", "copy", "other"))
     assert one == copy != other
+    content = bytearray(1 << 23)  # a file of which few bytes change, as of a model whose projector is trained alone
+    for name in ("one", "other"):
+        content[5_000_000] += 1
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    assert hash_of_weights(str(tmp_path / "one")) != hash_of_weights(str(tmp_path / "other"))
     assert hash_of_weights("org/model") is None

@@ -23,7 +23,6 @@ a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C
 `accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Give --help after a verb.
 """
 
-import hashlib
 import json
 import platform
 import sys
@@ -31,7 +30,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +64,7 @@ from trainer.benchmark_results import (
 )
 from trainer.multiple_choice_accuracy import Release
 from trainer.plots import draw_accuracies, draw_router, save
+from trainer.same_run import hashes_of_files
 from trainer.sources import check_source
 from trainer.written_answers import compare_wordings
 
@@ -196,27 +195,17 @@ def read_questions(
 def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     """
     What tells a model's weights from others under the same name: the SHA-256 of its files, which a copy has, too, or
-    its commit on the Hub. It takes one to two seconds for each gigabyte on a core.
+    its commit on the Hub.
 
     Raises:
         `ValueError`: if a folder has no weights.
     """
     if not Path(model).is_dir():
         return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
-    files = sorted(Path(model).glob("*.safetensors"))
-    if not files:
+    hashes = hashes_of_files(model)
+    if not hashes:
         raise ValueError(f"There are no weights in {model}, no *.safetensors: give the folder of a trained model.")
-    return {file.name: _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files}
-
-
-@lru_cache
-def _digest(file: Path, _size: int, _time: int) -> str:
-    """Of a file's content, once for each size and time that it has."""
-    found = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 24):
-            found.update(block)
-    return found.hexdigest()
+    return hashes
 
 
 def check_answerer(name: str, argument: str, arguments: RunArguments) -> None:

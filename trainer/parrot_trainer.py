@@ -218,11 +218,12 @@ def told_of_languages(routed: torch.Tensor, languages: list[str | None]) -> torc
 
 def last_checkpoint(folder: str | Path) -> str | None:
     """The last checkpoint that was written to its end, of which trainer_state.json is the last file; None without."""
-    found = {int(path.name.rpartition("-")[2]): path for path in Path(folder).glob("checkpoint-*")}
-    for step in sorted(found, reverse=True):
-        if (found[step] / "trainer_state.json").exists():
-            return str(found[step])
-        print(f"{found[step]} was not written to its end: passed over.")
+    paths = Path(folder).glob("checkpoint-*")  # others may have been kept by another name, such as checkpoint-best
+    by_step = {int(path.name[11:]): path for path in paths if path.name[11:].isdecimal()}
+    for _, path in sorted(by_step.items(), reverse=True):
+        if (path / "trainer_state.json").exists():
+            return str(path)
+        print(f"{path} was not written to its end: passed over.")
     return None
 
 
