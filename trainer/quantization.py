@@ -28,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torchao.quantization import Int8WeightOnlyConfig
 from transformers import BitsAndBytesConfig, HfArgumentParser, TorchAoConfig
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
+from trainer.pictures import open_picture
 from trainer.sources import check_source
 
 
@@ -84,8 +84,8 @@ def measure(arguments: QuantizationArguments) -> dict[str, dict[str, float]]:
     """
     check_source(arguments.model, "--model")
     processor = ParrotProcessor.from_pretrained(arguments.model)
-    with Image.open(arguments.image) as image:
-        picture = {"type": "image", "image": image.convert("RGB")}
+    image = open_picture(Path(arguments.image), f"--image {arguments.image}")
+    picture = {"type": "image", "image": image.convert("RGB")}
     chats = [[{"role": "user", "content": [picture, {"type": "text", "text": text}]}] for text in arguments.question]
     options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
     asked = [dict(processor.apply_chat_template(chat, **options)) for chat in chats]
