@@ -464,9 +464,12 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
         # All samples' words in one list: a copy of the prompt for each image takes memory by the square of N.
-        # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break.
+        # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break. The places
+        # themselves are sorted, since transformers' ONNX exporter has no stable argsort.
         num_words = is_placeholder.numel() - num_images * num_tokens
-        words = is_placeholder.flatten().int().argsort(stable=True)[:num_words]  # (W,), indices into B * L
+        places = torch.arange(is_placeholder.numel(), device=features.device)
+        places = places + is_placeholder.flatten() * places.numel()  # (B * L,), those of images behind all words
+        words = places.sort().values[:num_words]  # (W,), indices into B * L
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask).flatten()[words]  # (W,)
         guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
