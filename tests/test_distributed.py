@@ -74,6 +74,7 @@ def train(world: Path, output: Path, launch: list[str], *arguments: str) -> list
         "output_dir": output,
         "max_steps": STEPS,
         "learning_rate": 1e-2,
+        "adam_epsilon": 1e-4,  # With less, AdamW makes steps of the rounding of gradients that are nearly zero.
         "logging_steps": 1,
         "train_sampling_strategy": "sequential",
         "bf16": False,
