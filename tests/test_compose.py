@@ -20,6 +20,8 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
@@ -34,6 +36,7 @@ from transformers import (
     LlavaImageProcessorPil,
     MiniMaxConfig,
     PreTrainedConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
     Siglip2VisionConfig,
@@ -42,8 +45,9 @@ from transformers import (
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from modeling_parrot.chat_format import ChatFormat
 from tests.tiny import PARITY, tiny_model, tiny_processor
-from trainer.compose import ComposeArguments, compose, load_vision_tower, main, prepare_tokenizer
+from trainer.compose import ComposeArguments, compose, load_vision_tower, main, prepare_tokenizer, turn_ids
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -406,3 +410,13 @@ def test_the_command_ends_with_one_line_for_an_output_that_exists(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == f"error: --output={str(output)!r} {reason}: give a new folder."
+
+
+def test_a_word_that_a_tokenizer_does_not_know_begins_no_turn() -> None:
+    """An answer may hold such words, too, and what follows them would guide the experts."""
+    vocabulary = {"<unk>": 0, "<|bot|>": 1, "<|end|>": 2}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary, "<unk>")), unk_token="<unk>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|bot|>", "<|end|>"]})
+    chat_format = ChatFormat(user_before="Human: ", assistant_header="<|bot|>", assistant_end="<|end|>")
+    with pytest.raises(ValueError, match="no special token ends an answer before a user's turn"):
+        turn_ids(tokenizer, chat_format)

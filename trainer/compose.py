@@ -196,7 +196,7 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
     Raises:
         `ValueError`: if they cannot tell where an answer begins or ends.
     """
-    special = tokenizer.added_tokens_decoder
+    special = tokenizer.added_tokens_decoder.keys() - {tokenizer.unk_token_id}  # it may stand in any text
     header = tokenizer.encode(chat_format.assistant_header, add_special_tokens=False)
     if header[0] not in special:
         raise ValueError(f"the assistant header {chat_format.assistant_header!r} does not begin with a special token")
