@@ -18,7 +18,9 @@ import random
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +31,9 @@ from PIL import Image as PILImage
 from trainer.answerers import PixelNeighbors
 from trainer.benchmark_files import read_benchmark
 from trainer.emoji import (
+    DATA,
     LANGUAGES,
+    PAPER_LANGUAGES,
     RECOGNITION,
     TABLES,
     TEST_STYLES,
@@ -37,6 +41,7 @@ from trainer.emoji import (
     all_concepts,
     draw,
     select_concepts,
+    use_languages,
     words,
 )
 from trainer.mini_mmmb import (
@@ -63,6 +68,12 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> MiniMMMBArguments:
     return arguments
 
 
+@pytest.fixture
+def _six_languages_again() -> Iterator[None]:
+    yield
+    use_languages(PAPER_LANGUAGES)
+
+
 def load(arguments: MiniMMMBArguments, name: str, split: str, cache: Path) -> Dataset:
     return load_dataset(arguments.output, name=name, split=split, cache_dir=str(cache))
 
@@ -72,6 +83,7 @@ def benchmark(arguments: MiniMMMBArguments, language: str, name: str = "mini_mmm
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+@pytest.mark.usefixtures("_six_languages_again")
 def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
     scripts = {"zh": ("\u4e00", "\u9fff"), "ar": ("\u0600", "\u06ff"), "ru": ("\u0400", "\u04ff")}
 
@@ -80,8 +92,12 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
             return {key: paths(value) for key, value in table.items()}
         return len(table) if isinstance(table, list) else table.count("{}") if isinstance(table, str) else None
 
+    use_languages([file.stem for file in (DATA / "languages").glob("*.json")])
+    assert len(LANGUAGES) == 20
     for language in LANGUAGES:
         assert paths(TABLES[language]) == paths(TABLES["en"]), language
+        for name in ("colors", "shapes", "groups", "corners"):  # options beside each other
+            assert len(set(TABLES[language][name].values())) == len(TABLES[language][name]), (language, name)
         if language in scripts:
             low, high = scripts[language]
             names = TABLES[language]["names"].values()
@@ -95,19 +111,56 @@ def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) 
         words("colors", "red")
 
 
-def test_a_seventh_language_is_one_file_more(tmp_path: Path) -> None:
+def test_a_further_language_is_one_file_more(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "trainer", tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
-    names = {code: f"es {name}" for code, name in TABLES["pt"]["names"].items()}
+    names = {code: f"xx {name}" for code, name in TABLES["pt"]["names"].items()}
     table = json.dumps(TABLES["pt"] | {"names": names})
-    (tmp_path / "trainer" / "emoji_data" / "languages" / "es.json").write_text(table, encoding="utf-8")
+    (tmp_path / "trainer" / "emoji_data" / "languages" / "xx.json").write_text(table, encoding="utf-8")
     command = [sys.executable, "-m", "trainer.mini_mmmb", "--output", "data", "--concepts", "50", "--image_size", "16"]
     command += ["--align_views", "1", "--train", "14", "--validation", "7", "--test_per_category", "1"]
+    command += ["--languages", *PAPER_LANGUAGES, "xx"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    with (tmp_path / "data" / "mini_mmmb_es.tsv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "data" / "mini_mmmb_xx.tsv").open(encoding="utf-8", newline="") as file:
         row = next(csv.DictReader(file, delimiter="\t"))
-    assert all(row[letter].startswith("es ") for letter in "ABCD")
+    assert all(row[letter].startswith("xx ") for letter in "ABCD")
     rows = load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert Counter(rows["language"]) == dict.fromkeys((*LANGUAGES, "es"), 2)
+    assert Counter(rows["language"]) == dict.fromkeys((*PAPER_LANGUAGES, "xx"), 2)
+
+
+@pytest.mark.usefixtures("_six_languages_again")
+def test_the_benchmark_is_drawn_in_any_language_that_unicode_has_names_in(tmp_path: Path) -> None:
+    """Kaleidoscope's with sentences; Zulu and Luxembourgish, which lacks some names, with English ones."""
+    languages = ["bn", "hr", "nl", "fr", "de", "hi", "hu", "lt", "ne", "fa", "sr", "es", "te", "uk", "zu", "lb"]
+    sizes = {"concepts": 50, "image_size": 16, "align_views": 1, "train": 16, "validation": 16}
+    with pytest.warns(
+        UserWarning, match="There are names in 'lb' and no sentences: its questions are asked in English"
+    ):
+        build(MiniMMMBArguments(output=str(tmp_path), languages=languages, test_per_category=2, **sizes))
+    rows = {language: read_benchmark(tmp_path / f"mini_mmmb_{language}.tsv", language) for language in languages}
+    assert not (tmp_path / "mini_mmmb_en.tsv").exists()
+    for language, questions in rows.items():
+        assert [question.answer for question in questions] == [question.answer for question in rows["bn"]]
+        assert all(len(set(question.options.values())) == 4 for question in questions)
+        others = rows["zu" if language != "zu" else "lb"]
+        animals = [question for question in questions if question.category == "animals"]
+        known = set(TABLES[language]["names"].values())
+        assert {text for question in animals for text in question.options.values()} <= known
+        told = language not in ("zu", "lb")
+        assert all((one.text != other.text) == told for one, other in zip(questions[:2], others, strict=False))
+    assert "কোন প্রাণী" in rows["bn"][0].text
+
+
+@pytest.mark.usefixtures("_six_languages_again")
+def test_over_a_hundred_languages_have_names_and_one_without_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There are no names in 'xx': take of af, ak, am") as error:
+        build(MiniMMMBArguments(output=str(tmp_path), languages=["xx"]))
+    known = str(error.value).rpartition("take of ")[2].rstrip(".").split(", ")
+    assert len(known) > 100
+    for language in known:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use_languages([language])
+        assert len(select_concepts(50)) == 50
 
 
 def test_conversations_are_about_one_picture_in_one_language(arguments: MiniMMMBArguments, tmp_path: Path) -> None:

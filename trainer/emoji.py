@@ -13,14 +13,16 @@
 # limitations under the License.
 """Emoji as several vendors draw them, and what they are called: the art and the words of mini-MMMB.
 
-`emoji_data/languages/` has one table a language: the names and all the sentences. A further language is one more file
-there, with the same keys; the names are CLDR's, always quoted or alone, so that no grammar is needed around them.
+`emoji_data/languages/` has a table for each of 20 languages, with all the sentences; the names are CLDR's, always
+quoted or alone, so that no grammar is needed around them. A further language is one more file there, with the same
+keys. `names.json.xz` has the names in a hundred more, which are asked in English until they have a table.
 """
 
 import io
 import json
 import lzma
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,11 +35,51 @@ from PIL import ImageDraw
 
 
 DATA = Path(__file__).parent / "emoji_data"
-TABLES: dict[str, dict[str, Any]] = {
-    file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((DATA / "languages").glob("*.json"))
-}
-PAPER_ORDER = ("en", "zh", "pt", "ar", "tr", "ru")
-LANGUAGES = (*PAPER_ORDER, *sorted(TABLES.keys() - set(PAPER_ORDER)))
+PAPER_LANGUAGES = ("en", "zh", "pt", "ar", "tr", "ru")
+LANGUAGES: list[str] = []  # in which pictures are asked about; see `use_languages`
+TABLES: dict[str, dict[str, Any]] = {}  # the words of these and, for captions and labels, of English
+
+
+@cache
+def _names() -> dict[str, dict[str, str]]:
+    """What emoji are called, by language and code. A language may lack some."""
+    with lzma.open(DATA / "names.json.xz", "rt", encoding="utf-8") as file:
+        pack = json.load(file)
+    return {
+        language: {code: name for code, name in zip(pack["codes"], names, strict=True) if name}
+        for language, names in pack["names"].items()
+    }
+
+
+@cache
+def _load_table(language: str) -> dict[str, Any]:
+    file = DATA / "languages" / f"{language}.json"
+    if file.is_file():
+        table = json.loads(file.read_text(encoding="utf-8"))
+    elif language in _names():
+        warnings.warn(f"There are names in {language!r} and no sentences: its questions are asked in English.")
+        table = _load_table("en") | {"names": _names()[language]}
+    else:
+        known = {file.stem for file in (DATA / "languages").glob("*.json")} | _names().keys()
+        raise ValueError(f"There are no names in {language!r}: take of {', '.join(sorted(known))}.")
+    return table if "names" in table else table | {"names": _names()[language]}
+
+
+def use_languages(languages: Sequence[str]) -> None:
+    """
+    Chooses the languages of all words, for the whole process: what is drawn depends on them, since no two options may
+    have the same name in any.
+
+    Raises:
+        `ValueError`: if there are no names in one of them.
+    """
+    tables = {language: _load_table(language) for language in ("en", *languages)}
+    TABLES.clear()
+    TABLES.update(tables)
+    LANGUAGES[:] = dict.fromkeys(languages)
+
+
+use_languages(PAPER_LANGUAGES)
 RECOGNITION = tuple(TABLES["en"]["recognition"])
 TRAIN_STYLES = ("noto", "twemoji", "notov1", "emojione")
 TEST_STYLES = ("fluent", "openmoji")
@@ -72,8 +114,8 @@ class Concept:
 def words(*path: str) -> Text:
     """An entry of every language's table, such as `words("colors", "red")`."""
     found = {}
-    for language in LANGUAGES:
-        entry = TABLES[language]
+    for language, table in TABLES.items():
+        entry = table
         for key in path:
             if key not in entry:
                 raise ValueError(f"{DATA.name}/languages/{language}.json has no {'.'.join(path)!r}: add it.")
@@ -93,8 +135,7 @@ def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
 def listing(texts: Sequence[Text]) -> Text:
     """Several words as each language lists them, quoted, since a name may hold the separator."""
     listed = {}
-    for language in LANGUAGES:
-        table = TABLES[language]
+    for language, table in TABLES.items():
         listed[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
     return listed
 
@@ -104,13 +145,12 @@ def _table() -> list[dict[str, Any]]:
     return json.loads((DATA / "table.json").read_text(encoding="utf-8"))
 
 
-@cache
 def all_concepts() -> tuple[Concept, ...]:
-    """Every concept of the ten recognition categories."""
+    """Every concept of the ten recognition categories that has a name in each language."""
     return tuple(
         Concept(row["code"], row["emoji"], row["category"], row["group"], frozenset(row["confusable"]))
         for row in _table()
-        if row["category"] in RECOGNITION
+        if row["category"] in RECOGNITION and all(row["code"] in table["names"] for table in TABLES.values())
     )
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""mini-MMMB: pictures with questions in six languages and 15 categories, to train on and to measure with.
+"""mini-MMMB: pictures with questions in many languages and 15 categories, to train on and to measure with.
 
     python -m trainer.mini_mmmb --output data/mini-mmmb
 
@@ -21,7 +21,8 @@ them lies the benchmark, TSV files of MMMB's shape, one a language and parallel:
 Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style.
 Training shows neither of the styles, nor the compositions (pairs of things, shapes with colours) that the benchmark
 asks about; the words are the same in both, so what is measured is a new style and a new composition, not a new word.
-`sheet.png` shows some of it, `example.jpg` is the benchmark's first picture.
+`sheet.png` shows some of it, `example.jpg` is the benchmark's first picture. It is in six languages unless
+`--languages` names others.
 """
 
 import io
@@ -49,6 +50,7 @@ from trainer.build_benchmark import build as build_benchmark
 from trainer.emoji import (
     DATA,
     LANGUAGES,
+    PAPER_LANGUAGES,
     POLYGONS,
     RECOGNITION,
     SHADES,
@@ -63,6 +65,7 @@ from trainer.emoji import (
     listing,
     load_style,
     select_concepts,
+    use_languages,
     words,
 )
 
@@ -114,6 +117,13 @@ class MiniMMMBArguments:
         metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
     )
     train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
+    languages: list[str] = field(
+        default_factory=lambda: list(PAPER_LANGUAGES),
+        metadata={
+            "help": "Languages of the questions. Those of emoji_data/languages have sentences; of a hundred others "
+            "there are the names alone, which are then asked for in English."
+        },
+    )
     language_shares: list[str] = field(
         default_factory=list,
         metadata={
@@ -344,10 +354,8 @@ class World:
         questions = []
         for concept, number, start in zip(pair, numbers, (low, 1), strict=True):
             if number:
-                options = [
-                    dict.fromkeys(LANGUAGES, str(other)) for other in range(start, start + 4) if other != number
-                ]
-                answer = dict.fromkeys(LANGUAGES, str(number))
+                options = [dict.fromkeys(TABLES, str(other)) for other in range(start, start + 4) if other != number]
+                answer = dict.fromkeys(TABLES, str(number))
                 rng.shuffle(options)
                 binding = (pair[0].code, pair[1].code)
                 questions.append(Question(fill(words("count"), concept.names), answer, options, binding))
@@ -603,6 +611,7 @@ CAPTIONS_CARD = """- config_name: captions
 
 def build(arguments: MiniMMMBArguments) -> None:
     """Writes the data set and the benchmark, unless the folder holds them already."""
+    use_languages(arguments.languages)
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
     here = Path(__file__).parent
