@@ -469,7 +469,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         num_words = is_placeholder.numel() - num_images * num_tokens
         places = torch.arange(is_placeholder.numel(), device=features.device)
         places = places + is_placeholder.flatten() * places.numel()  # (B * L,), those of images behind all words
-        words = places.sort().values[:num_words]  # (W,), indices into B * L
+        words = places.sort().values[:num_words] % places.numel()  # (W,), indices into B * L
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask).flatten()[words]  # (W,)
         guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
