@@ -55,6 +55,7 @@ from trainer.benchmark_files import Question, find_benchmark, first_of_each_cate
 from trainer.benchmark_speed import compare_ways
 from trainer.demo_base import train_tokenizer
 from trainer.parrot_trainer import ParrotTrainer
+from trainer.sft import ParrotSFTConfig
 from trainer.sources import check_source
 from trainer.speed import SpeedArguments
 
@@ -409,7 +410,7 @@ def _train(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTr
     """Trains some steps; the trainer, and seconds and MiB of a step."""
     steps = bench.rounds + 1
     is_ours = name == "ours"
-    args = SFTConfig(
+    args = (ParrotSFTConfig if is_ours else SFTConfig)(
         output_dir=folder,
         per_device_train_batch_size=bench.size.batch_size,
         max_steps=steps,
