@@ -748,6 +748,7 @@ def test_the_whole_model_compiles_without_graph_breaks(
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "dtype"), COMPILED)
 def test_the_experts_compile_with_their_gradients(number: int | None, dtype: torch.dtype) -> None:
+    set_seed(0)
     block = tiny_model(tiny_config(num_experts_per_tok=number)).model.moe.to(dtype)
     features, words = torch.randn(3, 5, 32, dtype=dtype), torch.randn(3, 7, 32, dtype=dtype)
     mask = torch.ones(3, 7, dtype=torch.bool)
@@ -757,7 +758,8 @@ def test_the_experts_compile_with_their_gradients(number: int | None, dtype: tor
         output, _ = call(features, words, mask)
         output.square().sum().backward()
         results.append([output, *(parameter.grad for parameter in block.parameters())])
-    torch.testing.assert_close(*results)
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2  # the sums are taken in another order
+    torch.testing.assert_close(*results, atol=tolerance, rtol=tolerance)
 
 
 # Errors
