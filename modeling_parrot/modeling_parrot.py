@@ -465,11 +465,11 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
         # All samples' words in one list: a copy of the prompt for each image takes memory by the square of N.
         # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break. The places
-        # themselves are sorted, since transformers' ONNX exporter has no stable argsort.
+        # themselves are sorted, since transformers' ONNX exporter has neither a stable argsort nor a remainder.
         num_words = is_placeholder.numel() - num_images * num_tokens
         places = torch.arange(is_placeholder.numel(), device=features.device)
-        places = places + is_placeholder.flatten() * places.numel()  # (B * L,), those of images behind all words
-        words = places.sort().values[:num_words] % places.numel()  # (W,), indices into B * L
+        ordered = (places + is_placeholder.flatten() * places.numel()).sort().values[:num_words]  # images' at the end
+        words = ordered - (ordered >= places.numel()) * places.numel()  # (W,), indices into B * L
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask).flatten()[words]  # (W,)
         guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
         # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
