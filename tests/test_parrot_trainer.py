@@ -22,7 +22,7 @@ import pytest
 import torch
 from datasets import load_dataset
 from transformers import EvalPrediction
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.test_sft import train
@@ -61,8 +61,9 @@ def test_it_does_what_sft_trainer_does(
     for trainer_class in (SFTTrainer, ParrotTrainer):
         trainer = trainer_class(
             model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
-            args=ParrotSFTConfig(
+            args=SFTConfig(
                 **{"output_dir": str(tmp_path), "bf16": False, "use_cpu": True, "report_to": "none", "max_steps": 2},
+                **{"assistant_only_loss": True, "max_length": None},
                 **{"per_device_train_batch_size": 4, "per_device_eval_batch_size": 4, "learning_rate": 1e-3},
                 **{"logging_steps": 1, "save_strategy": "no", "disable_tqdm": True},
                 **arguments,

@@ -88,9 +88,10 @@ class ParrotTrainer(SFTTrainer):
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
         columns = getattr(self.train_dataset, "column_names", None)
-        if self.args.router_language_loss and columns is not None and "language" not in columns:
+        self._router_language_loss = getattr(self.args, "router_language_loss", 0.0)  # TRL's SFTConfig has none
+        if self._router_language_loss and columns is not None and "language" not in columns:
             raise ValueError(
-                f"router_language_loss={self.args.router_language_loss} needs a language in each row, and the columns "
+                f"router_language_loss={self._router_language_loss} needs a language in each row, and the columns "
                 f"are {columns}: add one, or leave the loss out."
             )
         self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
@@ -166,9 +167,9 @@ class ParrotTrainer(SFTTrainer):
             if self._sharded and "pixel_values" not in inputs:  # It comes last, after the hooks that gather.
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
             loss = super().compute_loss(watched, inputs, *args, **kwargs)
-        if self.args.router_language_loss and self.model.training and of_images and routed:
+        if self._router_language_loss and self.model.training and of_images and routed:
             # Batches that are accumulated add up: TRL's own loss is divided by the tokens of all of them.
-            weight = self.args.router_language_loss / self.current_gradient_accumulation_steps
+            weight = self._router_language_loss / self.current_gradient_accumulation_steps
             loss = loss - weight * told_of_languages(routed[0], of_images)
 
         losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
