@@ -212,7 +212,7 @@ def _open(source: str | Path) -> Any:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).exists()
+        return bool(name) and Path(name).exists()
     except (OSError, ValueError):  # base64, too long for a name
         return False
 

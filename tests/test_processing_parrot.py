@@ -212,7 +212,7 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(processor: ParrotProcess
         "data:image/png;base64,eHh4": "it is no picture in base64",
         "['aGVsbG8=', 'aGVsbG8=']": "there is no such file",
         str(tmp_path): "Is a directory",
-        "": "No such file",
+        "": "there is no such file",
     }
     for name, reason in names.items():
         with pytest.raises(ValueError, match=rf"images\[0\] \(.*\) cannot be read: .*{reason}.* Repair it") as error:

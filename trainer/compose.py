@@ -224,8 +224,9 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
     encoded = tokenizer.apply_chat_template([*chat, chat[0]], chat_template=chat_format.template(), **options)
     ids, is_answer = encoded["input_ids"], encoded["assistant_masks"].bool()
     by_tokens = find_answers([ids == token for token in header], ids == start)
-    # What stands between an answer's end and the turn's first special token may count as the answer's.
-    between = len(ANSWERS) * user.index(start)
+    # What stands between an answer's end and the turn's first special token may count as the answer's. The mask of
+    # transformers 5.18 misses an answer's last token where SentencePiece puts a prefix before it: 5.24's does not.
+    between = len(ANSWERS) * (user.index(start) + 1)
     if (is_answer & ~by_tokens).any() or (by_tokens & ~is_answer).sum() > between:
         raise ValueError("its tokens do not tell answers from users' words")
     return {"assistant_header_ids": header, "turn_start_ids": turn_starts}
