@@ -728,8 +728,13 @@ def test_device_map_with_parts_on_disk_gives_the_same(
 
 
 COMPILED = [(None, torch.float32), (2, torch.float32), (2, torch.bfloat16)]
+new_torch = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="torch 2.6 cannot trace the decorators of transformers' models; 2.13 can, and none between was tried",
+)
 
 
+@new_torch
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "dtype"), COMPILED)
 def test_the_whole_model_compiles_without_graph_breaks(
@@ -745,6 +750,7 @@ def test_the_whole_model_compiles_without_graph_breaks(
     torch.testing.assert_close(compiled, expected, atol=1e-4 if dtype == torch.float32 else 0.5, rtol=0)
 
 
+@new_torch
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "dtype"), COMPILED)
 def test_the_experts_compile_with_their_gradients(number: int | None, dtype: torch.dtype) -> None:
