@@ -104,7 +104,13 @@ def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None
     assert clock.left() == "about 10 min left"
     now[0] = 120  # for what takes 60 s on two quiet cores
     assert clock.left(60) == "about 18 min left"
-    clock.done = 600
+    clock.finish(60)
+    assert clock.left() == "about 18 min left"
+    now[0] = 121  # of a phase whose files are there
+    clock.finish(240)
+    assert clock.left() == "about 10 min left"
+    now[0] = 721
+    clock.finish(300)
     assert clock.left() == "less than a minute left"
 
 

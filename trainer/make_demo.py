@@ -141,6 +141,16 @@ class Clock:
 
     def __init__(self, seconds: float) -> None:
         self.start, self.total, self.done = time.monotonic(), seconds, 0.0
+        self.last = self.start
+
+    def finish(self, seconds: float) -> None:
+        """Ends a phase. One that found nothing to do says nothing of the pace."""
+        spent = time.monotonic() - self.last
+        self.last += spent
+        if spent > seconds / 5:
+            self.done += seconds
+        else:
+            self.start, self.total = self.start + spent, self.total - seconds
 
     def left(self, done: float = 0.0) -> str:
         """In words, with so many of the present phase's seconds done."""
@@ -222,7 +232,7 @@ def make(log: TextIO) -> list[str]:
             log.flush()
             last = Path(log.name).read_text(encoding="utf-8").rstrip().splitlines()[-1]
             sys.exit(f"{phase.name!r} failed: {last}\nAll that it printed is in {log.name}.")
-        clock.done += phase.seconds
+        clock.finish(phase.seconds)
     return lines
 
 
