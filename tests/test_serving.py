@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 from transformers import exporters
 from transformers.exporters.utils import decompose_for_generation
@@ -62,16 +63,24 @@ print(type(model).__name__, manager.get_model_modality(model, processor).name)
 """
 
 
+needs_new_loader = pytest.mark.skipif(
+    tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 24),
+    reason="the loader of transformers 5.18 takes other names of models; none before 5.24 was tried",
+)
+
+
 def load_as_serve_does(folder: Path, cwd: Path, in_table: bool) -> str:
     code = SERVE_LOADER.replace("FOLDER", repr(str(folder))).replace("IN_TABLE", str(in_table))
     return run_python(code, {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cwd)}, cwd).splitlines()[-1]
 
 
+@needs_new_loader
 @pytest.mark.slow
 def test_the_loader_of_transformers_serve_loads_a_model_that_reads_images(parrot: Path, tmp_path: Path) -> None:
     assert load_as_serve_does(parrot, tmp_path, in_table=True) == "ParrotForConditionalGeneration MULTIMODAL"
 
 
+@needs_new_loader
 @pytest.mark.slow
 def test_transformers_serve_still_needs_the_entry_in_its_table(parrot: Path, tmp_path: Path) -> None:
     """The day that this fails, the last lines of configuration_parrot.py can go."""
