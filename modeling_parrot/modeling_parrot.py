@@ -121,7 +121,7 @@ class ParrotExperts(nn.Module):
             return self._run_all(hidden_states, routing_weights, is_autocast)
         if self._has_grouped_product(hidden_states.device, dtype):
             return self._run_grouped(hidden_states, routing_weights, selected, dtype)
-        if torch.compiler.is_compiling():  # which breaks off at a loop whose sizes depend on the router
+        if torch.compiler.is_compiling():  # A compiled graph breaks at a loop if its sizes depend on the router.
             return self._run_all(hidden_states, routing_weights, is_autocast)
         return self._run_selected(hidden_states, routing_weights, selected)
 

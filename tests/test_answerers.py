@@ -180,7 +180,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     )
     tokenizer.chat_template = GEMMA if kind == "gemma" else None
     tokenizer.save_pretrained(tmp_path)
-    LlamaConfig().save_pretrained(tmp_path)  # whose class leaves a tokenizer as it is
+    LlamaConfig().save_pretrained(tmp_path)  # Llama's class leaves a tokenizer as it is.
     tokenizer, chat_format, turn_ids = prepare_tokenizer(str(tmp_path))
     processor = ParrotProcessor(
         image_processor=tiny_processor().image_processor,

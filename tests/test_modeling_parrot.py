@@ -632,7 +632,7 @@ def test_another_feature_layer_is_taken_and_another_strategy_refused(model: Parr
 
 
 def test_image_sizes_reach_the_tower_as_in_llava(model: ParrotForConditionalGeneration) -> None:
-    model.model.vision_tower.patch_size = 14  # that of a Pixtral, for which LLaVA has the argument
+    model.model.vision_tower.patch_size = 14  # Only a Pixtral tower has it; LLaVA has the argument for that.
     inputs = padded(PROMPT[len(USER) + 1 :]) | {"pixel_values": pixels(1)}
     with pytest.raises(RuntimeError, match="split_with_sizes"):  # four patches, without the [CLS] token
         model(**inputs, image_sizes=torch.tensor([[28, 28]]))

@@ -249,7 +249,7 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
 
 
 def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, benchmark: str, tmp_path: Path) -> None:
-    copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)  # whose files' times differ
+    copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)  # The copies have other times.
     measured(model, benchmark, tmp_path / "results", ("en",), per_category=1)
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
     assert "of whose 3 questions only 2 were asked" in files["README.md"]

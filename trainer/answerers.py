@@ -171,7 +171,7 @@ class _FewLeft(StoppingCriteria):
         self.ends, self.prompt_length, self.waited = ends, prompt_length, 0
 
     def have_ended(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Which answers have their end, (B,)."""
+        """A mask of the answers that have ended, (B,)."""
         answers = input_ids[:, self.prompt_length :]
         return torch.isin(answers, torch.tensor(self.ends, device=answers.device)).any(dim=1)
 

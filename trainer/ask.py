@@ -23,7 +23,7 @@ The model is loaded as its users load it: by the pipeline, with the code in its 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import transformers  # whose parts are imported where they are first used: --help needs no torch
+import transformers  # It imports its parts at their first use, so that --help needs no torch.
 
 from trainer import HelpFormatter, one_line_errors
 from trainer.pictures import open_picture

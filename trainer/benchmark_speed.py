@@ -63,7 +63,7 @@ def compare_ways(
 
     Returns:
         questions a second of the `reference`, of `generate` and of `score` (medians), and the share of written answers
-        of which both loops read the same letter.
+        that give the same letter in both loops.
     """
     writer = ParrotAnswerer(model, processor, "generate", max_new_tokens)
     scorer = ParrotAnswerer(model, processor, "letter")

@@ -461,8 +461,8 @@ def build(
     training_data: str = "",
 ) -> list[Path]:
     """
-    Writes a benchmark's files, its report NAME_report.md and, if training was searched, NAME_in_training.json, from
-    which trainer/benchmark.py says beside an accuracy how many of its pictures training has.
+    Writes a benchmark's files, its report NAME_report.md and, if training was searched, NAME_in_training.json.
+    trainer/benchmark.py reads the latter, and says beside an accuracy how many of its pictures training has.
 
     Args:
         entries: all languages' questions.
