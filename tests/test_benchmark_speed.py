@@ -37,7 +37,8 @@ def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path) 
         for language in ("en", "tr")
         for index, color in enumerate(("red", "green", "blue", "white") * 4)
     ]
-    speeds, same = compare_ways(model, processor, questions, rounds=1, max_new_tokens=8)
+    # The median of five rounds: a program that runs beside one of them can slow its batch more than the reference.
+    speeds, same = compare_ways(model, processor, questions, rounds=5, max_new_tokens=8)
     assert same == 1
     assert speeds["generate"] > 4 * speeds["reference"]
     assert speeds["score"] > 10 * speeds["reference"]
