@@ -50,15 +50,26 @@ def test_an_answer_is_in_the_language_that_names_what_it_names() -> None:
     ]
     answers = ["pizza", "köpek", "dog", "umbrella"]
     rows = [
-        {"language": language, "l2-category": "recognition", "prediction": text}
+        {"language": language, "l2-category": "recognition", "picture": text, "prediction": text}
         for language in ("en", "tr")
         for text in answers
     ]
     shares = shares_in_language(rows, questions)
     for kind in ("all", "recognition"):
         assert [shares[language][kind]["accuracy"] for language in ("en", "tr")] == [0.5, 0.25]
-    rows = [{"language": "en", "l2-category": "recognition", "prediction": "pizza dilimi"}]
+    rows = [{"language": "en", "l2-category": "recognition", "picture": "0", "prediction": "pizza dilimi"}]
     assert shares_in_language(rows, questions)["en"]["all"]["accuracy"] == 0
+
+
+def test_answers_about_one_picture_are_worth_one_where_they_go_together() -> None:
+    questions = [question("en", "0", {"A": "pizza", "B": "dog"})]
+    rows = [
+        {"language": "en", "l2-category": "recognition", "picture": str(number), "prediction": text}
+        for number in range(20)
+        for text in [("dog", "köpek")[number % 2]] * 3
+    ]
+    together, once = (shares_in_language(answers, questions)["en"]["all"] for answers in (rows, rows[::3]))
+    assert (together["low"], together["high"]) == pytest.approx((once["low"], once["high"]), abs=0.005)
 
 
 def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:

@@ -59,8 +59,11 @@ def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> di
         }
         is_in_language = 0 < longest[row["language"]] == max(longest.values())
         for kind in ("all", row["l2-category"]):
-            hits[row["language"]][kind].append(is_in_language)
-    return {language: {kind: share(found) for kind, found in kinds.items()} for language, kinds in hits.items()}
+            hits[row["language"]][kind].append((is_in_language, row["picture"]))
+    return {
+        language: {kind: share(*zip(*found, strict=True)) for kind, found in kinds.items()}
+        for language, kinds in hits.items()
+    }
 
 
 def compare_wordings(
