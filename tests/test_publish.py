@@ -209,7 +209,7 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
     card = ModelCard(files["README.md"])
     metadata = card.data.to_dict()
     assert metadata | {"tags": 0, "model-index": 0} == {
-        "language": ["en", "tr"],
+        "language": ["en", "tr", "pt"],  # the last is trained and not measured
         "license": "apache-2.0",
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
@@ -531,3 +531,26 @@ def test_the_data_set_s_card_and_files_are_published_by_the_written_commands(hub
         ),
     }
     assert files["README.md"] == (CARDS / "mini-mmmb" / "README.md").read_bytes()
+
+
+def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
+    model: Path, benchmark: str, tmp_path: Path
+) -> None:
+    trained = shutil.copytree(model, tmp_path / "trained")
+    run = {"recipe": {"stage": "instruct"}, "processes": 1, "device": "cpu", "seconds": 1, "steps": 1, "versions": {}}
+    (trained / "training.json").write_text(json.dumps([run | {"languages": ["sw"]}]))
+    card = dry_run(trained, tmp_path / "unmeasured", card_only=True)["README.md"]
+    assert ModelCard(card).data.language == ["sw"]
+    assert '"text": "A question in sw"' in card
+    assert "It was trained in sw." in card
+    assert "cost English" not in card
+    assert "no `base_model` was given" in card
+
+    answers = measured(model, benchmark, tmp_path / "results", ("tr",))
+    card = dry_run(
+        model, tmp_path / "card", results=str(tmp_path / "results"), card_only=True, base_model=["org/tower"]
+    )["README.md"]
+    assert f'"text": "{answers[0]["prompt"].splitlines()[0]}"' in card
+    assert "cost English" not in card
+    assert "0; 0" not in card
+    assert "no `base_model`" not in card

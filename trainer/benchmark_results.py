@@ -288,7 +288,8 @@ def _written(wordings: Row | None, what: str, languages: Sequence[str]) -> dict[
 
 
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
-    rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) != {"–"}]
+    says_nothing = {"–", "0; 0"}
+    rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) - says_nothing]
     if not rows:
         return []
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]

@@ -15,6 +15,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -198,6 +199,16 @@ def eval_results(arguments: CardArguments, results: dict[str, Any] | None, quote
     return found
 
 
+def question(arguments: CardArguments, languages: Sequence[str]) -> str:
+    """What the card's snippet asks: the first question that was measured, or one in a language of the model's."""
+    if arguments.results:
+        with (Path(arguments.results) / "predictions.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                if prompt := json.loads(line).get("prompt"):
+                    return prompt.partition("\n")[0]
+    return "What is shown in the picture?" if "en" in languages or not languages else f"A question in {languages[0]}"
+
+
 def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> None:
     """Writes README.md, the pictures that it shows and, for a benchmark of the Hub, .eval_results."""
     results = read_results(arguments)
@@ -212,10 +223,11 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
                 shutil.copy(picture, folder)
     evaluated = eval_results(arguments, results, quoted)
     name = arguments.repo_id.partition("/")[2]
+    trained = training[-1].get("languages", []) if training else []
     languages = list(dict.fromkeys(one.dataset_config for one in evaluated))
     measured = [one.metric_value for one in evaluated if one.source_name is None]
     data = ModelCardData(
-        language=languages or None,
+        language=list(dict.fromkeys([*languages, *trained])) or None,
         license=arguments.license,
         license_name=arguments.license_name,
         license_link=arguments.license_link,
@@ -239,7 +251,9 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         else None,
         quoted=quoted,
         training=training,
+        question=json.dumps(question(arguments, languages or trained), ensure_ascii=False),
         languages=languages,
+        trained=trained,
         known=[one.dataset_config for one in evaluated if "in_training" in (one.metric_args or {})],
         spread=(min(measured), max(measured)) if len(set(measured)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},

@@ -32,7 +32,7 @@ from datasets import Dataset, IterableDataset
 from PIL import Image as PILImage
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
-from transformers import DataCollator
+from transformers import DataCollator, TrainerState
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from trl.trainer.utils import FusedCausalLMOutput
@@ -122,6 +122,9 @@ class ParrotTrainer(SFTTrainer):
         outputs = model.condition_image_features(outputs, marks, embed(marks))
         nothing = (0 * outputs.pooler_output[0]).sum()
         return args, kwargs | {"inputs_embeds": embed(input_ids) + nothing}
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Writes none. TRL's speaks of a text model; trainer/publish.py writes one, of what was measured."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `SFTTrainer`, and whole where FSDP's checkpoints are in shards: `from_pretrained` can load it."""
@@ -301,7 +304,7 @@ def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
         raise ValueError("it has no turn of the role 'assistant', so nothing to learn from. Leave it out.")
 
 
-def record(given: dict[str, Any], folder: Path, seconds: float, steps: int, resumed_from: str | None) -> None:
+def record(given: dict[str, Any], folder: Path, seconds: float, state: TrainerState, resumed_from: str | None) -> None:
     """
     Writes `training.json`, how the model came to be: a run by its recipe, hardware, time and versions, after those of
     the model that it began with. Of a folder of this machine it has the name alone.
@@ -310,7 +313,7 @@ def record(given: dict[str, Any], folder: Path, seconds: float, steps: int, resu
         given: a run's arguments by name.
         folder: of the trained model.
         seconds: that training took; since it was resumed, if it was.
-        steps: of the optimizer, in all.
+        state: the trainer's, at the end.
         resumed_from: the checkpoint, if there was one.
     """
     base = Path(given["model_name_or_path"]) / "training.json"
@@ -326,20 +329,29 @@ def record(given: dict[str, Any], folder: Path, seconds: float, steps: int, resu
         return Path(value).resolve().name if isinstance(value, str) and value and Path(value).exists() else value
 
     recipe = {name: given[name] for name in RECORDED + RECORDED_OF_LORA * given["use_peft"]}
-    state = PartialState()
-    is_gpu = state.device.type == "cuda"
-    device = torch.cuda.get_device_name(state.device) if is_gpu else f"{state.device.type}, {os.cpu_count()} cores"
+    if given["max_steps"] > 0:
+        del recipe["num_train_epochs"]  # max_steps overrides it
+    process = PartialState()
+    device = f"{process.device.type}, {os.cpu_count()} cores"
+    if process.device.type == "cuda":
+        device = torch.cuda.get_device_name(process.device)
     run = {
         "recipe": {name: value for name, value in public(recipe).items() if value not in ([], "")},
-        "processes": state.num_processes,
+        "processes": process.num_processes,
         "device": device,
         "seconds": round(seconds),
-        "steps": steps,
+        "steps": state.global_step,
         "resumed_from": resumed_from and Path(resumed_from).name,
+        "languages": languages_of(state.log_history),
         "versions": {package: version(package) for package in ("torch", "transformers", "trl", "peft", "datasets")},
     }
     text = json.dumps([*runs, run], indent=2, ensure_ascii=False)
     (folder / "training.json").write_text(text + "\n", encoding="utf-8")
+
+
+def languages_of(log_history: list[dict[str, float]]) -> list[str]:
+    """The languages of which a run logged the loss."""
+    return sorted({key.removeprefix("loss_") for log in log_history for key in log if key.startswith("loss_")})
 
 
 def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
@@ -357,7 +369,7 @@ def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     logs = [log for log in log_history if "loss" in log]
     if not logs:
         return []
-    languages = sorted({key.removeprefix("loss_") for log in logs for key in log if key.startswith("loss_")})
+    languages = languages_of(logs)
     of_languages = {
         language: [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
         for language in languages

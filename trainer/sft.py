@@ -398,7 +398,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         for picture in draw(trainer.state.log_history, Path(output_dir)):
             print(f"Drawn: {picture}")
         recipe = vars(training_args) | vars(model_args) | vars(script_args)
-        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trained.global_step, checkpoint)
+        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trainer.state, checkpoint)
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name
