@@ -554,3 +554,12 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     assert "cost English" not in card
     assert "0; 0" not in card
     assert "no `base_model`" not in card
+
+
+def test_nobody_logged_in_is_said_before_the_model_is_loaded(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.publish.write_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: None)
+    with pytest.raises(OSError, match="hf auth login"):
+        publish(PublishArguments(model=str(model), repo_id="org/parrot", license="mit"))

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 
 from modeling_parrot import ParrotConfig
@@ -56,6 +57,11 @@ def test_an_error_of_our_checks_ends_as_its_one_line(fail: object) -> None:
 def test_a_missing_file_ends_as_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^error: .*No such file or directory: '.*nowhere'$"), one_line_errors():
         (tmp_path / "nowhere").read_text()
+
+
+def test_an_address_that_does_not_answer_ends_as_one_line() -> None:
+    with pytest.raises(SystemExit, match=r"^error: The network failed: "), one_line_errors():
+        HfApi("http://127.0.0.1:9").model_info("org/parrot")
 
 
 @pytest.mark.parametrize("fail", [lambda: int("one"), lambda: {}["key"]], ids=["ValueError", "KeyError"])

@@ -23,6 +23,7 @@ from pathlib import Path
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+NETWORK = ("httpx", "httpx2")  # huggingface_hub's; their errors are no OSError, and importing them takes a while
 PACKAGES = (REPOSITORY / "trainer", REPOSITORY / "modeling_parrot")
 
 
@@ -35,9 +36,9 @@ def one_line_errors() -> Iterator[None]:
     """
     Ends a command with one line on stderr and exit code 1, without a traceback, for an error that the user can mend.
 
-    Such errors are every OSError (files, disks, network) and every ValueError that our own code raises, also where a
-    library wraps it. Any other exception may be a fault of the program and keeps its traceback. It belongs around the
-    command line alone: programs that call the functions get the exceptions. Also a decorator.
+    Such errors are every OSError (files, disks), every error of the network, and every ValueError that our own code
+    raises, also where a library wraps it. Any other exception may be a fault of the program and keeps its traceback.
+    It belongs around the command line alone: programs that call the functions get the exceptions. Also a decorator.
     """
     try:
         yield
@@ -61,5 +62,7 @@ def _message_for_user(error: BaseException | None) -> str | None:
                 return message
         elif isinstance(error, OSError):
             return " ".join(str(error).split())  # the libraries' messages may have several lines
+        elif type(error).__module__ in NETWORK:
+            return f"The network failed: {' '.join(str(error).split())}"
         error = error.__cause__
     return None

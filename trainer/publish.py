@@ -212,6 +212,8 @@ def publish(arguments: PublishArguments) -> str | None:
         `ValueError`: for what cannot be published.
     """
     check_card(arguments)
+    if not arguments.dry_run:
+        HfApi().whoami()  # an error if nobody is logged in, before a model is loaded
     with TemporaryDirectory() as temporary:
         folder = Path(arguments.dry_run or temporary)
         folder.mkdir(parents=True, exist_ok=True)
