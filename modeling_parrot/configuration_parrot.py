@@ -16,7 +16,7 @@
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import LlavaConfig
+from transformers import CONFIG_MAPPING, LlavaConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
 
@@ -81,7 +81,7 @@ class ParrotConfig(LlavaConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:  # LLaVA's default is Llama; the paper's best Parrot is built on Qwen2
-            self.text_config = {"model_type": "qwen2"}
+            self.text_config: Any = CONFIG_MAPPING["qwen2"]()
         super().__post_init__(**kwargs)
         if self.image_query is None:
             self.image_query = "cls" if self.vision_feature_select_strategy == "full" else "mean"

@@ -337,7 +337,7 @@ def main() -> None:
         Path(source) if Path(source).is_dir() else Path(snapshot_download(source))
         for source in (args.checkpoint, args.vision_tower)
     ]
-    convert(*sources, args.output)
+    convert(sources[0], sources[1], args.output)
     print(f"Parrot written to {args.output}; load it with AutoModel.from_pretrained(..., trust_remote_code=True).")
 
 

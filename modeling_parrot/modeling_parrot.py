@@ -245,7 +245,7 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     """Base of the models: how experts begin, and that their block stays on one device."""
 
     config: ParrotConfig
-    _no_split_modules = ["ParrotMoE"]
+    _no_split_modules = {"ParrotMoE"}
 
     @classmethod
     def is_backend_compatible(cls) -> bool:
@@ -288,7 +288,7 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
         super().initialize_weights()
 
 
-def find_answers(header: list[torch.BoolTensor], turn_starts: torch.BoolTensor) -> torch.BoolTensor:
+def find_answers(header: list[torch.Tensor], turn_starts: torch.Tensor) -> torch.Tensor:
     """
     Where answers stand. A turn begins at each token that begins the header or starts a turn otherwise; a turn that
     begins with the whole header is an answer from the header's end to the next turn.
@@ -381,9 +381,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             pixel_values, vision_feature_layer=vision_feature_layer, image_sizes=image_sizes, **kwargs
         )
 
-    def _token_mask(
-        self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor
-    ) -> torch.BoolTensor:
+    def _token_mask(self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
         """Where a token stands, (B, L); found by its embedding if there are no ids."""
         if input_ids is not None:
             return input_ids == token_id
@@ -392,10 +390,10 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
 
     def get_guidance_mask(
         self,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-    ) -> torch.BoolTensor:
+    ) -> torch.Tensor:
         """
         The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). This
         is the reference code's `labels == -100` without labels, which neither generation nor TRL's trainers give to
@@ -426,7 +424,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
     def condition_image_features(
         self,
         image_outputs: BaseModelOutputWithPooling,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         past_length: int = 0,
@@ -559,7 +557,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
     """Parrot with a language modeling head: it generates."""
 
     def __init__(self, config: ParrotConfig) -> None:
-        ParrotPreTrainedModel.__init__(self, config)
+        ParrotPreTrainedModel.__init__(self, config)  # type: ignore[call-arg]  # mypy does not see its parents
         self.model = ParrotModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()

@@ -118,7 +118,7 @@ class ParrotProcessor(LlavaProcessor):
         outputs = super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
         return outputs.convert_to_tensors(return_tensors)
 
-    def save_pretrained(self, save_directory: str, **kwargs: Any) -> list[str]:
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> list[str]:
         """
         As `LlavaProcessor.save_pretrained`, without what the last call set: the tokenizer would save the truncation
         and padding of a training run as defaults, and the loaded processor would cut every prompt in silence. This may

@@ -83,6 +83,13 @@ def test_what_is_imported_is_declared_and_the_licence_names_that_of_each_source_
     assert stated == {name.removesuffix("-2.0").removesuffix("-3.0") for name in licences}
 
 
+def test_every_type_that_is_not_checked_says_why() -> None:
+    for path in SOURCES:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.parent.name != "tests" else []:
+            if "type: ignore" in line:
+                assert re.search(r"# type: ignore\[[\w-]+\]  # \w+", line), f"{path}: {line}"
+
+
 def test_no_module_of_the_trainer_hides_a_library() -> None:
     libraries = set().union(*map(imported, SOURCES))
     assert not {path.stem for path in (ROOT / "trainer").glob("*.py")} & libraries

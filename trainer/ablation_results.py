@@ -25,11 +25,12 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.figure import SubFigure
 from scipy.stats import entropy
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
@@ -302,9 +303,9 @@ def draw(found: dict[str, Any], subject: str, file: Path) -> None:
     routed = [arm for arm in arms if routing[arm][first]]
     columns = max(3, len(routed))
     figure = pyplot.figure(figsize=(max(15, 2.4 * columns), 9), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.4, 1))
+    upper, lower = cast(list[SubFigure], figure.subfigures(2, 1, height_ratios=(1.4, 1)))
     left, middle, right = upper.subplots(1, 3, width_ratios=(2, 2, 1))
-    colors = dict(zip(arms, pyplot.get_cmap("tab10").colors * (1 + len(arms) // 10), strict=False))
+    colors = {arm: f"C{number}" for number, arm in enumerate(arms)}
 
     def bars(axes: Any, by_arm: dict[str, dict[str, dict[str, float]]]) -> None:
         for number, (arm, by_group) in enumerate(by_arm.items()):

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from datasets import Dataset, List, load_dataset
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import (
@@ -41,6 +41,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from trainer.benchmark_files import Question
+from trainer.benchmark_rows import Answer, Reply
 from trainer.data_files import data_files
 from trainer.pictures import open_picture
 from trainer.written_answers import named_letter
@@ -50,7 +51,7 @@ IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their ques
 Way = Literal["generate", "open", "letter", "text", "pmi"]
 
 
-def open_image(question: Question) -> Image.Image:
+def open_image(question: Question) -> ImageFile.ImageFile:
     """
     A question's picture.
 
@@ -84,14 +85,8 @@ class Answerer:
         """What each takes to answer; questions that take alike are answered together."""
         return [0] * len(questions)
 
-    def answer(self, questions: list[Question], encoded: list[Any]) -> list[dict[str, Any]]:
-        """
-        Answers in a batch.
-
-        Returns:
-            for each question a `prediction`, as the answerer gave it; if it chose among the options the `letter`, too,
-            and what else is known: `prompt`, `scores` (by option), `router` (probabilities of the experts).
-        """
+    def answer(self, questions: list[Question], encoded: list[Any]) -> list[Reply]:
+        """Answers in a batch: a reply to each question."""
         letters = [random.Random(" ".join(question.key)).choice(list(question.options)) for question in questions]
         return [{"prediction": letter, "letter": letter} for letter in letters]
 
@@ -117,14 +112,14 @@ class PixelNeighbors(Answerer):
         """The thing in each picture, as a vector of pixels."""
         return [_object(open_image(question)) for question in questions]
 
-    def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[dict[str, Any]]:
-        """As `Answerer.answer`; {} where an option was never captioned."""
-        answers = []
+    def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[Reply]:
+        """As `Answerer.answer`; no reply where an option was never captioned."""
+        answers: list[Reply] = []
         for question, seen in zip(questions, encoded, strict=True):
             names = self.english[question.index].options
             if all(name in self.known for name in names.values()):
                 far = {letter: ((self.known[name] - seen) ** 2).mean(axis=1).min() for letter, name in names.items()}
-                letter = min(far, key=far.get)
+                letter = min(far, key=far.__getitem__)
                 answers.append({"prediction": letter, "letter": letter})
             else:
                 answers.append({})
@@ -228,11 +223,12 @@ class ParrotAnswerer(Answerer):
         return list(self.model.get_image_features(pixel_values, return_dict=True).pooler_output)
 
     @torch.inference_mode()
-    def answer(self, questions: list[Question], encoded: list[torch.Tensor | None]) -> list[dict[str, Any]]:
+    def answer(self, questions: list[Question], encoded: list[torch.Tensor | None]) -> list[Reply]:
         """As `Answerer.answer`."""
         prompts = list(map(self._prompt, questions))
-        features = None if self.is_blind else encoded
-        inputs, images = self._prepare(questions, prompts, features)
+        features = [picture for picture in encoded if picture is not None]
+        inputs, images = self._prepare(questions, prompts, None if self.is_blind else features)
+        answers: list[Reply]
         if self.way == "generate":
             answers = [{"prediction": text} for text in self._generate(inputs, images)]
         elif self.way == "open":
@@ -244,15 +240,15 @@ class ParrotAnswerer(Answerer):
             options = [
                 list(question.options if self.way == "letter" else question.options.values()) for question in questions
             ]
-            scores = self._log_likelihoods(inputs, images, options)
+            tokens = self._log_likelihoods(inputs, images, options)
             if self.way == "pmi":
                 without = self._log_likelihoods(*self._prepare(questions, prompts, None), options)
                 scores = [
                     [sum(seen) - sum(blind) for seen, blind in zip(*pair, strict=True)]
-                    for pair in zip(scores, without, strict=True)
+                    for pair in zip(tokens, without, strict=True)
                 ]
             else:
-                scores = [[sum(tokens) / len(tokens) for tokens in row] for row in scores]
+                scores = [[sum(option) / len(option) for option in row] for row in tokens]
             answers = []
             for question, row in zip(questions, scores, strict=True):
                 letter = list(question.options)[int(np.argmax(row))]
@@ -443,7 +439,7 @@ def _pad(ids: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torc
 
 def ask(
     answerer: Answerer, questions: list[Question], done: set[tuple[str, str]], batch_size: int, part: tuple[int, int]
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[list[Answer]]:
     """
     Asks all questions in batches, whose members depend on the questions alone: so neither the number of processes nor
     an interruption changes an answer. A picture is encoded once for all that is asked about it, in any language.
@@ -453,7 +449,7 @@ def ask(
         part: the number of this process and of all of them, which take the pictures in turn.
 
     Yields:
-        the answers of a batch, as `Answerer.answer` gives them, with `index` and `language`.
+        the answers of a batch; a question without a reply has none.
     """
     by_image: dict[str, list[Question]] = defaultdict(list)
     for question in questions:

@@ -27,12 +27,11 @@ import json
 import platform
 import sys
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from accelerate import PartialState
 from transformers import AutoModel, AutoProcessor, HfArgumentParser
@@ -43,7 +42,7 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import HelpFormatter, one_line_errors
-from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, ask, open_image
+from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask, open_image
 from trainer.benchmark_files import (
     Question,
     find_benchmark,
@@ -53,15 +52,8 @@ from trainer.benchmark_files import (
     sha256,
     with_in_training,
 )
-from trainer.benchmark_results import (
-    Row,
-    compare,
-    is_circular,
-    judge,
-    read_out_languages,
-    report,
-    summarize,
-)
+from trainer.benchmark_results import compare, is_circular, judge, read_out_languages, report, summarize
+from trainer.benchmark_rows import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
 from trainer.multiple_choice_accuracy import Release
 from trainer.plots import draw_accuracies, draw_router, save
 from trainer.same_run import hashes_of_files
@@ -167,7 +159,7 @@ Questions = dict[tuple[str, str], Question]
 
 def read_questions(
     arguments: BenchmarkArguments, per_category: int | None = None, to_ask: bool = True
-) -> tuple[Questions, dict[str, Any]]:
+) -> tuple[Questions, dict[str, BenchmarkFile]]:
     """
     The questions of a benchmark by language and index, and what tells its files from others, by language. To score
     answers, neither images nor the language need be known: it is "und", undetermined, if a single file's name tells
@@ -176,13 +168,13 @@ def read_questions(
     unknown = None if to_ask else "und"
     files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, unknown)
     questions: Questions = {}
-    described = {}
+    described: dict[str, BenchmarkFile] = {}
     for language, file in files.items():
         found = read_benchmark(file, language, needs_images=to_ask)
         is_circular(found)  # raises now and not after the last answer
         described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
-        if file.parent.parent.parent.name == "snapshots":  # of the Hub's cache: snapshots/<commit>/<folder>/<file>
-            described[language]["revision"] = file.parent.parent.name
+        if commit := extract_commit_hash(str(file), None):  # in the Hub's cache
+            described[language]["revision"] = commit
         if per_category is not None:
             found = first_of_each_category(found, per_category)
         questions |= {question.key: question for question in with_in_training(found, file, language)}
@@ -249,10 +241,11 @@ def make_answerer(name: str, arguments: RunArguments, questions: Questions, stat
     if name.startswith(NEIGHBORS):
         return PixelNeighbors(name.removeprefix(NEIGHBORS), english_questions(name, questions))
     path, revision = weights_from(name, arguments)
+    way = cast(Way, way_of(name, arguments))
     device_map = "auto" if state.num_processes == 1 else {"": state.device}
     model = AutoModel.from_pretrained(path, trust_remote_code=True, revision=revision, device_map=device_map).eval()
     processor = AutoProcessor.from_pretrained(path, trust_remote_code=True, revision=revision)
-    return ParrotAnswerer(model, processor, way_of(name, arguments), arguments.max_new_tokens, name == "text-only")
+    return ParrotAnswerer(model, processor, way, arguments.max_new_tokens, name == "text-only")
 
 
 def weights_from(name: str, arguments: RunArguments) -> tuple[str, str | None]:
@@ -261,15 +254,15 @@ def weights_from(name: str, arguments: RunArguments) -> tuple[str, str | None]:
     return path, arguments.revision if path == arguments.model else None
 
 
-def way_of(name: str, arguments: RunArguments) -> str:
-    """How who is called so answers: `choice` for a baseline without a model."""
+def way_of(name: str, arguments: RunArguments) -> Way | None:
+    """How who is called so answers; None for a baseline without a model."""
     if name == "chance" or name.startswith(NEIGHBORS):
-        return "choice"
+        return None
     way = arguments.score_by if arguments.answer == "score" else arguments.answer
     return "text" if (name, way) == ("text-only", "pmi") else way
 
 
-def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
+def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
     """
     The answers that a folder holds, of a run that was stopped or has ended; a line that was cut is left out.
 
@@ -278,17 +271,17 @@ def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
     """
     settings_file = folder / "settings.json"
     found = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else settings
-    if differ := [name for name in settings if found.get(name) != settings[name]]:
+    if differ := [name for name, value in settings.items() if found.get(name) != value]:
         raise ValueError(
             f"{folder} holds the answers of another run, with other {' and '.join(differ)}: delete it or give another "
             "--output."
         )
-    given = {}
+    given: dict[tuple[str, str], Answer] = {}
     for file in [folder / "predictions.jsonl", *sorted(folder.glob("answers-*.jsonl"))]:
         if file.exists():
             whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
             for line in filter(None, whole.split("\n")):
-                row = json.loads(line)
+                row: Answer = json.loads(line)
                 if settings["answer"] == "generate":
                     row.pop("letter", None)  # read, not chosen: to be read again
                 given[row["language"], row["index"]] = row
@@ -296,20 +289,25 @@ def read_given(folder: Path, settings: Row) -> dict[tuple[str, str], Row]:
 
 
 def run_one(
-    name: str, folder: Path, arguments: RunArguments, questions: Questions, benchmark: Row, state: PartialState
-) -> tuple[Row, list[Row]]:
+    name: str,
+    folder: Path,
+    arguments: RunArguments,
+    questions: Questions,
+    benchmark: dict[str, BenchmarkFile],
+    state: PartialState,
+) -> tuple[Settings, list[Row]]:
     """Asks one answerer what it has not answered yet. Returns its settings and, in the first process, judged rows."""
-    is_model = way_of(name, arguments) != "choice"
-    path, revision = weights_from(name, arguments)
-    settings = {
+    way, (path, revision) = way_of(name, arguments), weights_from(name, arguments)
+    described = {
         "model": name,
-        **({"weights": weights_of(path, revision)} if is_model else {}),
+        **({"weights": weights_of(path, revision)} if way else {}),
         **({"of": path} if path != name else {}),
         "benchmark": benchmark,
-        "answer": way_of(name, arguments),
-        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer != "score" and is_model else {}),
+        "answer": way or "choice",
+        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer != "score" and way else {}),
         "versions": {package: version(package) for package in ("torch", "transformers")},
     }
+    settings = cast(Settings, described)
     folder.mkdir(parents=True, exist_ok=True)
     given = read_given(folder, settings)
     if more := given.keys() - questions.keys():
@@ -356,20 +354,21 @@ def write_rows(rows: list[Row], folder: Path) -> None:
 
 def write_results(
     folder: Path,
-    settings: Row,
+    settings: Settings,
     rows: list[Row],
     questions: Questions,
-    baselines: Mapping[str, Any],
-    wordings: Row | None = None,
-) -> dict[str, Any]:
+    baselines: dict[str, Results],
+    wordings: Wordings | None = None,
+) -> ResultsFile:
     """Writes results.json, results.md and pictures; prints the tables. Returns what results.json holds."""
-    written = {
+    written: ResultsFile = {
         "settings": settings,
         "results": summarize(rows, questions),
-        "baselines": dict(baselines),
+        "baselines": baselines,
         "router": read_out_languages(rows),
-        **({"wordings": wordings} if wordings else {}),
     }
+    if wordings:
+        written["wordings"] = wordings
     write_text(folder / "results.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     side_by_side = {"model": written["results"], **baselines}
     markdown = report(side_by_side, written["router"], wordings)
@@ -389,12 +388,12 @@ def write_results(
     return written
 
 
-def run(arguments: RunArguments) -> dict[str, Any]:
+def run(arguments: RunArguments) -> ResultsFile | None:
     """
     Asks, judges and writes.
 
     Returns:
-        what results.json holds; {} in other processes than the first.
+        what results.json holds; None in other processes than the first.
 
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
@@ -417,9 +416,9 @@ def run(arguments: RunArguments) -> dict[str, Any]:
         folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
         _, answers = run_one(name, folder, arguments, questions, benchmark, state)
         baselines[title] = summarize(answers, questions)
-    wordings = ask_wordings(arguments, questions, state) if arguments.wordings else None
+    wordings = ask_wordings(arguments.wordings, arguments, questions, state) if arguments.wordings else None
     if not state.is_main_process:
-        return {}
+        return None
     settings |= {
         "matching": arguments.matching,
         "python": platform.python_version(),
@@ -428,7 +427,7 @@ def run(arguments: RunArguments) -> dict[str, Any]:
     return write_results(output, settings, rows, questions, baselines, wordings)
 
 
-def ask_wordings(arguments: RunArguments, questions: Questions, state: PartialState) -> Row | None:
+def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Wordings | None:
     """
     Asks the questions of `--wordings` in these other words and in the benchmark's own.
 
@@ -438,7 +437,7 @@ def ask_wordings(arguments: RunArguments, questions: Questions, state: PartialSt
     Raises:
         `ValueError`: if the benchmark does not ask one of them.
     """
-    arguments = replace(arguments, benchmark=[arguments.wordings], answer="open")
+    arguments = replace(arguments, benchmark=[wordings], answer="open")
     other, described = read_questions(arguments)
     if missing := [question.place for key, question in other.items() if key not in questions]:
         raise ValueError(
@@ -454,7 +453,7 @@ def ask_wordings(arguments: RunArguments, questions: Questions, state: PartialSt
     return compare_wordings((judged["own"], own), (judged["other"], other))
 
 
-def score(arguments: ScoreArguments) -> dict[str, Any]:
+def score(arguments: ScoreArguments) -> ResultsFile:
     """
     Judges answers from files and writes; a question without an answer is told of and left out, as in VLMEvalKit.
 
@@ -471,7 +470,7 @@ def score(arguments: ScoreArguments) -> dict[str, Any]:
             f"{len(files)} files of predictions were given for the languages {languages}: give one for each, or one "
             "with a column language."
         )
-    answers = []
+    answers: list[Answer] = []
     is_shared = len(files) < len(languages)
     for language, file in zip(languages, files * len(languages) if is_shared else files, strict=True):
         for index, prediction in read_answers(file, language, is_shared).items():
@@ -487,7 +486,7 @@ def score(arguments: ScoreArguments) -> dict[str, Any]:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     write_rows(rows, output)
-    settings = {
+    settings: Settings = {
         "model": ", ".join(arguments.predictions),
         "predictions": {file.name: sha256(file) for file in files},
         "benchmark": benchmark,

@@ -264,7 +264,8 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
     Raises:
         `ValueError`: naming the file, the line and the column that cannot be read.
     """
-    questions, lines_of = [], {}
+    questions: list[Question] = []
+    lines_of: dict[str, int] = {}
     is_kaleidoscope = file.suffix == ".parquet"
     for row, line in kaleidoscope.read_rows(file, language, needs_images) if is_kaleidoscope else _rows(file):
         place = f"{file}, {'row' if is_kaleidoscope else 'line'} {line}"
@@ -284,7 +285,7 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
     return _with_matched_options(questions, file)
 
 
-def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterator[tuple[dict[str, str | None], int]]:
+def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterator[tuple[dict[str, Any], int]]:
     """
     Rows with the numbers of their last lines; None is in place of cells that a short row lacks.
 
@@ -326,7 +327,7 @@ def first_of_each_category(questions: Sequence[Question], number: int) -> list[Q
     return [question for question in questions if base_index(question.index) in asked[question.category]]
 
 
-def _question(row: dict[str, str], language: str, place: str, needs_image: bool) -> Question:
+def _question(row: dict[str, Any], language: str, place: str, needs_image: bool) -> Question:
     if None in row or None in row.values():
         raise ValueError(f"{place}: the row has more or fewer cells than the header. Repair it.")
     needed = ["index", *["image"] * needs_image, "question", "answer"]

@@ -16,7 +16,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
 import numpy as np
 import pandas
@@ -28,30 +28,23 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainer.benchmark_files import ROTATION, Question, base_index, pictures_of
-from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
+from trainer.benchmark_rows import Answer, Measured, Results, Router, Row, Settings, Share, Wordings
+from trainer.multiple_choice_accuracy import Release, circular_hits, read_letter, read_letter_multilingual
 
 
-Row = dict[str, Any]
 Rows = dict[tuple[str, str], Row]  # by language and index
 Pairs = tuple[list[tuple[bool, bool]], list[str]]  # the verdicts on two answers to each question, and its picture
+Verdict = Literal["hit", "hit_multilingual", "plain_hit", "plain_hit_multilingual"]
 Z = stats.norm.ppf(0.975)  # of intervals of 95%
 PERMUTATIONS = 9_999
 
 
-def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question], release: str) -> list[Row]:
+def judge(answers: Sequence[Answer], questions: Mapping[tuple[str, str], Question], release: Release) -> list[Row]:
     """
     Judges answers, in the order of the questions.
 
     Args:
-        answers: with `index`, `language` and `prediction`, and the `letter` where the answerer chose among the options
-            and there is nothing to read; None if it chose none.
         release: of VLMEvalKit, see `read_letter`.
-
-    Returns:
-        rows with what the answers hold and `category`, `l2-category`, `picture` (alike in questions about the same),
-        `answer`, `letter`, `hit` (VLMEvalKit's exact matching), `letter_multilingual` and `hit_multilingual`. Of a
-        question with rotations `hit` says whether all of them were right, for each of them, and `plain_hit` whether
-        the row itself was.
     """
     given = {(answer["language"], answer["index"]): answer for answer in answers}
     pictures = pictures_of(list(questions.values()))
@@ -64,22 +57,24 @@ def judge(answers: Sequence[Row], questions: Mapping[tuple[str, str], Question],
         if "letter" not in answer:
             letter = read_letter(answer["prediction"], question.matched_options, release)
             multilingual = read_letter_multilingual(answer["prediction"], question.options)
-        rows.append(
+        row = cast(
+            Row,
             {
                 "index": question.index,
                 "language": question.language,
                 "category": question.category,
                 "l2-category": question.l2_category,
                 "picture": pictures[key],
-                **{name: answer[name] for name in ("prompt", "prediction") if name in answer},
+                **{name: value for name, value in answer.items() if name in ("prompt", "prediction")},
                 "answer": question.answer,
                 "letter": letter,
                 "hit": letter == question.answer,
                 "letter_multilingual": multilingual,
                 "hit_multilingual": multilingual == question.answer,
-                **{name: answer[name] for name in ("scores", "router") if name in answer},
-            }
+                **{name: value for name, value in answer.items() if name in ("scores", "router")},
+            },
         )
+        rows.append(row)
     for language in {question.language for question in questions.values()}:
         if is_circular([question for question in questions.values() if question.language == language]):
             _judge_rotations([row for row in rows if row["language"] == language])
@@ -106,29 +101,30 @@ def is_circular(questions: Sequence[Question]) -> bool:
 
 def _judge_rotations(rows: list[Row]) -> None:
     indices = [int(row["index"]) for row in rows]
-    for name in ("hit", "hit_multilingual"):
-        hits = circular_hits(indices, [row[name] for row in rows])
-        for row, index in zip(rows, indices, strict=True):
-            row[f"plain_{name}"] = row[name]
-            row[name] = hits.get(index % ROTATION, False)
+    hits = circular_hits(indices, [row["hit"] for row in rows])
+    hits_multilingual = circular_hits(indices, [row["hit_multilingual"] for row in rows])
+    for row, index in zip(rows, indices, strict=True):
+        row["plain_hit"], row["hit"] = row["hit"], hits.get(index % ROTATION, False)
+        row["plain_hit_multilingual"] = row["hit_multilingual"]
+        row["hit_multilingual"] = hits_multilingual.get(index % ROTATION, False)
 
 
-def design_effect(values: Sequence[float], pictures: Sequence[str]) -> float:
+def design_effect(values: Sequence[float] | np.ndarray, pictures: Sequence[str]) -> float:
     """
     How many times larger the variance of a mean is because values about the same picture go together (Kish, 1965): the
     variance over clusters (Liang and Zeger, 1986, as lmms-eval and inspect-ai have it) by that of independent values.
     It is 1 where no picture is shared, and never less.
     """
-    values, codes = np.asarray(values, dtype=float), pandas.factorize(np.asarray(pictures))[0]
+    codes = pandas.factorize(np.asarray(pictures))[0]
     count, clusters = len(values), codes.max() + 1
-    residuals = values - values.mean()
+    residuals = np.asarray(values, dtype=float) - np.mean(values)
     if not residuals.any() or clusters == 1:  # as if all questions about a picture were one
         return count / clusters
     ratio = (np.bincount(codes, residuals) ** 2).sum() / (residuals**2).sum()
     return max(1.0, ratio * clusters / (clusters - 1) * (count - 1) / count)
 
 
-def share(hits: Sequence[bool], pictures: Sequence[str] | None = None) -> dict[str, float]:
+def share(hits: Sequence[bool], pictures: Sequence[str] | None = None) -> Share:
     """
     The share of hits with its 95% interval: Wilson's, which has a width for none and for all, too. Questions that
     share `pictures` count as so many independent ones as they are worth (Korn and Graubard, 1998).
@@ -139,17 +135,8 @@ def share(hits: Sequence[bool], pictures: Sequence[str] | None = None) -> dict[s
     return {"accuracy": found, "low": min(found, float(low)), "high": max(found, float(high))}  # rounded at 0 and 1
 
 
-def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
-    """
-    What the answers to some questions of one language are worth.
-
-    Returns:
-        `accuracy` with its interval, the benchmark's own: circular where there are rotations, else plain; `plain`,
-        `circular` and their `_multilingual` twins, each as `share` gives them, a rotation counted with its question;
-        `count` of questions answered, about so many `pictures`, of `questions` asked, `rows` with rotations,
-        `unparsed` and `unparsed_multilingual` answers and what `chance` would reach in a row; `in_training`, how many
-        questions have a picture that `training_data` has, None if nobody has looked. None without answers.
-    """
+def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | None:
+    """What the answers to some questions of one language are worth; None without answers."""
     bases = list(filter(is_counted, rows))
     if not bases:
         return None
@@ -157,13 +144,16 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
     asked = {base_index(question.index) if is_circular else question.index: question for question in questions}
     searched = [question.in_training for question in asked.values() if question.in_training is not None]
     pictures = [row["picture"] for row in bases]
-    kinds = {"plain": "plain_hit", "circular": "hit"} if is_circular else {"plain": "hit"}
-    shares = {
-        f"{kind}{suffix}": share([row[f"{verdict}{suffix}"] for row in bases], pictures)
-        for suffix in ("", "_multilingual")
-        for kind, verdict in kinds.items()
-    }
-    return {
+    kinds: dict[str, Verdict] = {"plain": "hit", "plain_multilingual": "hit_multilingual"}
+    if is_circular:
+        kinds = {
+            "plain": "plain_hit",
+            "circular": "hit",
+            "plain_multilingual": "plain_hit_multilingual",
+            "circular_multilingual": "hit_multilingual",
+        }
+    shares = {kind: share([row[verdict] for row in bases], pictures) for kind, verdict in kinds.items()}
+    measured = {
         **shares.get("circular", shares["plain"]),
         **shares,
         "count": len(bases),
@@ -176,6 +166,7 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Row | None:
         "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
         "chance": float(np.mean([1 / len(question.options) for question in questions])),
     }
+    return cast(Measured, measured)
 
 
 def is_counted(row: Row) -> bool:
@@ -183,30 +174,35 @@ def is_counted(row: Row) -> bool:
     return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
 
-def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> dict[str, Any]:
+def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> Results:
     """`measure` by language: of `all`, and by `category` and `l2-category`."""
-    kinds: dict[str, Callable[[Question], str]] = {
-        "category": lambda question: question.category,
-        "l2-category": lambda question: question.l2_category,
-    }
-    results: dict[str, Any] = {}
+    results: Results = {}
     for language in dict.fromkeys(question.language for question in questions.values()):
         asked = [question for question in questions.values() if question.language == language]
         answered = [row for row in rows if row["language"] == language]
-        results[language] = {"all": measure(answered, asked)}
-        for kind, name_of in kinds.items():
-            results[language][kind] = {
-                name: measure(
-                    [row for row in answered if row[kind] == name],
-                    [question for question in asked if name_of(question) == name],
-                )
-                for name in dict.fromkeys(map(name_of, asked))
-                if name
-            }
+        results[language] = {
+            "all": measure(answered, asked),
+            "category": _measure_by(lambda question: question.category, answered, asked),
+            "l2-category": _measure_by(lambda question: question.l2_category, answered, asked),
+        }
     return results
 
 
-def read_out_languages(rows: Sequence[Row]) -> dict[str, Any] | None:
+def _measure_by(
+    name_of: Callable[[Question], str], rows: Sequence[Row], questions: Sequence[Question]
+) -> dict[str, Measured | None]:
+    names = {question.key: name_of(question) for question in questions}
+    return {
+        name: measure(
+            [row for row in rows if names[row["language"], row["index"]] == name],
+            [question for question in questions if names[question.key] == name],
+        )
+        for name in dict.fromkeys(names.values())
+        if name
+    }
+
+
+def read_out_languages(rows: Sequence[Row]) -> Router | None:
     """
     How well the router alone tells the languages apart.
 
@@ -214,8 +210,7 @@ def read_out_languages(rows: Sequence[Row]) -> dict[str, Any] | None:
     other half; the halves share no question, whatever its language or rotation.
 
     Returns:
-        `weights`, the mean probabilities by language; `accuracy` on the held-out half and its `count`, `chance` (the
-        share of the most frequent language). None if there is no router or one language.
+        None if there is no router or one language; the weights alone if there is one question.
     """
     routed = [row for row in rows if "router" in row]
     languages = list(dict.fromkeys(row["language"] for row in routed))
@@ -225,7 +220,7 @@ def read_out_languages(rows: Sequence[Row]) -> dict[str, Any] | None:
     labels = torch.tensor([languages.index(row["language"]) for row in routed])
     number_of = {name: number for number, name in enumerate(dict.fromkeys(base_index(row["index"]) for row in routed))}
     is_held_out = torch.tensor([number_of[base_index(row["index"])] % 2 == 1 for row in routed])
-    result = {
+    result: Router = {
         "weights": {
             language: probabilities[labels == number].mean(dim=0).tolist() for number, language in enumerate(languages)
         }
@@ -260,31 +255,38 @@ def _fit_linear(inputs: torch.Tensor, labels: torch.Tensor, classes: int) -> Cal
     return lambda seen: linear((seen - mean) / deviation).argmax(dim=-1)
 
 
-def _percent(measured: Row | None, of: str = "accuracy", whole: bool = False) -> str:
-    """In percent; a dash without answers, or if all questions must be answered and are not."""
-    if not measured or (whole and measured["count"] < measured["questions"]):
-        return "–"
-    found = measured[of] if isinstance(measured[of], dict) else measured
-    return f"{100 * found['accuracy']:.1f}"
+def _percent(measured: Share | None) -> str:
+    return f"{100 * measured['accuracy']:.1f}" if measured else "–"
 
 
-def _in_training(measured: Row | None) -> str:
+def _percent_of_whole(measured: Measured | None) -> str:
+    """A dash if not all questions are answered, too: such an accuracy compares with no other."""
+    return _percent(measured if measured and measured["count"] == measured["questions"] else None)
+
+
+def _in_training(measured: Measured | None) -> str:
     if not measured or measured.get("in_training") is None:
         return "–"
     name = f" ({measured['training_data']})" * bool(measured["training_data"])
     return f"{measured['in_training']} of {measured['questions']}{name}"
 
 
-def _written(wordings: Row | None, what: str, languages: Sequence[str]) -> dict[str, list[str]]:
+def _written(wordings: Wordings | None, what: str, languages: Sequence[str]) -> dict[str, list[str]]:
     """Lines of a table: written answers to the questions of an l2-category, in the benchmark's wording and others."""
     if not wordings:
         return {}
-    lines = {
-        name: [_percent(wordings[key][language]["l2-category"].get(what)) for language in languages]
-        for name, key in (("written answers", "own"), ("written, other wordings", "other"))
+    return {
+        **{
+            name: [_percent(results[language]["l2-category"].get(what)) for language in languages]
+            for name, results in (
+                ("written answers", wordings["own"]),
+                ("written, other wordings", wordings["other"]),
+            )
+        },
+        "… in the question's language": [
+            _percent(wordings["in_language"].get(language, {}).get(what)) for language in languages
+        ],
     }
-    shares = [wordings["in_language"].get(language, {}).get(what) for language in languages]
-    return lines | {"… in the question's language": [f"{100 * one['accuracy']:.1f}" if one else "–" for one in shares]}
 
 
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
@@ -295,7 +297,7 @@ def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
 
 
-def report(results: Mapping[str, Any], router: Row | None, wordings: Row | None = None) -> str:
+def report(results: Mapping[str, Results], router: Router | None, wordings: Wordings | None = None) -> str:
     """
     The results in Markdown, in percent.
 
@@ -306,12 +308,11 @@ def report(results: Mapping[str, Any], router: Row | None, wordings: Row | None 
     """
     model = next(iter(results.values()))
     languages = list(model)
-    first = next((model[language]["all"] for language in languages if model[language]["all"]), None)
-    is_circular = bool(first) and "circular" in first
-    details: dict[str, Callable[[Row | None], str]] = {
-        "plain": lambda found: _percent(found, "plain") if is_circular else "–",
-        "multilingual matching": lambda found: _percent(
-            found, "circular_multilingual" if is_circular else "plain_multilingual"
+    is_circular = any("circular" in (model[language]["all"] or {}) for language in languages)
+    details: dict[str, Callable[[Measured | None], str]] = {
+        "plain": lambda found: _percent(found["plain"]) if found and is_circular else "–",
+        "multilingual matching": lambda found: (
+            _percent(found.get("circular_multilingual", found["plain_multilingual"])) if found else "–"
         ),
         "95% interval": lambda found: f"{100 * found['low']:.1f}–{100 * found['high']:.1f}" if found else "–",
         "questions answered": lambda found: f"{found['count']} of {found['questions']}" if found else "–",
@@ -323,11 +324,15 @@ def report(results: Mapping[str, Any], router: Row | None, wordings: Row | None 
             f"{found['unparsed']}; {found['unparsed_multilingual']}" if found else "–"
         ),
     }
+
+    def percent_of(found: Results) -> Callable[[Measured | None], str]:
+        return _percent if found is model else _percent_of_whole
+
     lines = _table(
         "all (circular)" if is_circular else "all",
         languages,
         {
-            name: [_percent(found[language]["all"], whole=found is not model) for language in languages]
+            name: [percent_of(found)(found[language]["all"]) for language in languages]
             for name, found in results.items()
         }
         | {name: [cell(model[language]["all"]) for language in languages] for name, cell in details.items()},
@@ -337,10 +342,7 @@ def report(results: Mapping[str, Any], router: Row | None, wordings: Row | None 
             what,
             languages,
             {
-                name: [
-                    _percent(found[language]["l2-category"].get(what), whole=found is not model)
-                    for language in languages
-                ]
+                name: [percent_of(found)(found[language]["l2-category"].get(what)) for language in languages]
                 for name, found in results.items()
             }
             | _written(wordings, what, languages),
@@ -379,7 +381,8 @@ def compare(first: Path, *others: Path) -> str:
     }
     whose = {"A": settings} | {name: other_settings for name, (other_settings, _) in results.items()}
     lines = [", ".join(f"{name}: {_who(one)}" for name, one in whose.items()), ""]
-    for verdict, title in (("hit", "exact matching"), ("hit_multilingual", "multilingual matching")):
+    verdicts: dict[Verdict, str] = {"hit": "exact matching", "hit_multilingual": "multilingual matching"}
+    for verdict, title in verdicts.items():
         pairs = {
             (name, language): _pairs(rows, results[name][1], language, verdict)
             for name in results
@@ -402,7 +405,7 @@ def compare(first: Path, *others: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _languages_of_both(first: Path, settings: Row, second: Path, other_settings: Row) -> list[str]:
+def _languages_of_both(first: Path, settings: Settings, second: Path, other_settings: Settings) -> list[str]:
     """The languages that two results have in common."""
     names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
     if not names:
@@ -422,14 +425,14 @@ def _languages_of_both(first: Path, settings: Row, second: Path, other_settings:
     return names
 
 
-def _pairs(rows: Rows, other_rows: Rows, language: str, verdict: str) -> Pairs:
+def _pairs(rows: Rows, other_rows: Rows, language: str, verdict: Verdict) -> Pairs:
     """What two results say of the questions of a language that both answered, and the questions' pictures."""
     both = [key for key in rows if key[0] == language and key in other_rows]
     pictures = [rows[key].get("picture", key[1]) for key in both]  # earlier versions wrote none
     return [(rows[key][verdict], other_rows[key][verdict]) for key in both], pictures
 
 
-def _who(settings: Row) -> str:
+def _who(settings: Settings) -> str:
     """The model, and how it answered: the same may be compared under two ways."""
     return settings["model"] + (f" ({settings['answer']})" if "answer" in settings else "")
 
@@ -486,7 +489,7 @@ def _difference_interval(differences: np.ndarray, pictures: Sequence[str]) -> tu
     return max(-1.0, more - less - reach), min(1.0, more - less + reach)
 
 
-def _read_results(file: Path) -> tuple[Row, Rows]:
+def _read_results(file: Path) -> tuple[Settings, Rows]:
     file = file / "results.json" if file.is_dir() else file
     predictions = file.with_name("predictions.jsonl")
     for needed in (file, predictions):

@@ -284,12 +284,13 @@ def check_parallel(entries: Sequence[Entry]) -> list[str]:
     for index, group in by_index.items():
         if missing := set(languages) - {entry.language for entry in group}:
             findings[f"missing in {', '.join(sorted(missing))}"].append(index)
-        for what, values in {
+        differing: dict[str, list[Any]] = {
             "with different answers": [entry.answer for entry in group],
             "with different numbers of options": [len(entry.options) for entry in group],
             "with different images": [hashlib.sha256(entry.image).hexdigest()[:8] for entry in group],
             "with different categories": [entry.category for entry in group],
-        }.items():
+        }
+        for what, values in differing.items():
             if len(set(values)) > 1:
                 told = ", ".join(f"{entry.language} {value}" for entry, value in zip(group, values, strict=True))
                 findings[what].append(f"{index} ({told})")

@@ -411,8 +411,8 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         model.resize_token_embeddings(len(tokenizer))
     fit_projector(model, image_size)
     if args.experts_begin == "at_random":
-        experts = model.model.moe.experts
-        torch.nn.init.normal_(experts.down_proj, std=experts.gate_up_proj.std().item())
+        fresh = model.model.moe.experts
+        torch.nn.init.normal_(fresh.down_proj, std=fresh.gate_up_proj.std().item())
     model.generation_config = language_model.generation_config
     own_eos = model.generation_config.eos_token_id
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)

@@ -158,14 +158,15 @@ def convert_row(row: Any, find: Callable[[str], Path], language: str, copy_image
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"it holds half of a character, {error.object[error.start : error.end]!r}") from error
-    messages, expected = [], ("system", "user")
+    messages: list[dict[str, Any]] = []
+    expected: tuple[str, ...] = ("system", "user")
     for number, turn in enumerate(row["conversations"]):
         name = turn.get("from") if isinstance(turn, dict) else None
         role = ROLES.get(name) if isinstance(name, str) else None
         if role not in expected or not isinstance(turn.get("value"), str):
             raise ValueError(f"turn {number} is {turn!r:.200}, not text from {' or '.join(expected)}")
         content = split_marks(turn["value"])
-        if role == "assistant" and (len(content) > 1 or not content[0]["text"].strip()):
+        if role == "assistant" and (len(content) > 1 or not (content[0]["text"] or "").strip()):
             raise ValueError(f"turn {number} is an answer that is empty or shows an image")
         messages.append({"role": role, "content": content})
         expected = ("assistant",) if role == "user" else ("user",)

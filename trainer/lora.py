@@ -37,7 +37,9 @@ def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) 
     Returns:
         what is adapted and what is left, in one line.
     """
-    modules, experts, left = set(), {}, set()
+    modules: set[str] = set()
+    experts: dict[str, str] = {}
+    left: set[str] = set()
     for name, module in model.named_modules():
         if not name.startswith(LAYERS):
             continue
@@ -94,8 +96,8 @@ def set_trained_tokens(
         text = processor.apply_chat_template(turns)
     except TemplateError:  # it has no system turn
         text = processor.apply_chat_template(turns[1:])
-    ids = {*tokenizer.encode(text, add_special_tokens=False), *tokenizer.encode(processor.image_token)}
-    ids = sorted(ids & tokenizer.added_tokens_decoder.keys() - {tokenizer.bos_token_id})
+    words = {*tokenizer.encode(text, add_special_tokens=False), *tokenizer.encode(processor.image_token)}
+    ids = sorted(words & tokenizer.added_tokens_decoder.keys() - {tokenizer.bos_token_id})
     modules = [LANGUAGE_MODEL + "embed_tokens"]
     if model.lm_head.weight is not model.get_input_embeddings().weight:  # peft ties what is tied
         modules.append("lm_head")

@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from tqdm import tqdm
 
@@ -182,7 +182,7 @@ def run(command: str, log: TextIO) -> Iterator[str]:
         errors="replace",
     ) as process:
         try:
-            for line in process.stdout:  # Text mode takes the "\r" of a bar for a line's end.
+            for line in cast(TextIO, process.stdout):  # Text mode takes the "\r" of a bar for a line's end.
                 if not BAR.search(line):
                     log.write(line)
                     log.flush()

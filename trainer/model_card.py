@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from peft import PeftConfig
 from modeling_parrot import ParrotConfig
 from trainer.benchmark import weights_of
 from trainer.benchmark_results import report
+from trainer.benchmark_rows import ResultsFile
 from trainer.sources import check_source
 
 
@@ -128,9 +130,17 @@ def read_config(model: str) -> ParrotConfig:
     return ParrotConfig.from_pretrained(name)
 
 
-def read_results(arguments: CardArguments) -> dict[str, Any] | None:
+class CardResults(ResultsFile):
+    """What trainer/benchmark.py measured, and what a card says of the benchmark."""
+
+    benchmark: str  # its name
+    asked: int  # answered rows
+    there: int  # rows of the benchmark
+
+
+def read_results(arguments: CardArguments) -> CardResults | None:
     """
-    What trainer/benchmark.py measured, with the benchmark's name.
+    What a card shows of --results; None without.
 
     Raises:
         `ValueError`: if other weights were measured.
@@ -140,7 +150,7 @@ def read_results(arguments: CardArguments) -> dict[str, Any] | None:
     file = Path(arguments.results) / "results.json"
     if not file.is_file():
         raise ValueError(f"--results: there is no {file}. Give the folder that trainer/benchmark.py wrote.")
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found: ResultsFile = json.loads(file.read_text(encoding="utf-8"))
     settings = found["settings"]
     if "weights" in settings and settings["weights"] != weights_of(arguments.model):
         raise ValueError(
@@ -152,51 +162,56 @@ def read_results(arguments: CardArguments) -> dict[str, Any] | None:
     }
     # Another model that served as a baseline may be a local folder.
     baselines = {Path(name).name if Path(name).exists() else name: told for name, told in found["baselines"].items()}
-    asked = sum(told["all"]["rows"] for told in found["results"].values() if told["all"])
-    there = sum(told["rows"] for told in settings["benchmark"].values())
-    return found | {"benchmark": ", ".join(sorted(names)), "baselines": baselines, "asked": asked, "there": there}
+    return {
+        **found,
+        "baselines": baselines,
+        "benchmark": ", ".join(sorted(names)),
+        "asked": sum(told["all"]["rows"] for told in found["results"].values() if told["all"]),
+        "there": sum(told["rows"] for told in settings["benchmark"].values()),
+    }
 
 
-def eval_results(arguments: CardArguments, results: dict[str, Any] | None, quoted: dict[str, Any]) -> list[EvalResult]:
-    """Accuracies by language, for the Hub: what was measured, then what is quoted."""
-    task = {"task_type": "image-text-to-text", "metric_type": "accuracy"}
-    found = []
-    for language, told in (results["results"] if results else {}).items():
-        if not (measured := told["all"]):
-            continue
-        found.append(
-            EvalResult(
-                **task,
-                dataset_type=arguments.benchmark_id or results["benchmark"],
-                dataset_name=f"{results['benchmark']} ({language})",
-                dataset_config=language,
-                dataset_split="test",
-                dataset_args={"sha256": results["settings"]["benchmark"][language]["sha256"]},
-                metric_name="accuracy (%)",
-                metric_value=round(100 * measured["accuracy"], 2),
-                metric_args={
-                    "interval_95": [round(100 * measured[end], 2) for end in ("low", "high")],
-                    "questions": measured["count"],
-                    "answer": results["settings"].get("answer"),
-                    **{key: measured[key] for key in ("in_training", "training_data") if measured.get(key)},
-                },
-            )
+accuracy_of = partial(EvalResult, task_type="image-text-to-text", metric_type="accuracy")
+
+
+def measured_results(arguments: CardArguments, results: CardResults) -> dict[str, EvalResult]:
+    """Accuracies that were measured, for the Hub, by language."""
+    return {
+        language: accuracy_of(
+            dataset_type=arguments.benchmark_id or results["benchmark"],
+            dataset_name=f"{results['benchmark']} ({language})",
+            dataset_config=language,
+            dataset_split="test",
+            dataset_args={"sha256": results["settings"]["benchmark"][language]["sha256"]},
+            metric_name="accuracy (%)",
+            metric_value=round(100 * measured["accuracy"], 2),
+            metric_args={
+                "interval_95": [round(100 * end, 2) for end in (measured["low"], measured["high"])],
+                "questions": measured["count"],
+                "answer": results["settings"].get("answer"),
+                **{key: value for key, value in measured.items() if key in ("in_training", "training_data") and value},
+            },
         )
-    for benchmark, figures in quoted.get("results", {}).items():
-        found += [
-            EvalResult(
-                **task,
-                dataset_type=benchmark.lower().replace(" ", "-"),
-                dataset_name=f"{benchmark} ({language})",
-                dataset_config=language,
-                metric_name="accuracy (%), quoted",
-                metric_value=figure,
-                source_name=quoted["source"],
-                source_url=quoted["url"],
-            )
-            for language, figure in zip(quoted["languages"], figures, strict=True)
-        ]
-    return found
+        for language, told in results["results"].items()
+        if (measured := told["all"])
+    }
+
+
+def quoted_results(quoted: dict[str, Any]) -> list[EvalResult]:
+    """Accuracies that others have published, for the Hub."""
+    return [
+        accuracy_of(
+            dataset_type=benchmark.lower().replace(" ", "-"),
+            dataset_name=f"{benchmark} ({language})",
+            dataset_config=language,
+            metric_name="accuracy (%), quoted",
+            metric_value=figure,
+            source_name=quoted["source"],
+            source_url=quoted["url"],
+        )
+        for benchmark, figures in quoted.get("results", {}).items()
+        for language, figure in zip(quoted["languages"], figures, strict=True)
+    ]
 
 
 def question(arguments: CardArguments, languages: Sequence[str]) -> str:
@@ -221,11 +236,12 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         for name in ("loss", "accuracy", "router"):
             if (picture := Path(source) / f"{name}.png").is_file():
                 shutil.copy(picture, folder)
-    evaluated = eval_results(arguments, results, quoted)
+    measured = measured_results(arguments, results) if results else {}
+    evaluated = [*measured.values(), *quoted_results(quoted)]
     name = arguments.repo_id.partition("/")[2]
     trained = training[-1].get("languages", []) if training else []
-    languages = list(dict.fromkeys(one.dataset_config for one in evaluated))
-    measured = [one.metric_value for one in evaluated if one.source_name is None]
+    languages = list(dict.fromkeys([*measured, *quoted.get("languages", [])]))
+    accuracies = [one.metric_value for one in measured.values()]
     data = ModelCardData(
         language=list(dict.fromkeys([*languages, *trained])) or None,
         license=arguments.license,
@@ -254,8 +270,8 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         question=json.dumps(question(arguments, languages or trained), ensure_ascii=False),
         languages=languages,
         trained=trained,
-        known=[one.dataset_config for one in evaluated if "in_training" in (one.metric_args or {})],
-        spread=(min(measured), max(measured)) if len(set(measured)) > 1 else None,
+        known=[language for language, one in measured.items() if "in_training" in (one.metric_args or {})],
+        spread=(min(accuracies), max(accuracies)) if len(set(accuracies)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},
         **base,
     )
@@ -264,12 +280,11 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         entries = [
             EvalResultEntry(
                 dataset_id=arguments.benchmark_id,
-                task_id=one.dataset_config,
+                task_id=language,
                 value=one.metric_value,
-                notes=f"95% interval {one.metric_args['interval_95']}, {one.metric_args['questions']} questions",
+                notes="95% interval {interval_95}, {questions} questions".format_map(one.metric_args or {}),
             )
-            for one in evaluated
-            if one.source_name is None
+            for language, one in measured.items()
         ]
         (folder / ".eval_results").mkdir(exist_ok=True)
         file = folder / ".eval_results" / f"{arguments.benchmark_id.partition('/')[2]}.yaml"

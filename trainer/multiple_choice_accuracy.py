@@ -259,7 +259,7 @@ def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str
     return _only(letters | ({by_text} if by_text else set()))
 
 
-def _only(letters: Set[str]) -> str | None:
+def _only(letters: Set[str | None]) -> str | None:
     return next(iter(letters)) if len(letters) == 1 else None
 
 
@@ -301,9 +301,9 @@ def _is_heading(text: str, match: re.Match) -> bool:
     """The answer begins with the letter and a mark or a reason, and lists no other so: "B. dog"."""
     before, after = text[: match.start()], text[match.end() :]
     is_marked = before.strip()[-1:] in tuple("([{*\"'「【") if before else False
-    is_marked = is_marked or re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after)
-    is_marked = is_marked or (match[0].isupper() and REASON.match(after))
-    return bool(is_marked) and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)
+    is_marked = is_marked or bool(re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after))
+    is_marked = is_marked or bool(match[0].isupper() and REASON.match(after))
+    return is_marked and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)
 
 
 def _is_set_apart(text: str, match: re.Match) -> bool:
@@ -382,7 +382,7 @@ class MultipleChoiceAccuracy(evaluate.Metric):
         references: Sequence[str],
         options: Sequence[Sequence[str]],
         indices: Sequence[int] | None = None,
-        release: str = "2024-01",
+        release: Release = "2024-01",
     ) -> dict[str, Any]:
         indices = range(len(predictions)) if indices is None else list(indices)
         _check(predictions, references, options, indices)

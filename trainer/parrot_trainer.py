@@ -94,13 +94,15 @@ class ParrotTrainer(SFTTrainer):
                 f"router_language_loss={self._router_language_loss} needs a language in each row, and the columns "
                 f"are {columns}: add one, or leave the loss out."
             )
-        self.data_collator = partial(_collate, self.data_collator)  # no closure: data loaders' workers pickle it
-        model = self.accelerator.unwrap_model(self.model)
-        self._parrot = model.get_base_model() if hasattr(model, "get_base_model") else model
+        # No closure: the workers of data loaders pickle it.
+        self.data_collator: DataCollator = partial(_collate, self.data_collator)
+        bare: Any = self.accelerator.unwrap_model(self.model)
+        bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
+        self._parrot: ParrotForConditionalGeneration = bare
         if not hasattr(self._parrot.lm_head, "bias"):
             # TRL reads it, and peft (0.21) hides it where it trains tokens of the head. A Parrot's head has none. This
             # goes when peft passes it on: https://github.com/huggingface/peft/issues/3649
-            self._parrot.lm_head.bias = None
+            self._parrot.lm_head.register_parameter("bias", None)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         if self._sharded:
             # On the backbone: peft (before 0.21) calls the forward of the whole model past its hooks.
@@ -108,7 +110,7 @@ class ParrotTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "language", SOURCE]))
+        self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, "language", SOURCE]))
 
     def _see_a_blank(
         self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,19 +187,21 @@ class ParrotTrainer(SFTTrainer):
     def _log_languages(
         self, losses: list[tuple[str | None, float, int]], routed: list[tuple[str | None, list[float]]]
     ) -> None:
-        """Adds to the metrics what all processes saw: of samples the sums of losses and of tokens, of images P."""
-        # In a mixture, rows of a data set without the column have no language.
-        losses, routed = ([row for row in rows if row[0] is not None] for rows in (losses, routed))
+        """
+        Adds to the metrics what all processes saw: of samples the sums of losses and of tokens, of images P. In a
+        mixture, rows of a data set without the column have no language: they do not count.
+        """
         metrics = self._metrics["train" if self.model.training else "eval"]
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for language, total, tokens in gather_object(losses):
-            sums[language][0] += total
-            sums[language][1] += tokens
+            if language is not None:
+                sums[language][0] += total
+                sums[language][1] += tokens
         for language, (total, tokens) in sums.items():
             if tokens:
                 metrics[f"loss_{language}"].append(total / tokens)
         for language, weights in gather_object(routed):
-            for expert, weight in enumerate(weights):
+            for expert, weight in enumerate(weights if language is not None else []):
                 metrics[f"router_{language}_{expert}"].append(weight)
 
 
@@ -322,7 +326,7 @@ def record(given: dict[str, Any], folder: Path, seconds: float, state: TrainerSt
     def public(value: Any) -> Any:
         if isinstance(value, list):
             return [public(one) for one in value]
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         if isinstance(value, dict):
             return {name: public(one) for name, one in value.items() if one is not None}

@@ -16,10 +16,10 @@
 import io
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 
-def open_picture(source: bytes | Path, place: str) -> Image.Image:
+def open_picture(source: bytes | Path, place: str) -> ImageFile.ImageFile:
     """
     A picture with all its pixels read.
 

@@ -15,11 +15,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+
+from trainer.benchmark_rows import Measured, Results
 
 
 SMALLEST_DIFFERENCE = 0.05  # of the router's colours: so an even router looks even
@@ -57,7 +58,9 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
     return figure
 
 
-def draw_losses(steps: Sequence[tuple[int, float]], of_languages: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+def draw_losses(
+    steps: Sequence[tuple[float, float]], of_languages: Mapping[str, Sequence[tuple[float, float]]]
+) -> Figure:
     """
     Draws the training loss.
 
@@ -82,7 +85,7 @@ def draw_losses(steps: Sequence[tuple[int, float]], of_languages: Mapping[str, S
     return figure
 
 
-def draw_accuracies(results: Mapping[str, Any]) -> Figure:
+def draw_accuracies(results: Mapping[str, Results]) -> Figure:
     """
     Draws how many answers are right: above, of all categories together, the model's with their 95% intervals and the
     baselines'; below, the model's in each category.
@@ -103,18 +106,20 @@ def draw_accuracies(results: Mapping[str, Any]) -> Figure:
         layout="constrained",
     )
     for number, (name, found) in enumerate(results.items()):
-        places = [
-            place for place, language in enumerate(languages) if _is_whole(found[language]["all"], found is model)
-        ]
-        shares = [found[languages[place]]["all"] for place in places]
-        heights = [100 * one["accuracy"] for one in shares]
+        # Of a baseline, only what answered all questions can be compared.
+        shares = {
+            place: measured
+            for place, language in enumerate(languages)
+            if (measured := found[language]["all"]) and (found is model or measured["count"] == measured["questions"])
+        }
+        places, heights = list(shares), [_percent_of(one) for one in shares.values()]
         if not places:
             continue
         if found is not model:
             bars.hlines(heights, *np.add.outer([-0.42, 0.42], places), label=name, color=f"C{number}", linewidth=2)
             continue
         bars.bar(places, heights, 0.7, label=name, color="#bcd4e6")
-        for place, one in zip(places, shares, strict=True):
+        for place, one in shares.items():
             if one["count"] >= FEWEST_ANSWERS:
                 bars.vlines(place, 100 * one["low"], 100 * one["high"], color="black", linewidth=1)
     together = f"of all {len(categories)} categories together" if len(categories) > 1 else "of all questions"
@@ -126,21 +131,16 @@ def draw_accuracies(results: Mapping[str, Any]) -> Figure:
     heat.set_xticks(range(len(languages)), languages)
     heat.set_yticks(range(len(categories)), categories)
     heat.set(xlabel="language of the question", title="The model's in each category")
-    for row, shares in enumerate(table):
-        for column, one in enumerate(shares):
-            if not np.isnan(one):
-                color = "black" if one > 60 else "white"
-                heat.text(column, row, f"{one:.0f}", ha="center", va="center", color=color, fontsize=9)
+    for row, percents in enumerate(table):
+        for column, percent in enumerate(percents):
+            if not np.isnan(percent):
+                color = "black" if percent > 60 else "white"
+                heat.text(column, row, f"{percent:.0f}", ha="center", va="center", color=color, fontsize=9)
     figure.colorbar(image, ax=heat, label="accuracy (%)")
     return figure
 
 
-def _is_whole(measured: Mapping[str, Any] | None, is_model: bool) -> bool:
-    """Whether there is something to draw: of a baseline only what answered all questions can be compared."""
-    return bool(measured) and (is_model or measured["count"] == measured["questions"])
-
-
-def _percent_of(measured: Mapping[str, Any] | None) -> float:
+def _percent_of(measured: Measured | None) -> float:
     return 100 * measured["accuracy"] if measured else np.nan
 
 

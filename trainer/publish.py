@@ -187,7 +187,7 @@ def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
         raise ValueError(f"{repo_id} exists and is public: make it private in its settings, or leave out --private.")
     if arguments.tag in [tag.name for tag in api.list_repo_refs(repo_id).tags]:
         raise ValueError(f"{repo_id} has a tag {arguments.tag} already, which others rely on: give another --tag.")
-    others = sorted({file.rfilename for file in info.siblings} - {".gitattributes", *names})
+    others = sorted({file.rfilename for file in info.siblings or []} - {".gitattributes", *names})
     if others and not arguments.replace:
         raise ValueError(f"{repo_id} holds {', '.join(others)} besides: delete them by --replace, or by hand.")
     for name in others:

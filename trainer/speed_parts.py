@@ -22,6 +22,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -215,9 +216,9 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
+            allocated = torch.cuda.memory_allocated()
             way()
-            return (torch.cuda.max_memory_allocated() - before) / 2**20
+            return (torch.cuda.max_memory_allocated() - allocated) / 2**20
         reset = Path("/proc/self/clear_refs")
         if not reset.exists():  # Linux alone tells
             return float("nan")
@@ -320,7 +321,7 @@ def measure_experts(bench: Bench) -> list[Row]:
     for chosen in (2, 1):
         selected = weights.topk(chosen).indices
         sparse = torch.zeros_like(weights).scatter(1, selected, weights.gather(1, selected))
-        ways[f"{chosen} of {number}"] = lambda sparse=sparse, selected=selected: experts(features, sparse, selected)
+        ways[f"{chosen} of {number}"] = partial(experts, features, sparse, selected)
     product, flop = bench.product()
     seconds = bench.time(product=product, **ways)
     product_speed = flop / seconds.pop("product") / 1e12
@@ -366,7 +367,7 @@ def measure_latency(bench: Bench) -> list[Row]:
 
 def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Row]:
     """Answers questions as trainer/benchmark.py does and as the reference does."""
-    if arguments.model:
+    if arguments.model and arguments.benchmark:  # both or neither
         check_source(arguments.model, "--model")
         model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
         processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
@@ -398,7 +399,8 @@ def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Row]:
 
 class _Clock(TrainerCallback):
     def __init__(self, bench: Bench) -> None:
-        self.bench, self.ends = bench, []
+        self.bench = bench
+        self.ends: list[float] = []
 
     def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
         """Notes the time."""
@@ -478,7 +480,7 @@ def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Row]:
 
     model.train()
     seconds = bench.time(ours=lambda: run(ours), peer=lambda: run(reference))
-    memory = {name: bench.peak_memory(lambda way=way: run(way)) for name, way in (("ours", ours), ("peer", reference))}
+    memory = {name: bench.peak_memory(partial(run, way)) for name, way in (("ours", ours), ("peer", reference))}
     name = "the head on every position"
     return [
         Row("forward and backward", seconds["peer"] / seconds["ours"], seconds["ours"], seconds["peer"], "s", name),

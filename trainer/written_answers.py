@@ -16,10 +16,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from trainer.benchmark_files import Question
-from trainer.benchmark_results import Row, share, summarize
+from trainer.benchmark_results import share, summarize
+from trainer.benchmark_rows import Row, Share, Wordings
 
 
 def name_pattern(names: Iterable[str]) -> re.Pattern:
@@ -41,17 +41,17 @@ def named_letter(answer: str, options: Mapping[str, str]) -> str | None:
     return letters[0] if len(letters) == 1 else None
 
 
-def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> dict[str, dict[str, dict[str, float]]]:
+def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> dict[str, dict[str, Share]]:
     """
     The share of answers in the language of their question with its interval, by language and l2-category, and `all`.
     An answer is in the language in which it names an option, of whichever question; of several languages, in which the
     name is longest.
     """
-    names = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for question in questions:
         names[question.language].update(question.options.values())
     patterns = {language: name_pattern(texts) for language, texts in names.items()}
-    hits = defaultdict(lambda: defaultdict(list))
+    hits: dict[str, dict[str, list[tuple[bool, str]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         answer = row["prediction"].casefold()
         longest = {
@@ -69,16 +69,13 @@ def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> di
 def compare_wordings(
     own: tuple[Sequence[Row], Mapping[tuple[str, str], Question]],
     other: tuple[Sequence[Row], Mapping[tuple[str, str], Question]],
-) -> dict[str, Any]:
+) -> Wordings:
     """
     Judged answers to the same questions in two wordings.
 
     Args:
         own: answers to the benchmark's own wording, and the questions.
         other: the same in other words.
-
-    Returns:
-        `own` and `other`, each as `summarize` gives it, and `in_language` of `other`, as `shares_in_language`.
     """
     in_language = shares_in_language(other[0], other[1].values())
     return {"own": summarize(*own), "other": summarize(*other), "in_language": in_language}

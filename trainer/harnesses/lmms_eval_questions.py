@@ -22,7 +22,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from PIL import Image
@@ -30,12 +30,22 @@ from PIL import Image
 from trainer.answerers import open_image
 from trainer.benchmark_files import LETTERS, Question, read_benchmark
 from trainer.benchmark_results import judge, measure
+from trainer.benchmark_rows import Answer, Measured
+from trainer.multiple_choice_accuracy import Release
 
 
-Doc = dict[str, Any]
-RELEASE = "2024-01"  # the default of trainer/benchmark.py's --matching
+Doc = dict[str, Any]  # a Question's fields, as `datasets` keeps them
+RELEASE: Release = "2024-01"  # the default of trainer/benchmark.py's --matching
 # Every cell is text: pandas would make 1.0 of an option 1 where another row holds 2.5.
 TEXT = dict.fromkeys(("index", "image", "question", "hint", "answer", "category", "l2-category", *LETTERS), str)
+
+
+class Item(Answer):
+    """What a metric is computed of."""
+
+    picture: str  # for lmms-eval's clustered standard error
+    question: Doc
+    score: float
 
 
 def questions(dataset: Dataset) -> Dataset:
@@ -64,26 +74,27 @@ def prompt(doc: Doc, lmms_eval_specific_kwargs: dict[str, str]) -> str:
     return _question(doc, lmms_eval_specific_kwargs["language"]).prompt
 
 
-def judged(doc: Doc, results: Sequence[str]) -> dict[str, Doc]:
-    """An answer, by both readings; `score` and `picture` are for lmms-eval's clustered standard error."""
+def judged(doc: Doc, results: Sequence[str]) -> dict[str, Item]:
+    """An answer, by both readings."""
     question = _question(doc)
-    answer = {"index": question.index, "language": question.language, "prediction": results[0]}
+    answer: Answer = {"index": question.index, "language": question.language, "prediction": results[0]}
     (row,) = judge([answer], {question.key: question}, RELEASE)
-    item = answer | {
+    item: Item = {
+        **answer,
         "picture": hashlib.sha256(question.image.encode()).hexdigest(),
         "question": asdict(replace(question, image="")),
+        "score": float(row["hit"]),
     }
-    return {
-        "accuracy": item | {"score": float(row["hit"])},
-        "accuracy_multilingual": item | {"score": float(row["hit_multilingual"])},
-    }
+    return {"accuracy": item, "accuracy_multilingual": {**item, "score": float(row["hit_multilingual"])}}
 
 
-def _accuracy(items: Sequence[Doc], suffix: str) -> float:
+def _accuracy(items: Sequence[Item], is_multilingual: bool) -> float:
     asked = {question.key: question for question in (_question(item["question"]) for item in items)}
-    found = measure(judge(items, asked, RELEASE), list(asked.values()))
-    return found.get(f"circular{suffix}", found[f"plain{suffix}"])["accuracy"]
+    measured = cast(Measured, measure(judge(items, asked, RELEASE), list(asked.values())))
+    if is_multilingual:
+        return measured.get("circular_multilingual", measured["plain_multilingual"])["accuracy"]
+    return measured["accuracy"]
 
 
-accuracy: Callable[[Sequence[Doc]], float] = partial(_accuracy, suffix="")
-accuracy_multilingual: Callable[[Sequence[Doc]], float] = partial(_accuracy, suffix="_multilingual")
+accuracy: Callable[[Sequence[Item]], float] = partial(_accuracy, is_multilingual=False)
+accuracy_multilingual: Callable[[Sequence[Item]], float] = partial(_accuracy, is_multilingual=True)
