@@ -28,7 +28,8 @@ from typing import Any
 import pytest
 
 from trainer.benchmark import RunArguments, run
-from trainer.benchmark_files import LANGUAGES, LETTERS, ROTATION
+from trainer.benchmark_files import LETTERS, ROTATION
+from trainer.languages import MMMB
 
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ def write_questions(folder: Path, name: str, rotations: int = 0, every: int = EV
     """
     csv.field_size_limit(2**31 - 1)
     folder.mkdir(parents=True, exist_ok=True)
-    for language in LANGUAGES:
+    for language in MMMB:
         file = ROOT / "data" / "demo" / f"mini_mmmb_{language}.tsv"
         with file.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines, delimiter="\t"))[::every]

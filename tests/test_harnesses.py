@@ -23,8 +23,9 @@ from PIL import Image
 from tests.conftest import encode
 from tests.tiny import tiny_model, tiny_processor
 from trainer.answerers import ParrotAnswerer
-from trainer.benchmark_files import HUB, INSTRUCTIONS, LANGUAGES, MINI_MMMB, PUBLISHED, Question
+from trainer.benchmark_files import HUB, INSTRUCTIONS, MINI_MMMB, PUBLISHED, Question
 from trainer.harnesses.chat import ParrotChat
+from trainer.languages import MMMB
 
 
 TASKS = Path(__file__).parents[1] / "trainer" / "harnesses" / "lmms_eval_tasks"
@@ -99,8 +100,8 @@ def test_each_of_the_benchmarks_languages_is_a_task_of_lmms_eval_on_the_benchmar
     }
     for name, pattern in patterns.items():
         group = yaml.load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"), Loader)
-        assert group["task"] == [f"{name}_{language}" for language in LANGUAGES]
-        for language in LANGUAGES:
+        assert group["task"] == [f"{name}_{language}" for language in MMMB]
+        for language in MMMB:
             task = yaml.load((TASKS / f"{name}_{language}.yaml").read_text(encoding="utf-8"), Loader)
             published = "cn" if language == "zh" and name != "mini_mmmb" else language
             assert task["dataset_kwargs"]["data_files"] == {"test": pattern.format(language=published)}

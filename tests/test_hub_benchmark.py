@@ -22,15 +22,16 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from tests.conftest import encode, write_tsv
-from trainer.benchmark_files import INSTRUCTIONS, LANGUAGES
+from trainer.benchmark_files import INSTRUCTIONS
 from trainer.harnesses.hub_benchmark import HubBenchmarkArguments, write
+from trainer.languages import MMMB
 
 
 CARD = Path(__file__).parents[1] / "model_cards" / "mini-mmmb"
 
 
 def test_each_task_of_eval_yaml_finds_its_questions_by_the_data_sets_card(tmp_path: Path) -> None:
-    for language in LANGUAGES:
+    for language in MMMB:
         row = {"index": 0, "image": encode("red"), "question": f"? {language}", "A": "x", "B": "y", "answer": "B"}
         write_tsv(tmp_path / f"mini_mmmb_{language}.tsv", [row | {"category": "color"}])
     write(HubBenchmarkArguments(data=str(tmp_path)))
@@ -39,7 +40,7 @@ def test_each_task_of_eval_yaml_finds_its_questions_by_the_data_sets_card(tmp_pa
         for config in DatasetCard((CARD / "README.md").read_text(encoding="utf-8")).data.configs
     }
     tasks = yaml.safe_load((CARD / "eval.yaml").read_text(encoding="utf-8"))["tasks"]
-    assert [task["id"] for task in tasks] == LANGUAGES
+    assert [task["id"] for task in tasks] == [*MMMB]
     for task in tasks:
         (data_file,) = (file for file in files[task["config"]] if file["split"] == task["split"])
         dataset = load_dataset(

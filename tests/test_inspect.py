@@ -29,8 +29,8 @@ from modeling_parrot.processing_parrot import ParrotProcessor
 from tests.harnesses import MAX_NEW_TOKENS, MODEL, ROOT, ask_benchmark, call, needs_demo, write_questions
 from tests.hub import LoopbackHub, run_python
 from tests.servers import server
-from trainer.benchmark_files import LANGUAGES
 from trainer.harnesses.hub_benchmark import HubBenchmarkArguments, write
+from trainer.languages import MMMB
 
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: make test-inspect")
@@ -74,7 +74,7 @@ def test_the_task_has_the_benchmarks_prompts_answers_letters_and_accuracies(tmp_
     benchmark = write_questions(tmp_path, "questions")
     results, rows = ask_benchmark(benchmark, tmp_path / "benchmark")
     assert len(rows) == 240
-    for language in LANGUAGES:
+    for language in MMMB:
         arguments = (f"benchmark={benchmark}", f"language={language}", f"max_tokens={MAX_NEW_TOKENS}")
         options = [option for argument in arguments for option in ("-T", argument)]
         log = evaluate(tmp_path, address, TASK, *options)

@@ -24,7 +24,8 @@ from transformers import pipeline
 
 from tests.harnesses import MAX_NEW_TOKENS, MODEL, ROOT, ask_benchmark, call, needs_demo, write_questions
 from trainer.answerers import open_image
-from trainer.benchmark_files import LANGUAGES, read_benchmark
+from trainer.benchmark_files import read_benchmark
+from trainer.languages import MMMB
 
 
 pytest.importorskip("lmms_eval", reason="lmms-eval is not installed: make test-lmms-eval")
@@ -53,14 +54,14 @@ def assert_as_benchmark(
 ) -> int:
     """Prompts, answers, letters and accuracies of the tasks of that name are the benchmark's. Returns their number."""
     results, rows = ask_benchmark(benchmark, output)
-    asked = [row | {"language": language} for language in LANGUAGES for row in samples[f"{name}_{language}"]]
+    asked = [row | {"language": language} for language in MMMB for row in samples[f"{name}_{language}"]]
     assert len(asked) == len(rows)
     for sample in asked:
         row = rows[sample["language"], sample["accuracy"]["index"]]
         assert (sample["input"], sample["filtered_resps"]) == (row["prompt"], row["prediction"])
         for verdict, metric in (("hit", "accuracy"), ("hit_multilingual", "accuracy_multilingual")):
             assert sample[metric]["score"] == row[f"plain_{verdict}" if f"plain_{verdict}" in row else verdict]
-    for language in LANGUAGES:
+    for language in MMMB:
         measured = found[f"{name}_{language}"]
         assert measured["accuracy,none"] == results[language]["all"]["accuracy"]
     return len(asked)
@@ -70,7 +71,7 @@ def test_mini_mmmb_has_the_benchmarks_prompts_answers_and_accuracies(tmp_path: P
     benchmark = write_questions(tmp_path / "data" / "mini-mmmb", "mini_mmmb")
     found, samples = evaluate(tmp_path, ["mini_mmmb"], "--include_path", str(TASKS))
     assert assert_as_benchmark(benchmark, "mini_mmmb", tmp_path / "benchmark", found, samples) == 240
-    accuracies = [found[f"mini_mmmb_{language}"]["accuracy,none"] for language in LANGUAGES]
+    accuracies = [found[f"mini_mmmb_{language}"]["accuracy,none"] for language in MMMB]
     assert found["mini_mmmb"]["accuracy,none"] == pytest.approx(sum(accuracies) / len(accuracies))
     assert "accuracy_stderr_clustered,none" in found["mini_mmmb_en"]
 
@@ -78,12 +79,12 @@ def test_mini_mmmb_has_the_benchmarks_prompts_answers_and_accuracies(tmp_path: P
 def test_rotated_questions_count_together_and_a_task_of_ones_own_is_four_lines(tmp_path: Path) -> None:
     benchmark = write_questions(tmp_path, "circular", rotations=3, every=60)
     (tmp_path / "tasks").mkdir()
-    for language in LANGUAGES:
+    for language in MMMB:
         task = (TASKS / f"mini_mmmb_{language}.yaml").read_text(encoding="utf-8")
         task = task.replace("include: _template", f"include: {TASKS / '_template'}")
         task = task.replace("data/mini-mmmb/mini_mmmb", "circular").replace("mini_mmmb", "circular")
         (tmp_path / "tasks" / f"circular_{language}.yaml").write_text(task, encoding="utf-8")
-    tasks = [f"circular_{language}" for language in LANGUAGES]
+    tasks = [f"circular_{language}" for language in MMMB]
     found, samples = evaluate(tmp_path, tasks, "--include_path", str(tmp_path / "tasks"))
     assert assert_as_benchmark(benchmark, "circular", tmp_path / "benchmark", found, samples) == 240
 

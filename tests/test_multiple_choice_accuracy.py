@@ -13,6 +13,8 @@
 # limitations under the License.
 """Reading answers, and the `evaluate` metric of what was read."""
 
+import runpy
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -580,3 +582,10 @@ def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() ->
     predictions = numpy.array([row + [-100] * (longest - len(row)) for row in rows])
     found = names["compute_metrics"](EvalPrediction(predictions=predictions, label_ids=None))
     assert (found["accuracy"], found["unparsed"]) == (1, 0)
+
+
+def test_a_copy_without_the_languages_files_says_where_it_looked_for_them(tmp_path: Path) -> None:
+    copied = shutil.copy(METRIC, tmp_path)
+    (tmp_path / "multiple_choice_accuracy.json").write_text('{"original file path": "elsewhere/metric.py"}')
+    with pytest.raises(ValueError, match="elsewhere/languages, which says how answers are phrased, is not there"):
+        runpy.run_path(copied)

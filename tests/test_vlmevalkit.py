@@ -26,7 +26,8 @@ import pytest
 from tests.conftest import encode
 from tests.harnesses import MAX_NEW_TOKENS, MODEL, ask_benchmark, call, needs_demo, write_questions
 from trainer.benchmark import ScoreArguments, score
-from trainer.benchmark_files import LANGUAGES, ROTATION
+from trainer.benchmark_files import ROTATION
+from trainer.languages import MMMB
 from trainer.multiple_choice_accuracy import RELEASES
 
 
@@ -72,7 +73,7 @@ def test_its_run_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) 
         names[name] = write_questions(tmp_path / "LMUData", name, rotations, every)
         chinese = tmp_path / "LMUData" / f"{name}_zh.tsv"
         chinese.with_name(f"{name}_cn.tsv").write_bytes(chinese.read_bytes())  # its name for Chinese
-    codes = ["cn" if language == "zh" else language for language in LANGUAGES]
+    codes = ["cn" if language == "zh" else language for language in MMMB]
     command = [
         sys.executable,
         "-m",
@@ -92,7 +93,7 @@ def test_its_run_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) 
     for name, benchmark in names.items():
         results, rows = ask_benchmark(benchmark, tmp_path / name, RELEASES[-1])
         assert len(rows) == 240
-        for language, code in zip(LANGUAGES, codes, strict=True):
+        for language, code in zip(MMMB, codes, strict=True):
             (file,) = tmp_path.glob(f"outputs/{MODEL.name}/T*/{MODEL.name}_{name}_{code}.xlsx")
             predictions = pandas.read_excel(file, dtype=str, keep_default_na=False)
             for index, prediction in zip(predictions["index"], predictions["prediction"], strict=True):

@@ -33,46 +33,12 @@ import pandas
 from huggingface_hub import hf_hub_download
 
 from trainer import kaleidoscope
+from trainer.languages import FOLDER, MMMB, entries
 from trainer.sources import check_source
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-INSTRUCTIONS = {
-    # The reference's, in its wrapper for VLMEvalKit.
-    "en": "Answer with the option's letter from the given choices directly.",
-    "zh": "请直接用给定选项中的选项字母回答。",
-    "pt": "Responda diretamente com a letra da opção das escolhas dadas.",
-    "ar": "أجب مباشرةً بحرف الخيار من الاختيارات المعطاة.",
-    "tr": "Verilen seçeneklerden doğrudan seçeneğin harfi ile cevap verin.",
-    "ru": "Ответьте буквой варианта из предложенных вариантов напрямую.",
-    # Machine-written, this project's own; no native speaker has reviewed them. The rest of Kaleidoscope's:
-    "bn": "প্রদত্ত বিকল্পগুলি থেকে সরাসরি সঠিক বিকল্পের অক্ষরটি দিয়ে উত্তর দিন।",
-    "de": "Antworten Sie direkt mit dem Buchstaben der richtigen Option aus den gegebenen Antworten.",
-    "es": "Responda directamente con la letra de la opción de entre las opciones dadas.",
-    "fa": "مستقیماً با حرف گزینه از میان گزینه‌های داده‌شده پاسخ دهید.",
-    "fr": "Répondez directement par la lettre de l'option parmi les choix proposés.",
-    "hi": "दिए गए विकल्पों में से सही विकल्प के अक्षर से सीधे उत्तर दें।",
-    "hr": "Odgovorite izravno slovom opcije među ponuđenim odgovorima.",
-    "hu": "Válaszoljon közvetlenül a megadott lehetőségek közül a helyes válasz betűjelével.",
-    "lt": "Atsakykite tiesiogiai pasirinkto varianto raide iš pateiktų variantų.",
-    "ne": "दिइएका विकल्पहरूमध्ये सही विकल्पको अक्षरले सिधै उत्तर दिनुहोस्।",
-    "nl": "Antwoord direct met de letter van de optie uit de gegeven keuzes.",
-    "sr": "Одговорите директно словом опције међу понуђеним одговорима.",
-    "te": "ఇచ్చిన ఎంపికల నుండి సరైన ఎంపిక అక్షరంతో నేరుగా సమాధానం ఇవ్వండి.",
-    "uk": "Дайте відповідь безпосередньо літерою варіанта із запропонованих варіантів.",
-    # And of other exams.
-    "bg": "Отговорете директно с буквата на отговора измежду дадените възможности.",
-    "id": "Jawablah langsung dengan huruf opsi dari pilihan yang diberikan.",
-    "it": "Rispondi direttamente con la lettera dell'opzione tra le scelte date.",
-    "ja": "与えられた選択肢の中から、選択肢の文字で直接答えてください。",
-    "ko": "주어진 선택지 중에서 선택지의 문자로 바로 답하세요.",
-    "pl": "Odpowiedz bezpośrednio literą opcji spośród podanych możliwości.",
-    "sk": "Odpovedzte priamo písmenom možnosti z daných možností.",
-    "sw": "Jibu moja kwa moja kwa herufi ya chaguo kutoka kwa chaguo zilizotolewa.",
-    "ur": "دیے گئے اختیارات میں سے درست اختیار کے حرف سے براہ راست جواب دیں۔",
-    "vi": "Hãy trả lời trực tiếp bằng chữ cái của đáp án trong các lựa chọn đã cho.",
-}
-LANGUAGES = ["en", "zh", "pt", "ar", "tr", "ru"]
+INSTRUCTIONS = entries("instruction")
 HUB = "AIDC-AI/Parrot-dataset"
 PUBLISHED = {"mmmb": "mmmb/mmmb_{language}.tsv", "mmbench": "mmbench/mmbench_dev_{language}.tsv"}
 MINI_MMMB = "data/mini-mmmb/mini_mmmb_{language}.tsv"
@@ -144,8 +110,8 @@ class Question:
         """
         if self.language not in INSTRUCTIONS:
             warnings.warn(
-                f"For {self.language!r} there is no instruction among those of {', '.join(INSTRUCTIONS)}: it is given "
-                "in English. Options can be scored by their text without any."
+                f"{FOLDER / self.language}.json has no instruction: it is given in English. Add one, or score options "
+                "by their text, which needs none."
             )
         options = "".join(f"\n{letter}. {text}" for letter, text in self.options.items())
         return f"{self.open_prompt}{options}\n{INSTRUCTIONS.get(self.language, INSTRUCTIONS['en'])}"
@@ -169,12 +135,12 @@ def find_benchmark(
         `ValueError`: if a file is missing, or whose language it is cannot be told.
     """
     if len(names) == 1 and names[0] in PUBLISHED:
-        return _download(names[0], languages or LANGUAGES, revision)
+        return _download(names[0], languages or MMMB, revision)
     if names[0] == "kaleidoscope" or names[0].endswith(".parquet"):
         return _find_kaleidoscope(names, languages, revision)
     names = [MINI_MMMB if name == "mini-mmmb" else name for name in names]
     if len(names) == 1 and "{language}" in names[0]:
-        files = {language: Path(names[0].format(language=language)) for language in languages or LANGUAGES}
+        files = {language: Path(names[0].format(language=language)) for language in languages or MMMB}
     else:
         languages = languages or [_language_of(Path(name), unknown if len(names) == 1 else None) for name in names]
         if len(set(languages)) != len(names):
@@ -190,8 +156,8 @@ def find_benchmark(
 
 
 def _download(name: str, languages: Sequence[str], revision: str) -> dict[str, Path]:
-    if unknown := [language for language in languages if language not in LANGUAGES]:
-        raise ValueError(f"{name} has no {unknown[0]!r}: give --languages of {', '.join(LANGUAGES)}.")
+    if unknown := [language for language in languages if language not in MMMB]:
+        raise ValueError(f"{name} has no {unknown[0]!r}: give --languages of {', '.join(MMMB)}.")
     check_source(HUB, f"--benchmark {name}", "dataset", revision)
     files = {}
     for language in languages:

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Emoji as several vendors draw them, and what they are called: the art and the words of mini-MMMB.
 
-`emoji_data/languages/` has a table for each of 20 languages, with all the sentences; the names are CLDR's, always
+`trainer/languages/` has a table for each of 20 languages, with all the sentences; the names are CLDR's, always
 quoted or alone, so that no grammar is needed around them. A further language is one more file there, with the same
 keys. `names.json.xz` has the names in a hundred more, which are asked in English until they have a table.
 """
@@ -33,9 +33,10 @@ import resvg_py
 from PIL import Image as PILImage
 from PIL import ImageDraw
 
+from trainer.languages import FOLDER, MMMB, sentences
+
 
 DATA = Path(__file__).parent / "emoji_data"
-PAPER_LANGUAGES = ("en", "zh", "pt", "ar", "tr", "ru")
 LANGUAGES: list[str] = []  # in which pictures are asked about; see `use_languages`
 TABLES: dict[str, dict[str, Any]] = {}  # the words of these and, for captions and labels, of English
 
@@ -53,16 +54,16 @@ def _names() -> dict[str, dict[str, str]]:
 
 @cache
 def _load_table(language: str) -> dict[str, Any]:
-    file = DATA / "languages" / f"{language}.json"
-    if file.is_file():
-        table = json.loads(file.read_text(encoding="utf-8"))
-    elif language in _names():
-        warnings.warn(f"There are names in {language!r} and no sentences: its questions are asked in English.")
-        table = _load_table("en") | {"names": _names()[language]}
-    else:
-        known = {file.stem for file in (DATA / "languages").glob("*.json")} | _names().keys()
-        raise ValueError(f"There are no names in {language!r}: take of {', '.join(sorted(known))}.")
-    return table if "names" in table else table | {"names": _names()[language]}
+    table, names = sentences(language), _names().get(language)
+    if table is None and names is None:
+        raise ValueError(f"There are no names in {language!r}: take of {', '.join(sorted(_names()))}.")
+    if table is None:
+        warnings.warn(
+            f"There are names in {language!r}, and {FOLDER / language}.json has no sentences: its questions are asked "
+            "in English."
+        )
+        table = _load_table("en")
+    return {"names": names} | table
 
 
 def use_languages(languages: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ def use_languages(languages: Sequence[str]) -> None:
     LANGUAGES[:] = dict.fromkeys(languages)
 
 
-use_languages(PAPER_LANGUAGES)
+use_languages(MMMB)
 RECOGNITION = tuple(TABLES["en"]["recognition"])
 TRAIN_STYLES = ("noto", "twemoji", "notov1", "emojione")
 TEST_STYLES = ("fluent", "openmoji")
@@ -118,7 +119,7 @@ def words(*path: str) -> Text:
         entry = table
         for key in path:
             if key not in entry:
-                raise ValueError(f"{DATA.name}/languages/{language}.json has no {'.'.join(path)!r}: add it.")
+                raise ValueError(f"{FOLDER / language}.json has no {'.'.join(path)!r}: add it.")
             entry = entry[key]
         found[language] = entry
     return found

@@ -50,7 +50,6 @@ from trainer.build_benchmark import build as build_benchmark
 from trainer.emoji import (
     DATA,
     LANGUAGES,
-    PAPER_LANGUAGES,
     POLYGONS,
     RECOGNITION,
     SHADES,
@@ -68,6 +67,7 @@ from trainer.emoji import (
     use_languages,
     words,
 )
+from trainer.languages import MMMB
 
 
 SCENES = {
@@ -118,9 +118,9 @@ class MiniMMMBArguments:
     )
     train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
     languages: list[str] = field(
-        default_factory=lambda: list(PAPER_LANGUAGES),
+        default_factory=lambda: list(MMMB),
         metadata={
-            "help": "Languages of the questions. Those of emoji_data/languages have sentences; of a hundred others "
+            "help": "Languages of the questions. Those of trainer/languages have sentences; of a hundred others "
             "there are the names alone, which are then asked for in English."
         },
     )

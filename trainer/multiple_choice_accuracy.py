@@ -29,10 +29,12 @@ with -100, and a decoder-only model's sequences begin with their prompts, whose 
 """
 
 import itertools
+import json
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import datasets
@@ -102,71 +104,32 @@ class Phrases(NamedTuple):
     reasons: str  # follow a letter that might else be an article or a preposition: "A because"
     negations: str  # stand before what they deny, or after it: "not A", "A is not"
     rejections: str  # stand after it alone: "A is wrong"
+    spaced: bool = True  # whether words have spaces around them
 
 
-# A further language is one more entry.
-PHRASES = {
-    "en": Phrases(
-        "answers?|options?|choices?|choose|select|pick|say|letter",
-        "the|is|are|it|be|would|should|must|correct|right|best|final|most|likely|option|letter",
-        r"(?:is|seems|looks)(?: to be)? (?:the )?(?:most )?(?:correct|right|best|answer)",
-        "option|choice",
-        "or|and",
-        "because|since|as|for",
-        "not|no|isn't|neither|nor|none|cannot|can't",
-        "wrong|incorrect",
-    ),
-    "zh": Phrases(
-        "答案|选择|選擇|选项|選項|选|選|应为|應為|应该是|應該是",
-        "正确|正確|能|均|都|应该|應該|应当|应|是|为|為|的|最终|字母|选项|項|项|择|擇",
-        r"(?:选项|選項|项|項)?才?(?:是|为)?[最更]?(?:正确|正確|[对對](?!\w)|对的|對的|答案|符合|合适|合適)",
-        "选项|選項|项|項|吧",
-        "或者?|和|还是|還是|与|與",
-        "因为|因為|，",
-        "不|没|沒|非|排除",
-        "错|錯",
-    ),
-    "pt": Phrases(
-        "respostas?|opção|alternativa|letra|escolha|escolho|seleciono",
-        "a|o|é|e|está|estão|seria|deve|ser|correta|correto|certa|certo|final|letra|opção|alternativa",
-        r"(?:é|está) (?:a )?(?:resposta |opção |alternativa )?(?:correta|correto|certa|certo)",
-        "correta|certa",
-        "ou|e",
-        "porque|pois|já",
-        "não|nem|nenhuma?",
-        "errad[ao]s?|incorret[ao]s?",
-    ),
-    "ar": Phrases(
-        "و?(?:ال)?(?:اجابة|جواب|خيار|اختيار|حرف)|س?اختار|اخترت",
-        "هي|هو|الصحيحة?|الصائبة?|النهائية?|تكون|الخيار|الحرف|حرف",
-        r"(?:(?:هو|هي) )?(?:الخيار |الاجابة |الجواب )?(?:ال)?صحيحة?",
-        "الصحيحة?|فقط",
-        "او|ام|و",
-        "لان",
-        "ليس|ليست|لا|غير",
-        "خطا|خاطئة?",
-    ),
-    "tr": Phrases(
-        "cevap|cevabı[mn]?|yanıt|yanıtı[mn]?|şık|şıkkı|seçenek|seçeneği|harf|harfi|seçiyorum",
-        "doğru|olan|olarak|ise|en|uygun|şık|seçenek",
-        r"(?:şıkkı |seçeneği )?(?:doğru|doğrudur)|(?:şıkkını |seçeneğini )?seç(?:iyorum|erim|erdim)",
-        "şıkkı|şık|seçeneği|seçenek|harfi|şıkkıdır|seçeneğidir|olmalı|olmalıdır",
-        "veya|ya da|ve",
-        "çünkü",
-        "ne|hiçbiri",
-        "değil|değildir|yanlış|yanlıştır|yok",
-    ),
-    "ru": Phrases(
-        "ответ|ответа|ответом|вариант|варианта|вариантом|буква|буквой|букву|выбираю|выбор",
-        "это|правильный|правильным|верный|верным|является|под|будет|пункт|вариант|буква|буквой",
-        r"(?:это |является )?(?:правильн|верн)\w+",
-        "вариант|верно|правильно",
-        "или|и",
-        "потому|так|поскольку",
-        "не|нет|ни",
-        r"невер(?:ен|н\w+)|неправильн\w+",
-    ),
-}
+def _languages_folder() -> Path:
+    """Of the languages' files, which lie beside this file."""
+    file = Path(__file__)
+    # evaluate runs a copy of this file alone, and notes beside the copy which file it is of.
+    if (note := file.with_suffix(".json")).exists():
+        file = Path(json.loads(note.read_text(encoding="utf-8"))["original file path"])
+    folder = file.resolve().parent / "languages"
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder}, which says how answers are phrased, is not there: give evaluate.load the whole path of "
+            "trainer/multiple_choice_accuracy.py in its checkout, and download_mode='force_redownload'."
+        )
+    return folder
+
+
+def _load_phrases() -> dict[str, Phrases]:
+    files = sorted(_languages_folder().glob("*.json"))
+    tables = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    in_order = sorted(tables.items(), key=lambda table: table[1].get("place_in_mmmb", len(tables)))
+    return {language: Phrases(**table["phrases"]) for language, table in in_order if "phrases" in table}
+
+
+PHRASES = _load_phrases()
 # Options are shown with Latin letters: a letter of another script is first the one that looks alike, then the one at
 # its place (Arabic in the order of abjad) or of its sound.
 LATIN = (
@@ -180,9 +143,10 @@ CJK = "\u3040-\u30ff\u3400-\u9fff"
 
 
 def _any_of(name: str) -> str:
-    """A word of any language; only Chinese needs no space around it."""
-    words = "|".join(getattr(phrases, name) for language, phrases in PHRASES.items() if language != "zh")
-    return rf"(?:(?<![^\W{CJK}])(?:{words})(?![^\W{CJK}])|{PHRASES['zh']._asdict()[name]})"
+    """A word of any language, with no letter beside it where words have spaces around them."""
+    spaced = "|".join(getattr(phrases, name) for phrases in PHRASES.values() if phrases.spaced)
+    others = "".join(f"|{getattr(phrases, name)}" for phrases in PHRASES.values() if not phrases.spaced)
+    return rf"(?:(?<![^\W{CJK}])(?:{spaced})(?![^\W{CJK}]){others})"
 
 
 GAP = rf"[\s{re.escape(PUNCTUATION)}]*"

@@ -30,7 +30,8 @@ from transformers import HfArgumentParser
 
 from trainer import HelpFormatter
 from trainer.answerers import open_image
-from trainer.benchmark_files import LANGUAGES, Question, find_benchmark, read_benchmark
+from trainer.benchmark_files import Question, find_benchmark, read_benchmark
+from trainer.languages import MMMB
 
 
 @dataclass
@@ -48,7 +49,7 @@ def data_uri(question: Question) -> str:
 def write(arguments: HubBenchmarkArguments) -> None:
     """Writes a file a language."""
     folder = Path(arguments.data)
-    for language, file in find_benchmark([str(folder / "mini_mmmb_{language}.tsv")], LANGUAGES, "main").items():
+    for language, file in find_benchmark([str(folder / "mini_mmmb_{language}.tsv")], MMMB, "main").items():
         rows = [
             {
                 "index": question.index,

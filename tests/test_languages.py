@@ -1,0 +1,108 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A language is one file of trainer/languages."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from huggingface_hub import ModelCard
+
+from tests.tiny import tiny_model, tiny_processor
+from trainer.emoji import TABLES
+from trainer.languages import FOLDER, HEAD, MMMB, languages, sentences
+
+
+ROOT = Path(__file__).parents[1]
+# In one process, since each would load the libraries anew.
+DRAW_TRAIN_MEASURE_PUBLISH = """
+import sys
+from trl import TrlParser
+from trainer import benchmark, mini_mmmb, publish, sft
+
+mini_mmmb.build(
+    mini_mmmb.MiniMMMBArguments(
+        "data", concepts=50, image_size=16, align_views=1, train=14, validation=7, test_per_category=1,
+        languages=sys.argv[1:],
+    )
+)
+parser = TrlParser((sft.ParrotScriptArguments, sft.ParrotSFTConfig, sft.ParrotModelConfig))
+sft.main(
+    *parser.parse_args_and_config(
+        "--model_name_or_path base --dataset_name data --dataset_config instruct --stage instruct --output_dir model "
+        "--max_steps 2 --learning_rate 1e-3 --per_device_train_batch_size 7 --logging_steps 1 --use_cpu true "
+        "--bf16 false --report_to none --activation_checkpointing false".split()
+    )
+)
+benchmark.run(
+    benchmark.RunArguments(
+        model="model", benchmark=["data/mini_mmmb_{language}.tsv"], languages=["xx"], output="results",
+        answer="generate", max_new_tokens=2,
+    )
+)
+publish.publish(
+    publish.PublishArguments(
+        model="model", repo_id="org/parrot-xx", license="mit", results="results", dry_run="card", card_only=True
+    )
+)
+from trainer.multiple_choice_accuracy import read_letter_multilingual
+print(read_letter_multilingual("Xanswerx ixis B", {"A": "x", "B": "y"}))
+"""
+
+
+@pytest.mark.slow
+def test_an_invented_seventh_language_is_drawn_trained_measured_and_published_by_one_file(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "trainer", tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("modeling_parrot", "model_cards"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    tiny_model().save_pretrained(tmp_path / "base")
+    tiny_processor().save_pretrained(tmp_path / "base")
+    own = {
+        "name": "Inventish",
+        "instruction": "Xletterx!",
+        "instruction_source": "Invented.",
+        "phrases": dict.fromkeys(languages()["en"]["phrases"], "xnothingx") | {"cues": "xanswerx", "fillers": "ixis"},
+        "names": {code: f"xx {name}" for code, name in TABLES["pt"]["names"].items()},
+    }
+    table = json.dumps(sentences("pt") | own)
+    (tmp_path / "trainer" / "languages" / "xx.json").write_text(table, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW_TRAIN_MEASURE_PUBLISH, *MMMB, "xx"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.rstrip().endswith("\nB")
+    rows = load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert Counter(rows["language"]) == dict.fromkeys((*MMMB, "xx"), 2)
+    history = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
+    assert any("loss_xx" in log for log in history)
+    answers = [json.loads(line) for line in (tmp_path / "results" / "predictions.jsonl").read_text().splitlines()]
+    assert all("A. xx " in answer["prompt"] and answer["prompt"].endswith("Xletterx!") for answer in answers[:10])
+    card = ModelCard.load(tmp_path / "card" / "README.md")
+    assert card.data.language == ["xx", *sorted(MMMB)]
+
+
+def test_each_file_says_the_language_s_name_and_who_wrote_its_instruction() -> None:
+    for code, table in languages().items():
+        assert {"name", "instruction", "instruction_source"} <= table.keys(), FOLDER / f"{code}.json"
+    assert len({table["name"] for table in languages().values()}) == len(languages())
+    assert all("phrases" in languages()[code] for code in MMMB)
+    assert not set(HEAD) & sentences("en").keys()

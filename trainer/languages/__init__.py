@@ -1,0 +1,51 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+What the project knows of a language, all of it in one file such as `tr.json`; a further language is a file more:
+
+- `name`, in English, and `place_in_mmmb`, for its six;
+- `instruction`, the sentence that asks for an option's letter, and `instruction_source`;
+- `phrases`, how a written answer says which option it takes, if it is to be read by `read_letter_multilingual`: see
+  `Phrases` in `trainer/multiple_choice_accuracy.py`;
+- all else are sentences and words of the toy world of `trainer/mini_mmmb.py`, if it is to be drawn in this language.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+FOLDER = Path(__file__).parent
+HEAD = ("name", "place_in_mmmb", "instruction", "instruction_source", "phrases")
+
+
+@cache
+def languages() -> dict[str, dict[str, Any]]:
+    """The files' contents by language: MMMB's first, in its order, then the others in the order of their codes."""
+    tables = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(FOLDER.glob("*.json"))}
+    return dict(sorted(tables.items(), key=lambda table: table[1].get("place_in_mmmb", len(tables))))
+
+
+def entries(key: str) -> dict[str, Any]:
+    """An entry of the files, such as "instruction", by language, where a language has it."""
+    return {code: table[key] for code, table in languages().items() if key in table}
+
+
+def sentences(language: str) -> dict[str, Any] | None:
+    """The toy world's sentences and words in a language; None if there are none."""
+    return {key: value for key, value in languages().get(language, {}).items() if key not in HEAD} or None
+
+
+MMMB = tuple(entries("place_in_mmmb"))
