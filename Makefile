@@ -10,7 +10,10 @@ SMALL_PARTS ?= --vision_tower facebook/dinov2-small --image_size 112 --vision_fe
 	--language_model google/gemma-3-270m --chat_template_path google/gemma-3-270m-it
 SMALL_ARGUMENTS ?=
 
-.PHONY: demo small test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
+.PHONY: help demo small test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
+
+help:  ## Lists what there is to make.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
 	@$(BIN)/python -m trainer.make_demo
