@@ -50,8 +50,9 @@ from .configuration_parrot import ParrotConfig
 
 
 WITHOUT_EXPERTS = (
-    "This engine encodes images apart from the prompt, and would answer without Parrot's experts: for vLLM install "
-    "parrot-vlm[vllm], whose plug-in runs them; any other engine has to call condition_image_features."
+    "This engine encodes images apart from the prompt, and would answer without Parrot's experts. vLLM runs "
+    "them by a plug-in: pip install -e '.[vllm]' in a checkout of parrot-vlm. Any other engine has to call "
+    "condition_image_features."
 )
 
 

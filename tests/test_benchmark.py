@@ -113,6 +113,21 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
         run(cut)
 
 
+def test_results_say_which_editions_of_this_project_answered(
+    arguments: RunArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments.baselines.clear()
+    monkeypatch.setattr(command, "edition", lambda: "0.1.0+g1")
+    assert run(replace(arguments, per_category=1))["settings"]["editions"] == ["0.1.0+g1"]
+    monkeypatch.setattr(command, "edition", lambda: "0.1.0+g2")
+    assert run(arguments)["settings"]["editions"] == ["0.1.0+g1", "0.1.0+g2"]
+    file = Path(arguments.output) / "settings.json"
+    settings = json.loads(file.read_text())
+    del settings["editions"]  # of an earlier edition, which wrote none
+    file.write_text(json.dumps(settings))
+    assert run(arguments)["settings"]["editions"] == ["unknown", "0.1.0+g2"]
+
+
 def test_a_run_of_some_questions_goes_on_to_all(arguments: RunArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments.baselines.clear()
     assert run(replace(arguments, per_category=1))["results"]["en"]["all"]["questions"] == 2

@@ -819,7 +819,7 @@ def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path
 def test_an_engine_that_asks_whether_it_can_run_a_parrot_without_more_is_told_what_is_missing(
     model_class: type[ParrotPreTrainedModel],
 ) -> None:
-    with pytest.raises(ValueError, match=r"without Parrot's experts: for vLLM install parrot-vlm\[vllm\]"):
+    with pytest.raises(ValueError, match=r"without Parrot's experts\. .* pip install -e '\.\[vllm\]'"):
         model_class.is_backend_compatible()
 
 

@@ -36,8 +36,10 @@ from tests.conftest import assert_alike
 from tests.hub import LoopbackHub, run_python
 from tests.test_sft import train
 from tests.tiny import tiny_model, tiny_processor
+from trainer import model_card
 from trainer.benchmark import RunArguments, run
 from trainer.benchmark_files import sha256, training_file
+from trainer.edition import edition
 from trainer.publish import PublishArguments, check, publish
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig
 
@@ -324,7 +326,10 @@ def test_a_card_says_beside_the_number_that_training_had_the_pictures(
 
 
 @pytest.mark.parametrize("size", ["7b", "14b"])
-def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quote(size: str, tmp_path: Path) -> None:
+def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quote(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_card, "edition", lambda: "0.1.0")  # no file can hold the commit that it is in
     ParrotConfig().save_pretrained(tmp_path / f"parrot-{size}")
     original = f"AIDC-AI/Parrot-{size.upper()}"
     files = dry_run(
@@ -537,12 +542,15 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     model: Path, benchmark: str, tmp_path: Path
 ) -> None:
     trained = shutil.copytree(model, tmp_path / "trained")
-    run = {"recipe": {"stage": "instruct"}, "processes": 1, "device": "cpu", "seconds": 1, "steps": 1, "versions": {}}
+    run = {"recipe": {"stage": "instruct"}, "processes": 1, "device": "cpu", "seconds": 1, "steps": 1}
+    run |= {"editions": ["0.1.0+g1", "0.1.0+g2.dirty"], "versions": {"torch": "2"}}
     (trained / "training.json").write_text(json.dumps([run | {"languages": ["sw"]}]))
     card = dry_run(trained, tmp_path / "unmeasured", card_only=True)["README.md"]
     assert ModelCard(card).data.language == ["sw"]
     assert '"text": "A question in sw"' in card
     assert "It was trained in sw." in card
+    assert "1 × cpu (parrot-vlm 0.1.0+g1, parrot-vlm 0.1.0+g2.dirty, torch 2):" in card
+    assert f"`processing_parrot.py`, as they are in parrot-vlm {edition()}. They" in card
     assert "cost English" not in card
     assert "no `base_model` was given" in card
 
@@ -553,6 +561,7 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     assert f'"text": "{answers[0]["prompt"].splitlines()[0]}"' in card
     assert "cost English" not in card
     assert "0; 0" not in card
+    assert f"by `trainer/benchmark.py` of parrot-vlm {edition()}, answers by" in card
     assert "no `base_model`" not in card
 
 

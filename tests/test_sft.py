@@ -36,6 +36,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
+from trainer import sft
 from trainer.parrot_trainer import ParrotTrainer, told_of_languages
 from trainer.sft import (
     TRAINED,
@@ -102,17 +103,22 @@ def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path)
     assert torch.equal(aligned(**inputs).logits, ended)
 
 
-def test_resumed_equals_uninterrupted_step_by_step(world: Path, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted_step_by_step(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sft, "edition", lambda: "0.1.0+g1")
     whole = train(world, tmp_path / "whole", "--save_steps", "2", "--save_total_limit", "5")
+    monkeypatch.setattr(sft, "edition", lambda: "0.1.0+g2")
     shutil.copytree(whole / "checkpoint-2", tmp_path / "killed" / "checkpoint-2")
     (tmp_path / "killed" / "checkpoint-3").mkdir()  # killed while this was written
     shutil.copy(whole / "checkpoint-4" / "model.safetensors", tmp_path / "killed" / "checkpoint-3")
     resumed = train(world, tmp_path / "killed", "--save_steps", "2")
     assert len(losses(whole)) == 4
     assert losses(resumed) == pytest.approx(losses(whole), abs=1e-6)
-    assert [json.loads((folder / "training.json").read_text())[0]["resumed_from"] for folder in (whole, resumed)] == [
-        None,
-        "checkpoint-2",
+    runs = [json.loads((folder / "training.json").read_text())[0] for folder in (whole, resumed)]
+    assert [(run["resumed_from"], run["editions"]) for run in runs] == [
+        (None, ["0.1.0+g1"]),
+        ("checkpoint-2", ["0.1.0+g1", "0.1.0+g2"]),
     ]
     before, after = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     for name, value in before.items():
@@ -461,7 +467,7 @@ def test_resumed_equals_uninterrupted_with_lora_in_half_precision(world: Path, t
 def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole_model(
     world: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("bitsandbytes", reason="pip install parrot-vlm[qlora]")
+    pytest.importorskip("bitsandbytes", reason='pip install -e ".[qlora]"')
     half = ["--dtype", "bfloat16", "--bf16", "true"]
     output = train(world, tmp_path / "qlora", "--use_peft", "--load_in_4bit", *half)
     assert load_file(output / "adapter_model.safetensors")["base_model.model.model.moe.router.weight"].any()

@@ -54,6 +54,7 @@ from trainer.benchmark_files import (
 )
 from trainer.benchmark_results import compare, is_circular, judge, read_out_languages, report, summarize
 from trainer.benchmark_rows import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
+from trainer.edition import edition
 from trainer.multiple_choice_accuracy import Release
 from trainer.plots import draw_accuracies, draw_router, save
 from trainer.same_run import hashes_of_files
@@ -262,6 +263,12 @@ def way_of(name: str, arguments: RunArguments) -> Way | None:
     return "text" if (name, way) == ("text-only", "pmi") else way
 
 
+def read_settings(folder: Path) -> Settings | None:
+    """Those that a folder's answers were given with; None if there are none."""
+    file = folder / "settings.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
 def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
     """
     The answers that a folder holds, of a run that was stopped or has ended; a line that was cut is left out.
@@ -269,8 +276,7 @@ def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer
     Raises:
         `ValueError`: if they were given by another model or to other questions.
     """
-    settings_file = folder / "settings.json"
-    found = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else settings
+    found = read_settings(folder) or settings
     if differ := [name for name, value in settings.items() if found.get(name) != value]:
         raise ValueError(
             f"{folder} holds the answers of another run, with other {' and '.join(differ)}: delete it or give another "
@@ -310,6 +316,9 @@ def run_one(
     settings = cast(Settings, described)
     folder.mkdir(parents=True, exist_ok=True)
     given = read_given(folder, settings)
+    earlier = read_settings(folder) if given else None
+    before = earlier.get("editions", ["unknown"]) if earlier else []
+    settings["editions"] = list(dict.fromkeys([*before, edition()]))
     if more := given.keys() - questions.keys():
         raise ValueError(
             f"{folder} holds answers to {len(more)} questions that are not asked now, which would be lost: delete it "
@@ -491,6 +500,7 @@ def score(arguments: ScoreArguments) -> ResultsFile:
         "predictions": {file.name: sha256(file) for file in files},
         "benchmark": benchmark,
         "matching": arguments.matching,
+        "editions": [edition()],
     }
     return write_results(output, settings, rows, questions, {})
 

@@ -122,6 +122,7 @@ class Settings(TypedDict):
     max_new_tokens: NotRequired[int]
     predictions: NotRequired[dict[str, str]]  # SHA-256 of the files of answers that were given elsewhere
     versions: NotRequired[dict[str, str]]
+    editions: NotRequired[list[str]]  # of this project: several if a run that was stopped went on with another
     matching: NotRequired[str]
     python: NotRequired[str]
     batch_size: NotRequired[int]

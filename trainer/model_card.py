@@ -32,6 +32,7 @@ from modeling_parrot import ParrotConfig
 from trainer.benchmark import weights_of
 from trainer.benchmark_results import report
 from trainer.benchmark_rows import ResultsFile
+from trainer.edition import edition
 from trainer.sources import check_source
 
 
@@ -260,6 +261,7 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         template_path=str(TEMPLATE),
         name=name,
         arguments=arguments,
+        edition=edition(),
         config=read_config(arguments.model),
         results=results,
         table=report({"model": results["results"], **results["baselines"]}, results["router"], results.get("wordings"))

@@ -308,7 +308,14 @@ def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
         raise ValueError("it has no turn of the role 'assistant', so nothing to learn from. Leave it out.")
 
 
-def record(given: dict[str, Any], folder: Path, seconds: float, state: TrainerState, resumed_from: str | None) -> None:
+def record(
+    given: dict[str, Any],
+    folder: Path,
+    seconds: float,
+    state: TrainerState,
+    resumed_from: str | None,
+    editions: list[str],
+) -> None:
     """
     Writes `training.json`, how the model came to be: a run by its recipe, hardware, time and versions, after those of
     the model that it began with. Of a folder of this machine it has the name alone.
@@ -319,6 +326,7 @@ def record(given: dict[str, Any], folder: Path, seconds: float, state: TrainerSt
         seconds: that training took; since it was resumed, if it was.
         state: the trainer's, at the end.
         resumed_from: the checkpoint, if there was one.
+        editions: of this project, that trained it.
     """
     base = Path(given["model_name_or_path"]) / "training.json"
     runs = json.loads(base.read_text(encoding="utf-8")) if base.is_file() else []
@@ -347,6 +355,7 @@ def record(given: dict[str, Any], folder: Path, seconds: float, state: TrainerSt
         "steps": state.global_step,
         "resumed_from": resumed_from and Path(resumed_from).name,
         "languages": languages_of(state.log_history),
+        "editions": editions,
         "versions": {package: version(package) for package in ("torch", "transformers", "trl", "peft", "datasets")},
     }
     text = json.dumps([*runs, run], indent=2, ensure_ascii=False)

@@ -18,7 +18,7 @@ What quantisation makes of a Parrot: its size, and how far its logits and its an
         --question "Which animal is shown in the picture?" "图中是哪种动物？"
 
 Each way is a user's own config, without a list of modules to skip. It needs bitsandbytes and torchao:
-`pip install parrot-vlm[serving]`. The size is that of the weights as they are saved.
+`pip install -e ".[serving]"`. The size is that of the weights as they are saved.
 """
 
 import tempfile

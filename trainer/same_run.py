@@ -53,14 +53,15 @@ class RunArguments(TrainerCallback, ExportableState):
 
     Args:
         arguments: as of `run_arguments`.
+        editions: of this project, that trained it so far.
     """
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
+    def __init__(self, arguments: dict[str, Any], editions: list[str]) -> None:
+        self.arguments, self.editions = arguments, editions
 
     def state(self) -> dict[str, Any]:
         """What transformers writes into `trainer_state.json`."""
-        return {"args": {"arguments": self.arguments}, "attributes": {}}
+        return {"args": {"arguments": self.arguments, "editions": self.editions}, "attributes": {}}
 
 
 def run_arguments(*groups: Any) -> dict[str, Any]:
@@ -186,6 +187,15 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
                 f"{folder} is of another run: {'; '.join(changes)}. To go on, give what it was trained with; for a "
                 "new run, give another --output_dir."
             )
+
+
+def editions_of(checkpoint: str | None) -> list[str]:
+    """The editions of this project that a checkpoint was trained by; those of before it recorded any are unknown."""
+    if checkpoint is None:
+        return []
+    return (_read_state(checkpoint) or {})["stateful_callbacks"][RunArguments.__name__]["args"].get(
+        "editions", ["unknown"]
+    )
 
 
 def is_finished(output_dir: str | Path, training_args: TrainingArguments) -> bool:

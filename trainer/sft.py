@@ -83,9 +83,10 @@ if __name__ == "__main__":  # run as a file, it finds its own folder on the path
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
 from trainer.data_files import data_files
+from trainer.edition import edition
 from trainer.lora import set_lora_targets, set_trained_tokens
 from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint, record
-from trainer.same_run import RunArguments, check_same_run, hash_of_rows, is_finished, run_arguments
+from trainer.same_run import RunArguments, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
 from trainer.sources import check_source
 from trainer.training_rows import concatenate, pictures_of, undecoded, with_source
 
@@ -360,6 +361,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     checkpoint = training_args.resume_from_checkpoint or last_checkpoint(output_dir)
     arguments = run_arguments(script_args, training_args, model_args)
     check_same_run(arguments, output_dir, checkpoint)  # before anything is loaded
+    editions = list(dict.fromkeys([*editions_of(checkpoint), edition()]))
     set_seed(training_args.seed)  # TRL splits a mixture without a seed of its own
     splits = [script_args.dataset_train_split]
     if training_args.eval_strategy != "no":
@@ -382,7 +384,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         train_dataset=train_dataset,
         eval_dataset=eval_dataset[0] if eval_dataset else None,
         processing_class=processor,
-        callbacks=[RunArguments(arguments)],
+        callbacks=[RunArguments(arguments, editions)],
         peft_config=lora_config(model_args, model, processor),
     )
     print_trained(model)
@@ -398,7 +400,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         for picture in draw(trainer.state.log_history, Path(output_dir)):
             print(f"Drawn: {picture}")
         recipe = vars(training_args) | vars(model_args) | vars(script_args)
-        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trainer.state, checkpoint)
+        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trainer.state, checkpoint, editions)
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name

@@ -13,7 +13,7 @@
 # limitations under the License.
 """What vLLM loads in each of its processes, by the entry point `vllm.general_plugins`: where a Parrot's code is.
 
-    pip install "parrot-vlm[vllm]"
+    pip install -e ".[vllm]"
     vllm serve org/parrot
 
 It is kept apart from trainer/vllm_parrot.py, whose imports would delay every other model under the same vLLM.

@@ -1,0 +1,94 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What results, models and cards say they were made by: the checkout's version and commit, or that it is not known."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer import edition as module
+from trainer.edition import edition
+
+
+def git(folder: Path, *command: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    return subprocess.run(
+        ["git", *identity, *command], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "one")
+    git(folder, "tag", "--annotate", "v9", "--message", "a tag does not hide the commit")
+    monkeypatch.setattr(module, "REPOSITORY", folder)
+    return folder
+
+
+def read() -> str:
+    edition.cache_clear()
+    return edition()
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    yield
+    edition.cache_clear()
+
+
+def test_it_is_the_version_and_the_commit(checkout: Path) -> None:
+    assert read() == f"1.2.3+g{git(checkout, 'rev-parse', '--short=12', 'HEAD')}"
+
+
+def test_a_file_that_differs_from_the_commit_is_told(checkout: Path) -> None:
+    commit = git(checkout, "rev-parse", "--short=12", "HEAD")
+    (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
+    assert read() == f"1.2.4+g{commit}.dirty"
+
+
+def test_it_is_the_checkout_s_commit_inside_of_another_repository_s_git_hook(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read()
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert read() == expected
+
+
+def test_a_copy_within_another_repository_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = checkout / "unpacked"
+    copy.mkdir()
+    (copy / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    monkeypatch.setattr(module, "REPOSITORY", copy)
+    assert read() == "1.2.3+unknown"
+
+
+def test_without_git_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert read() == "1.2.3+unknown"
+
+
+def test_it_does_not_change_while_a_command_runs(checkout: Path) -> None:
+    begun = read()
+    (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
+    assert edition() == begun
