@@ -27,8 +27,9 @@ from typing import Any
 
 import pytest
 
-from trainer.benchmark import RunArguments, run
+from trainer.benchmark import RunArguments
 from trainer.benchmark_files import LETTERS, ROTATION
+from trainer.benchmark_runs import run
 from trainer.languages import MMMB
 
 

@@ -28,8 +28,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 from modeling_parrot import ParrotForConditionalGeneration
 from tests.test_compose import LANGUAGE_MODELS, TOWERS
 from tests.tiny import tiny_processor
-from trainer.ablation import AblationArguments, main, read_recipe
+from trainer.ablation import AblationArguments
 from trainer.ablation_results import Run, analyze, estimate, report, write_report
+from trainer.ablation_runs import read_recipe, run_ablation
 
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
     world: Path, benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = AblationArguments(write_recipe(tmp_path, world, benchmark), jobs=2)
-    main(arguments)
+    run_ablation(arguments)
     output = tmp_path / "ablation"
     begins = [output / "start" / "seed-0" / "model", output / "mlp" / "seed-0" / "begin"]
     paper, mlp = map(ParrotForConditionalGeneration.from_pretrained, begins)
@@ -101,18 +102,18 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
     (output / "bench.json").unlink()
     times = {file: file.stat().st_mtime_ns for kind in ("*.safetensors", "log.txt") for file in output.rglob(kind)}
     assert len(times) >= 11
-    main(arguments)
+    run_ablation(arguments)
     assert (output / "bench.json").exists()
     assert "paper/seed-0: done." in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in times} == times
     changed = write_recipe(
         tmp_path, world, benchmark, instruct={"config": str(tmp_path / "stage.yaml"), "max_steps": 3}
     )
-    with pytest.raises(SystemExit, match="max_steps: 2; max_steps: 3"):
-        main(AblationArguments(changed, jobs=1))
+    with pytest.raises(ValueError, match="max_steps: 2; max_steps: 3"):
+        run_ablation(AblationArguments(changed, jobs=1))
     changed = write_recipe(tmp_path, world, benchmark, arms={"mlp": {"compose": {"num_experts": 2}}}, baselines=[])
-    with pytest.raises(SystemExit, match=r"composed\.yaml is of another run: .*num_experts: 1; num_experts: 2"):
-        main(AblationArguments(changed, jobs=1))
+    with pytest.raises(ValueError, match=r"composed\.yaml is of another run: .*num_experts: 1; num_experts: 2"):
+        run_ablation(AblationArguments(changed, jobs=1))
 
 
 def test_a_difference_over_seeds_alone_is_the_paired_t_test_of_their_means() -> None:
@@ -250,8 +251,8 @@ def test_what_is_not_there_is_said_in_one_line_before_the_first_run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    with pytest.raises(SystemExit, match=message):
-        main(AblationArguments(write_recipe(tmp_path, world, benchmark, **change), **options))
+    with pytest.raises(ValueError, match=message):
+        run_ablation(AblationArguments(write_recipe(tmp_path, world, benchmark, **change), **options))
     assert not (tmp_path / "ablation").exists()
 
 

@@ -31,9 +31,9 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import assert_alike, encode
 from tests.test_compose import GEMMA
 from tests.tiny import tiny_config, tiny_model, tiny_processor
-from trainer.answerers import Answerer, ParrotAnswerer, Way, ask, open_image
-from trainer.benchmark_files import Question, read_benchmark
-from trainer.compose import prepare_tokenizer
+from trainer.answerers import Answerer, ParrotAnswerer, Way, ask
+from trainer.benchmark_files import Question, open_image, read_benchmark
+from trainer.composition import prepare_tokenizer
 
 
 @pytest.fixture

@@ -21,16 +21,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from PIL import Image as PILImage
 
 from tests.conftest import assert_alike, encode, write_tsv
 from tests.tiny import tiny_model
-from trainer import benchmark as command
+from trainer import benchmark_runs
 from trainer.answerers import ParrotAnswerer
-from trainer.benchmark import RunArguments, ScoreArguments, run, score, weights_of
+from trainer.benchmark import RunArguments, ScoreArguments, read_command_line
+from trainer.benchmark_results import compare
+from trainer.benchmark_runs import run, score, weights_of
+from trainer.multiple_choice_accuracy import RELEASES
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
     assert weights_of(str(copied)) == weights_of(arguments.model)
     tiny_model(seed=1).save_pretrained(copied)
     assert weights_of(str(copied)) != weights_of(arguments.model)
-    monkeypatch.setattr(command, "weights_of", lambda *_: weights_of(str(copied)))
+    monkeypatch.setattr(benchmark_runs, "weights_of", lambda *_: weights_of(str(copied)))
     with pytest.raises(ValueError, match="holds the answers of another run, with other weights"):
         run(cut)
 
@@ -117,9 +120,9 @@ def test_results_say_which_editions_of_this_project_answered(
     arguments: RunArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments.baselines.clear()
-    monkeypatch.setattr(command, "edition", lambda: "0.1.0+g1")
+    monkeypatch.setattr(benchmark_runs, "edition", lambda: "0.1.0+g1")
     assert run(replace(arguments, per_category=1))["settings"]["editions"] == ["0.1.0+g1"]
-    monkeypatch.setattr(command, "edition", lambda: "0.1.0+g2")
+    monkeypatch.setattr(benchmark_runs, "edition", lambda: "0.1.0+g2")
     assert run(arguments)["settings"]["editions"] == ["0.1.0+g1", "0.1.0+g2"]
     file = Path(arguments.output) / "settings.json"
     settings = json.loads(file.read_text())
@@ -262,21 +265,24 @@ def test_the_command_compares_and_explains_itself(
     run(replace(arguments, model="chance", baselines=[]))
     run(replace(arguments, baselines=[], output=str(tmp_path / "other")))
     capsys.readouterr()
-    command.main(["compare", arguments.output, str(tmp_path / "other" / "results.json")])
-    assert "| exact matching | questions | A | B | B − A | 95% interval | p |" in capsys.readouterr().out
+    verb, folders = read_command_line(["compare", arguments.output, str(tmp_path / "other" / "results.json")])
+    assert verb == "compare"
+    table = compare(folders.first, *folders.others)
+    assert "| exact matching | questions | A | B | B − A | 95% interval | p |" in table
     for verb in ("run", "score", "compare"):
         with pytest.raises(SystemExit):
-            command.main([verb, "--help"])
+            read_command_line([verb, "--help"])
     assert "text-only (the model without pictures)" in " ".join(capsys.readouterr().out.split())
+    assert get_args(get_type_hints(RunArguments)["matching"]) == RELEASES  # --help does without the metric's torch
     with pytest.raises(SystemExit, match="not 'mark'"):
-        command.main(["mark"])
+        read_command_line(["mark"])
 
 
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments, tmp_path: Path) -> None:
     run(arguments)
     shared = tmp_path / "shared"
-    script = Path(command.__file__)
+    script = Path(benchmark_runs.__file__).with_name("benchmark.py")
     line = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), "run"]
     line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]

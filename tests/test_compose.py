@@ -47,7 +47,8 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import convert_ima
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
 from tests.tiny import PARITY, tiny_model, tiny_processor
-from trainer.compose import ComposeArguments, compose, load_vision_tower, main, prepare_tokenizer, turn_ids
+from trainer.compose import ComposeArguments
+from trainer.composition import compose, compose_into_folder, load_vision_tower, prepare_tokenizer, turn_ids
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -163,7 +164,7 @@ def composed(tower: str, language_model: str, output: Path, **kwargs: Any) -> tu
     )
 
 
-@pytest.mark.parametrize(("tower", "language_model"), zip(TOWERS, LANGUAGE_MODELS, strict=True))
+@pytest.mark.parametrize(("tower", "language_model"), [*zip(TOWERS, LANGUAGE_MODELS, strict=True)])
 def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_model: str, tmp_path: Path) -> None:
     tower_folder = save_tower(tower, tmp_path)
     lm_folder = save_language_model(LANGUAGE_MODELS[language_model], tmp_path)
@@ -400,16 +401,12 @@ def test_arguments_that_cannot_be_are_named_in_one_line(tmp_path: Path) -> None:
         compose(ComposeArguments(clip, qwen, ""))
 
 
-def test_the_command_ends_with_one_line_for_an_output_that_exists(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     for output, reason in ((tmp_path, "already holds weights"), (tmp_path / "model.safetensors", "is a file")):
-        command = ["compose", "--vision_tower", "x", "--language_model", "x", "--output", str(output)]
-        monkeypatch.setattr("sys.argv", command)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == f"error: --output={str(output)!r} {reason}: give a new folder."
+        with pytest.raises(ValueError) as error:
+            compose_into_folder(ComposeArguments(vision_tower="x", language_model="x", output=str(output)))
+        assert str(error.value) == f"--output={str(output)!r} {reason}: give a new folder."
 
 
 def test_a_word_that_a_tokenizer_does_not_know_begins_no_turn() -> None:

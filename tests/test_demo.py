@@ -31,7 +31,8 @@ from tests.tiny import tiny_config, tiny_model, tiny_processor
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
 
-from trainer.demo import CSS, QUESTIONS, DemoArguments, Parrot, build_page, in_other_languages  # noqa: E402
+from trainer.demo import DemoArguments  # noqa: E402
+from trainer.demo_page import CSS, QUESTIONS, Parrot, build_page, in_other_languages  # noqa: E402
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -30,16 +30,8 @@ from transformers import (
     TrainerState,
 )
 
-from trainer.demo_base import (
-    DemoBaseArguments,
-    augment,
-    captions,
-    chat_rows,
-    main,
-    text_corpus,
-    train,
-    train_tokenizer,
-)
+from trainer.demo_base import DemoBaseArguments
+from trainer.demo_parts import augment, captions, chat_rows, text_corpus, train, train_parts, train_tokenizer
 from trainer.emoji import LANGUAGES, all_concepts, select_concepts
 from trainer.mini_mmmb import MiniMMMBArguments, build
 
@@ -102,7 +94,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
 
 @pytest.mark.slow
 def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch) -> None:
-    main(arguments)
+    train_parts(arguments)
     folder = Path(arguments.output)
     tokenizer = AutoTokenizer.from_pretrained(folder / "language_model")
     model = AutoModelForCausalLM.from_pretrained(folder / "language_model")
@@ -114,17 +106,17 @@ def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monk
     logged = sorted((folder / "checkpoints" / "vision_tower").glob("*/trainer_state.json"))[-1].read_text()
     assert measures["loss"] == [log["loss"] for log in json.loads(logged)["log_history"] if "loss" in log][-1]
 
-    monkeypatch.setattr("trainer.demo_base.train", lambda trainer: pytest.fail("trained again"))
-    main(arguments)
+    monkeypatch.setattr("trainer.demo_parts.train", lambda trainer: pytest.fail("trained again"))
+    train_parts(arguments)
     with pytest.raises(ValueError, match="delete it or give another --output"):
-        main(replace(arguments, seed=1))
+        train_parts(replace(arguments, seed=1))
 
 
 @pytest.mark.slow
 def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
     arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    main(arguments)
+    train_parts(arguments)
     stopped = replace(arguments, output=arguments.output + "-stopped")
     steps = []
 
@@ -137,12 +129,12 @@ def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
                 (Path(stopped.output) / "stopped").touch()
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.demo_base.train", lambda trainer: (trainer.add_callback(Watch), train(trainer)))
+    monkeypatch.setattr("trainer.demo_parts.train", lambda trainer: (trainer.add_callback(Watch), train(trainer)))
     with pytest.raises(KeyboardInterrupt):
-        main(stopped)
+        train_parts(stopped)
     reached = steps[-1]
     steps.clear()
-    main(stopped)
+    train_parts(stopped)
     assert steps[0] == reached + 1
     found, expected = (
         load_file(Path(folder) / "language_model" / "model.safetensors")

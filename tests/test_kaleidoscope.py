@@ -25,9 +25,9 @@ from PIL import Image
 
 from tests.hub import LoopbackHub, run_python
 from tests.tiny import tiny_model, tiny_processor
-from trainer.answerers import open_image
-from trainer.benchmark import RunArguments, run
-from trainer.benchmark_files import INSTRUCTIONS, find_benchmark, read_benchmark
+from trainer.benchmark import RunArguments
+from trainer.benchmark_files import INSTRUCTIONS, find_benchmark, open_image, read_benchmark
+from trainer.benchmark_runs import run
 from trainer.kaleidoscope import FILE, HUB, PICTURES
 
 

@@ -28,7 +28,8 @@ pytest.importorskip("bitsandbytes", reason="make test-serving")
 pytest.importorskip("torchao", reason="make test-serving")
 pytestmark = [pytest.mark.slow, pytest.mark.serving]
 
-from trainer.quantization import QuantizationArguments, measure, ways  # noqa: E402
+from trainer.quantization import QuantizationArguments  # noqa: E402
+from trainer.quantization_parts import measure, ways  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_a_space_is_uploaded_in_one_commit(tmp_path: Path) -> None:
 def test_a_space_says_what_it_shows_and_needs(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "org/parrot", "v1.0")
     files = {str(file.relative_to(tmp_path / "space")) for file in (tmp_path / "space").rglob("*") if file.is_file()}
-    page = {f"trainer/{name}.py" for name in ("__init__", "demo", "plots", "sources")}
+    page = {f"trainer/{name}.py" for name in ("__init__", "command_line", "demo", "demo_page", "plots", "sources")}
     assert files == {"README.md", "app.py", "requirements.txt", *page}
     card = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and "models: [org/parrot]" in card

@@ -35,8 +35,8 @@ from scipy.stats import entropy
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 
-from trainer.benchmark import write_text
 from trainer.benchmark_results import is_counted
+from trainer.benchmark_runs import write_text
 
 
 class Run(NamedTuple):

@@ -13,7 +13,6 @@
 # limitations under the License.
 """Who answers a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
 
-import base64
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from datasets import Dataset, List, load_dataset
 from datasets import Image as ImageFeature
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import (
@@ -40,7 +39,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from trainer.benchmark_files import Question
+from trainer.benchmark_files import Question, open_image
 from trainer.benchmark_rows import Answer, Reply
 from trainer.data_files import data_files
 from trainer.pictures import open_picture
@@ -49,16 +48,6 @@ from trainer.written_answers import named_letter
 
 IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
 Way = Literal["generate", "open", "letter", "text", "pmi"]
-
-
-def open_image(question: Question) -> ImageFile.ImageFile:
-    """
-    A question's picture.
-
-    Raises:
-        `ValueError`: naming the row whose picture cannot be read.
-    """
-    return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
 def decode_greedily(model: PreTrainedModel, processor: ProcessorMixin) -> None:

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import transformers  # It imports its parts at their first use, so that --help needs no torch.
 
-from trainer import HelpFormatter, one_line_errors
+from trainer import one_line_errors
+from trainer.command_line import parse_arguments
 from trainer.pictures import open_picture
 from trainer.sources import check_source
 
@@ -69,8 +70,4 @@ def ask(arguments: AskArguments) -> list[str]:
 
 if __name__ == "__main__":
     with one_line_errors():
-        ask(
-            transformers.HfArgumentParser(
-                AskArguments, description=__doc__, formatter_class=HelpFormatter
-            ).parse_args_into_dataclasses()[0]
-        )
+        ask(parse_arguments(AskArguments, __doc__))

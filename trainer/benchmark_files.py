@@ -31,9 +31,11 @@ from typing import Any
 
 import pandas
 from huggingface_hub import hf_hub_download
+from PIL import ImageFile
 
 from trainer import kaleidoscope
 from trainer.languages import FOLDER, MMMB, entries
+from trainer.pictures import open_picture
 from trainer.sources import check_source
 
 
@@ -271,6 +273,16 @@ def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterato
         except (UnicodeDecodeError, csv.Error) as error:
             kind = "TSV" if delimiter == "\t" else "CSV"
             raise ValueError(f"{file}, after line {line}: {error}. Save it as a {kind} in UTF-8.") from error
+
+
+def open_image(question: Question) -> ImageFile.ImageFile:
+    """
+    A question's picture.
+
+    Raises:
+        `ValueError`: naming the row whose picture cannot be read.
+    """
+    return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
 def pictures_of(questions: Sequence[Question]) -> dict[tuple[str, str], str]:

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from trainer.answerers import ParrotAnswerer, ask, open_image
-from trainer.benchmark_files import Question
+from trainer.answerers import ParrotAnswerer, ask
+from trainer.benchmark_files import Question, open_image
 from trainer.multiple_choice_accuracy import read_letter
 
 

@@ -42,9 +42,8 @@ import numpy as np
 from datasets import Dataset, Image, load_dataset
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
-from transformers import HfArgumentParser
 
-from trainer import HelpFormatter, one_line_errors, training_rows
+from trainer import one_line_errors, training_rows
 from trainer.benchmark_files import (
     LETTERS,
     LONGEST_REFERENCE,
@@ -56,6 +55,7 @@ from trainer.benchmark_files import (
     sha256,
     training_file,
 )
+from trainer.command_line import parse_arguments
 from trainer.data_files import data_files
 from trainer.pictures import open_picture
 from trainer.sources import check_source
@@ -523,8 +523,4 @@ def main(arguments: BuildArguments) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(
-            HfArgumentParser(
-                BuildArguments, description=__doc__, formatter_class=HelpFormatter
-            ).parse_args_into_dataclasses()[0]
-        )
+        main(parse_arguments(BuildArguments, __doc__))

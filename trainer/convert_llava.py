@@ -35,9 +35,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 from datasets import Dataset, Features, Image, List, Value
-from transformers import HfArgumentParser
 
-from trainer import HelpFormatter, one_line_errors
+from trainer import one_line_errors
+from trainer.command_line import parse_arguments
 from trainer.pictures import open_picture
 
 
@@ -251,8 +251,4 @@ def main(args: ConvertArguments) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        main(
-            HfArgumentParser(
-                ConvertArguments, description=__doc__, formatter_class=HelpFormatter
-            ).parse_args_into_dataclasses()[0]
-        )
+        main(parse_arguments(ConvertArguments, __doc__))

@@ -42,11 +42,10 @@ from typing import Any
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
-from transformers import HfArgumentParser
 
-from trainer import HelpFormatter
 from trainer.build_benchmark import Entry
 from trainer.build_benchmark import build as build_benchmark
+from trainer.command_line import parse_arguments
 from trainer.emoji import (
     DATA,
     LANGUAGES,
@@ -679,8 +678,4 @@ def build(arguments: MiniMMMBArguments) -> None:
 
 
 if __name__ == "__main__":
-    build(
-        HfArgumentParser(
-            MiniMMMBArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-    )
+    build(parse_arguments(MiniMMMBArguments, __doc__))

@@ -16,83 +16,24 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from peft import PeftConfig
 
 from modeling_parrot import ParrotConfig
-from trainer.benchmark import weights_of
 from trainer.benchmark_results import report
 from trainer.benchmark_rows import ResultsFile
+from trainer.benchmark_runs import weights_of
 from trainer.edition import edition
+from trainer.publish import CardArguments
 from trainer.sources import check_source
 
 
 TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card_template.md"
-# The Hub's names of licences, as https://huggingface.co/docs/hub/repositories-licenses lists them. The Hub refuses
-# others when it is sent the card, after the weights.
-LICENSES = """
-afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
-bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
-cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
-cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
-cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
-eupl-1.1 eupl-1.2 fair-noncommercial-research-license gemma gfdl gpl gpl-2.0 gpl-3.0 grok2-community h-research
-intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 lppl-1.3c mit
-mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 open-mdw openmdw-1.0 openrail openrail++ osl-3.0 other pddl postgresql
-unknown unlicense wtfpl zlib
-"""
-
-
-@dataclass(kw_only=True)
-class CardArguments:
-    """What a card is made of."""
-
-    model: str = field(metadata={"help": "Folder or Hub id of a Parrot, or folder of an adapter."})
-    repo_id: str = field(metadata={"help": "Where it is published, such as org/parrot."})
-    license: str = field(metadata={"help": "The Hub's name of its licence, or other. Mind those of its parts."})
-    license_name: str | None = field(default=None, metadata={"help": "Name of a licence that is other."})
-    license_link: str | None = field(default=None, metadata={"help": "Address of a licence that is other."})
-    results: str | None = field(default=None, metadata={"help": "Folder that trainer/benchmark.py wrote."})
-    benchmark_id: str | None = field(
-        default=None,
-        metadata={"help": "Hub id of the benchmark's data set; its leaderboard then reads .eval_results/*.yaml."},
-    )
-    quoted: str | None = field(
-        default=None, metadata={"help": "JSON file of others' figures: source, url, languages and results."}
-    )
-    base_model: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was made of."})
-    dataset: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was trained on."})
-    tag: str = field(default="v1.0", metadata={"help": "Git tag of the commit; a new one each time."})
-
-    def __post_init__(self) -> None:
-        for repo_id in [self.repo_id, *self.base_model, *self.dataset, *filter(None, [self.benchmark_id])]:
-            try:
-                validate_repo_id(repo_id)
-            except HFValidationError as error:
-                raise ValueError(f"{repo_id!r} is no Hub id: {error}") from error
-            if "/" not in repo_id or Path(repo_id).exists():
-                raise ValueError(f"{repo_id!r} is no owner/name on the Hub, or a folder here: give a Hub id.")
-        if self.license not in LICENSES.split():
-            close = get_close_matches(self.license.lower(), LICENSES.split(), n=1)
-            hint = f"Did you mean {close[0]}? " if close else ""
-            raise ValueError(
-                f"license={self.license!r} is no licence that the Hub knows. {hint}For one of another name give other "
-                "with license_name and license_link."
-            )
-        if (self.license == "other") != bool(self.license_name and self.license_link):
-            raise ValueError(
-                f"license={self.license!r}, license_name={self.license_name!r}, license_link={self.license_link!r}: "
-                "give name and link of a licence that is 'other', and of no other."
-            )
 
 
 def is_adapter(model: str) -> bool:

@@ -21,20 +21,10 @@ Each way is a user's own config, without a list of modules to skip. It needs bit
 `pip install -e ".[serving]"`. The size is that of the weights as they are saved.
 """
 
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import torch
-from torchao.quantization import Int8WeightOnlyConfig
-from transformers import BitsAndBytesConfig, HfArgumentParser, TorchAoConfig
-
-from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer import HelpFormatter, one_line_errors
-from trainer.pictures import open_picture
-from trainer.sources import check_source
+from trainer import one_line_errors
+from trainer.command_line import parse_arguments
 
 
 @dataclass
@@ -47,70 +37,9 @@ class QuantizationArguments:
     max_new_tokens: int = field(default=16, metadata={"help": "Longest answer, in tokens."})
 
 
-def ways() -> dict[str, dict[str, Any]]:
-    """Arguments of `from_pretrained` by the way that they load a model, float32 first."""
-    return {
-        "float32": {"dtype": "float32"},
-        "bfloat16": {"dtype": "bfloat16"},
-        "bitsandbytes, 8-bit": {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "dtype": "float32"},
-        "bitsandbytes, 4-bit": {"quantization_config": BitsAndBytesConfig(load_in_4bit=True), "dtype": "float32"},
-        "torchao, int8": {"quantization_config": TorchAoConfig(Int8WeightOnlyConfig()), "dtype": "float32"},
-    }
-
-
-def saved_bytes(model: ParrotForConditionalGeneration) -> int:
-    """Size of the weights' files."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
-
-
-def answers(model: ParrotForConditionalGeneration, asked: list[Any], length: int) -> Iterator[tuple[Any, list[int]]]:
-    """Of each prompt, the logits of the first token of the answer, (V,), and the greedy answer's tokens."""
-    for inputs in asked:
-        inputs = inputs | {"pixel_values": inputs["pixel_values"].to(model.dtype)}
-        with torch.no_grad():
-            logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
-            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=length)
-        yield logits, tokens[0, inputs["input_ids"].shape[1] :].tolist()
-
-
-def measure(arguments: QuantizationArguments) -> dict[str, dict[str, float]]:
-    """
-    Loads the model in each way and prints a table.
-
-    Returns:
-        by the way: `bytes`, `difference` (the largest one of a logit, against float32) and `same` (answers).
-    """
-    check_source(arguments.model, "--model")
-    processor = ParrotProcessor.from_pretrained(arguments.model)
-    image = open_picture(Path(arguments.image), f"--image {arguments.image}")
-    picture = {"type": "image", "image": image.convert("RGB")}
-    chats = [[{"role": "user", "content": [picture, {"type": "text", "text": text}]}] for text in arguments.question]
-    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-    asked = [dict(processor.apply_chat_template(chat, **options)) for chat in chats]
-    results: dict[str, dict[str, float]] = {}
-    expected: list[tuple[Any, list[int]]] = []
-    print("| loaded as | size in MB | largest difference of a logit | same answers |\n|---|---|---|---|")
-    for way, kwargs in ways().items():
-        model = ParrotForConditionalGeneration.from_pretrained(arguments.model, **kwargs).eval()
-        written = list(answers(model, asked, arguments.max_new_tokens))
-        expected = expected or written
-        pairs = list(zip(written, expected, strict=True))
-        results[way] = {
-            "bytes": saved_bytes(model),
-            "difference": max((logits - other).abs().max().item() for (logits, _), (other, _) in pairs),
-            "same": sum(tokens == other for (_, tokens), (_, other) in pairs),
-        }
-        size, difference, same = results[way].values()
-        print(f"| {way} | {size / 1e6:.1f} | {difference:.2g} | {same} of {len(asked)} |", flush=True)
-    return results
-
-
 if __name__ == "__main__":
     with one_line_errors():
-        measure(
-            HfArgumentParser(
-                QuantizationArguments, description=__doc__, formatter_class=HelpFormatter
-            ).parse_args_into_dataclasses()[0]
-        )
+        ARGUMENTS = parse_arguments(QuantizationArguments, __doc__)
+        from trainer.quantization_parts import measure
+
+        measure(ARGUMENTS)

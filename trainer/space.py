@@ -22,7 +22,7 @@ from huggingface_hub import HfApi
 from trainer import REPOSITORY
 
 
-MODULES = ("__init__", "demo", "plots", "sources")  # the page and what it imports of ours
+MODULES = ("__init__", "command_line", "demo", "demo_page", "plots", "sources")  # the page and what it imports of ours
 GRADIO = "6.31.0"
 REQUIREMENTS = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.10", "matplotlib>=3.9", "pillow>=11", "jinja2>=3.1")
 
@@ -48,7 +48,7 @@ def write_space(folder: Path, model: str, revision: str | None, pictures: Sequen
         for picture in pictures:
             shutil.copy(picture, folder / "pictures")
     (folder / "app.py").write_text(
-        "from trainer.demo import DemoArguments, main\n\n\n"
+        "from trainer.demo import DemoArguments\nfrom trainer.demo_page import main\n\n\n"
         f"main(DemoArguments(model={model!r}, revision={revision!r}))\n",
         encoding="utf-8",
     )

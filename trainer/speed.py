@@ -38,9 +38,8 @@ with what it is compared with, after one that does not count. Where memory is no
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transformers import HfArgumentParser
-
-from trainer import HelpFormatter, one_line_errors
+from trainer import one_line_errors
+from trainer.command_line import parse_arguments
 
 
 PARTS = ("data", "experts", "latency", "benchmark", "training")
@@ -69,9 +68,7 @@ class SpeedArguments:
 
 if __name__ == "__main__":
     with one_line_errors():
-        ARGUMENTS = HfArgumentParser(
-            SpeedArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-        from trainer.speed_parts import measure  # after the arguments: --help needs no torch
+        ARGUMENTS = parse_arguments(SpeedArguments, __doc__)
+        from trainer.speed_parts import measure
 
         measure(ARGUMENTS)

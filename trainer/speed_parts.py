@@ -54,7 +54,7 @@ from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, Parrot
 from modeling_parrot.chat_format import ChatFormat
 from trainer.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
 from trainer.benchmark_speed import compare_ways
-from trainer.demo_base import train_tokenizer
+from trainer.demo_parts import train_tokenizer
 from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import ParrotSFTConfig
 from trainer.sources import check_source

@@ -19,10 +19,8 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from trainer.answerers import decode_greedily
+from trainer.harnesses import MAX_NEW_TOKENS
 from trainer.sources import check_source
-
-
-MAX_NEW_TOKENS = 512  # as trainer/benchmark.py and the reference's wrapper for VLMEvalKit
 
 
 class ParrotChat:

@@ -26,11 +26,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import HfArgumentParser
 
-from trainer import HelpFormatter
-from trainer.answerers import open_image
-from trainer.benchmark_files import Question, find_benchmark, read_benchmark
+from trainer.benchmark_files import Question, find_benchmark, open_image, read_benchmark
+from trainer.command_line import parse_arguments
 from trainer.languages import MMMB
 
 
@@ -67,8 +65,4 @@ def write(arguments: HubBenchmarkArguments) -> None:
 
 
 if __name__ == "__main__":
-    write(
-        HfArgumentParser(
-            HubBenchmarkArguments, description=__doc__, formatter_class=HelpFormatter
-        ).parse_args_into_dataclasses()[0]
-    )
+    write(parse_arguments(HubBenchmarkArguments, __doc__))

@@ -27,8 +27,7 @@ from typing import Any, cast
 from datasets import Dataset
 from PIL import Image
 
-from trainer.answerers import open_image
-from trainer.benchmark_files import LETTERS, Question, read_benchmark
+from trainer.benchmark_files import LETTERS, Question, open_image, read_benchmark
 from trainer.benchmark_results import judge, measure
 from trainer.benchmark_rows import Answer, Measured
 from trainer.multiple_choice_accuracy import Release

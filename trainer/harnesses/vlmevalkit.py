@@ -27,56 +27,18 @@ knows by its characters). The wrapper also shortens English answers to what it t
 matched; here they stay as they are, as in trainer/benchmark.py.
 """
 
-import importlib
-import sys
 from argparse import ArgumentParser
-from functools import partial
-from pathlib import Path
 
-import vlmeval
-from vlmeval.vlm.parrot import Parrot as Wrapper
-
-from trainer import HelpFormatter
-from trainer.harnesses.chat import MAX_NEW_TOKENS, ParrotChat
-
-
-class Parrot(Wrapper):
-    """
-    A Parrot that answers the prompts of VLMEvalKit's wrapper.
-
-    Args:
-        name: folder or Hub id.
-        max_new_tokens: longest answer.
-    """
-
-    def __init__(self, name: str, max_new_tokens: int) -> None:
-        self.chat, self.max_new_tokens = ParrotChat(name), max_new_tokens
-
-    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
-        """The answer to a message of pictures and text; as in the wrapper, all pictures come first."""
-        pictures = [{"type": "image", "path": part["value"]} for part in message if part["type"] == "image"]
-        texts = [{"type": "text", "text": part["value"]} for part in message if part["type"] == "text"]
-        (answer,) = self.chat.answer([[{"role": "user", "content": pictures + texts}]], self.max_new_tokens)
-        return answer
-
-
-def main(arguments: list[str]) -> None:
-    """Hands the model and all other arguments to VLMEvalKit."""
-    parser = ArgumentParser(description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
-    parser.add_argument("--parrot", required=True, help="Folder or Hub id of a Parrot.")
-    parser.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer, in tokens.")
-    parsed, others = parser.parse_known_args(arguments)
-    folder = Path(vlmeval.__file__).parents[1]
-    if not (folder / "run.py").is_file():
-        parser.error(f"{folder} has no run.py: install VLMEvalKit by pip install --editable from its repository.")
-    sys.path.insert(0, str(folder))
-    run = importlib.import_module("run")
-    name = Path(parsed.parrot).name  # as VLMEvalKit names its files
-    run.supported_VLM[name] = partial(Parrot, parsed.parrot, parsed.max_new_tokens)
-    sys.argv = ["run.py", "--model", name, *others]
-    run.load_env()
-    run.main()
+from trainer import HelpFormatter, one_line_errors
+from trainer.harnesses import MAX_NEW_TOKENS
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with one_line_errors():
+        PARSER = ArgumentParser(description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+        PARSER.add_argument("--parrot", required=True, help="Folder or Hub id of a Parrot.")
+        PARSER.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer, in tokens.")
+        OWN, OTHERS = PARSER.parse_known_args()
+        from trainer.harnesses.vlmevalkit_model import run
+
+        run(OWN.parrot, OWN.max_new_tokens, OTHERS)

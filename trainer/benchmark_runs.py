@@ -1,0 +1,408 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Asks and judges: what `trainer/benchmark.py run` and `score` do."""
+
+import json
+import platform
+import warnings
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from accelerate import PartialState
+from transformers import AutoModel, AutoProcessor
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask
+from trainer.benchmark import BenchmarkArguments, RunArguments, ScoreArguments
+from trainer.benchmark_files import (
+    Question,
+    find_benchmark,
+    first_of_each_category,
+    open_image,
+    read_answers,
+    read_benchmark,
+    sha256,
+    with_in_training,
+)
+from trainer.benchmark_results import is_circular, judge, read_out_languages, report, summarize
+from trainer.benchmark_rows import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
+from trainer.edition import edition
+from trainer.plots import draw_accuracies, draw_router, save
+from trainer.same_run import hashes_of_files
+from trainer.sources import check_source
+from trainer.written_answers import compare_wordings
+
+
+NEIGHBORS = "neighbors:"
+PATIENCE = timedelta(days=7)  # who has finished waits for the others; by default not longer than 10 minutes on GPUs
+
+Questions = dict[tuple[str, str], Question]
+
+
+def read_questions(
+    arguments: BenchmarkArguments, per_category: int | None = None, to_ask: bool = True
+) -> tuple[Questions, dict[str, BenchmarkFile]]:
+    """
+    The questions of a benchmark by language and index, and what tells its files from others, by language. To score
+    answers, neither images nor the language need be known: it is "und", undetermined, if a single file's name tells
+    none.
+    """
+    unknown = None if to_ask else "und"
+    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, unknown)
+    questions: Questions = {}
+    described: dict[str, BenchmarkFile] = {}
+    for language, file in files.items():
+        found = read_benchmark(file, language, needs_images=to_ask)
+        is_circular(found)  # raises now and not after the last answer
+        described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
+        if commit := extract_commit_hash(str(file), None):  # in the Hub's cache
+            described[language]["revision"] = commit
+        if per_category is not None:
+            found = first_of_each_category(found, per_category)
+        questions |= {question.key: question for question in with_in_training(found, file, language)}
+    if to_ask:
+        for question in {question.image: question for question in questions.values()}.values():
+            open_image(question)  # raises now and not after hours
+    return questions, described
+
+
+def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
+    """
+    What tells a model's weights from others under the same name: the SHA-256 of its files, which a copy has, too, or
+    its commit on the Hub.
+
+    Raises:
+        `ValueError`: if a folder has no weights.
+    """
+    if not Path(model).is_dir():
+        return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
+    hashes = hashes_of_files(model)
+    if not hashes:
+        raise ValueError(f"There are no weights in {model}, no *.safetensors: give the folder of a trained model.")
+    return hashes
+
+
+def check_answerer(name: str, argument: str, arguments: RunArguments) -> None:
+    """
+    Raises:
+        `ValueError`: if there is nobody of a name, or a folder is not there.
+    """
+    if name.startswith(NEIGHBORS):
+        check_source(name.removeprefix(NEIGHBORS), f"{argument} {NEIGHBORS}DIR, DIR", "dataset")
+    elif name != "chance":
+        path, revision = weights_from(name, arguments)
+        try:
+            check_source(path, argument, revision=revision)
+        except ValueError as error:
+            raise ValueError(f"{error} Beside models, it takes chance, text-only and {NEIGHBORS}DIR.") from error
+
+
+def english_questions(name: str, questions: Questions) -> dict[str, Question]:
+    """
+    By index.
+
+    Args:
+        name: of the answerer that needs them.
+
+    Raises:
+        `ValueError`: if some are missing.
+    """
+    english = {question.index: question for question in questions.values() if question.language == "en"}
+    if missing := {question.index for question in questions.values()} - english.keys():
+        raise ValueError(
+            f"{name} needs each question in English, which names the options as the captions do, and "
+            f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
+        )
+    return english
+
+
+def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:
+    """Who answers under a name; see the help of --baselines."""
+    if name == "chance":
+        return Answerer()
+    if name.startswith(NEIGHBORS):
+        return PixelNeighbors(name.removeprefix(NEIGHBORS), english_questions(name, questions))
+    path, revision = weights_from(name, arguments)
+    way = cast(Way, way_of(name, arguments))
+    device_map = "auto" if state.num_processes == 1 else {"": state.device}
+    model = AutoModel.from_pretrained(path, trust_remote_code=True, revision=revision, device_map=device_map).eval()
+    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True, revision=revision)
+    return ParrotAnswerer(model, processor, way, arguments.max_new_tokens, name == "text-only")
+
+
+def weights_from(name: str, arguments: RunArguments) -> tuple[str, str | None]:
+    """Folder or Hub id of who is called so, and the revision."""
+    path = arguments.model if name == "text-only" else name
+    return path, arguments.revision if path == arguments.model else None
+
+
+def way_of(name: str, arguments: RunArguments) -> Way | None:
+    """How who is called so answers; None for a baseline without a model."""
+    if name == "chance" or name.startswith(NEIGHBORS):
+        return None
+    way = arguments.score_by if arguments.answer == "score" else arguments.answer
+    return "text" if (name, way) == ("text-only", "pmi") else way
+
+
+def read_settings(folder: Path) -> Settings | None:
+    """Those that a folder's answers were given with; None if there are none."""
+    file = folder / "settings.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
+    """
+    The answers that a folder holds, of a run that was stopped or has ended; a line that was cut is left out.
+
+    Raises:
+        `ValueError`: if they were given by another model or to other questions.
+    """
+    found = read_settings(folder) or settings
+    if differ := [name for name, value in settings.items() if found.get(name) != value]:
+        raise ValueError(
+            f"{folder} holds the answers of another run, with other {' and '.join(differ)}: delete it or give another "
+            "--output."
+        )
+    given: dict[tuple[str, str], Answer] = {}
+    for file in [folder / "predictions.jsonl", *sorted(folder.glob("answers-*.jsonl"))]:
+        if file.exists():
+            whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
+            for line in filter(None, whole.split("\n")):
+                row: Answer = json.loads(line)
+                if settings["answer"] == "generate":
+                    row.pop("letter", None)  # read, not chosen: to be read again
+                given[row["language"], row["index"]] = row
+    return given
+
+
+def run_one(
+    name: str,
+    folder: Path,
+    arguments: RunArguments,
+    questions: Questions,
+    benchmark: dict[str, BenchmarkFile],
+    state: PartialState,
+) -> tuple[Settings, list[Row]]:
+    """Asks one answerer what it has not answered yet. Returns its settings and, in the first process, judged rows."""
+    way, (path, revision) = way_of(name, arguments), weights_from(name, arguments)
+    described = {
+        "model": name,
+        **({"weights": weights_of(path, revision)} if way else {}),
+        **({"of": path} if path != name else {}),
+        "benchmark": benchmark,
+        "answer": way or "choice",
+        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer != "score" and way else {}),
+        "versions": {package: version(package) for package in ("torch", "transformers")},
+    }
+    settings = cast(Settings, described)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = read_given(folder, settings)
+    earlier = read_settings(folder) if given else None
+    before = earlier.get("editions", ["unknown"]) if earlier else []
+    settings["editions"] = list(dict.fromkeys([*before, edition()]))
+    if more := given.keys() - questions.keys():
+        raise ValueError(
+            f"{folder} holds answers to {len(more)} questions that are not asked now, which would be lost: delete it "
+            "or give another --output."
+        )
+    state.wait_for_everyone()  # nobody writes before all have read
+    if state.is_main_process:
+        write_text(folder / "settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    done = questions.keys() & given.keys()
+    if len(done) < len(questions):
+        answerer = make_answerer(name, arguments, questions, state)
+        part = folder / f"answers-{state.process_index}.jsonl"
+        if part.exists():  # a line that was cut would swallow the next
+            part.write_text(part.read_text(encoding="utf-8").rpartition("\n")[0] + "\n", encoding="utf-8")
+        with part.open("a", encoding="utf-8") as file:
+            share = (state.process_index, state.num_processes)
+            for answers in ask(answerer, list(questions.values()), done, arguments.batch_size, share):
+                file.write("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+                file.flush()
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        return settings, []
+    rows = judge(list(read_given(folder, settings).values()), questions, arguments.matching)
+    write_rows(rows, folder)
+    return settings, rows
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a file that is there as a whole or not at all."""
+    part = file.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def write_rows(rows: list[Row], folder: Path) -> None:
+    """Writes predictions.jsonl, and only then deletes what it was made from."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(folder / "predictions.jsonl", text)
+    for part in folder.glob("answers-*.jsonl"):
+        part.unlink()
+
+
+def write_results(
+    folder: Path,
+    settings: Settings,
+    rows: list[Row],
+    questions: Questions,
+    baselines: dict[str, Results],
+    wordings: Wordings | None = None,
+) -> ResultsFile:
+    """Writes results.json, results.md and pictures; prints the tables. Returns what results.json holds."""
+    written: ResultsFile = {
+        "settings": settings,
+        "results": summarize(rows, questions),
+        "baselines": baselines,
+        "router": read_out_languages(rows),
+    }
+    if wordings:
+        written["wordings"] = wordings
+    write_text(folder / "results.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    side_by_side = {"model": written["results"], **baselines}
+    markdown = report(side_by_side, written["router"], wordings)
+    write_text(folder / "results.md", markdown)
+    save(draw_accuracies(side_by_side), folder / "accuracy.png")
+    files = ["results.json", "results.md", "predictions.jsonl", "accuracy.png"]
+    if router := written["router"]:
+        title = "Each expert's mean weight, by the language of the question"
+        if "accuracy" in router:
+            title += (
+                f"\nthey tell the language of {router['accuracy']:.0%} of questions; chance {router['chance']:.0%}"
+            )
+        save(draw_router(router["weights"], title), folder / "router.png")
+        files.append("router.png")
+    print(markdown)
+    print(f"Results: {', '.join(str(folder / name) for name in files)}")
+    return written
+
+
+def run(arguments: RunArguments) -> ResultsFile | None:
+    """
+    Asks, judges and writes.
+
+    Returns:
+        what results.json holds; None in other processes than the first.
+
+    Raises:
+        `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
+    """
+    titles = [name.partition(":")[0] for name in arguments.baselines]
+    if len({"model", *titles}) <= len(titles):
+        raise ValueError(f"The baselines {titles} cannot be told apart from each other or from the model.")
+    check_answerer(arguments.model, "--model", arguments)
+    for name in arguments.baselines:
+        check_answerer(name, "--baselines", arguments)
+    state = PartialState(timeout=PATIENCE)
+    questions, benchmark = read_questions(arguments, arguments.per_category)
+    for name in (arguments.model, *arguments.baselines):
+        if name.startswith(NEIGHBORS):
+            english_questions(name, questions)
+    output = Path(arguments.output)
+    settings, rows = run_one(arguments.model, output, arguments, questions, benchmark, state)
+    baselines = {}
+    for title, name in zip(titles, arguments.baselines, strict=True):
+        folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
+        _, answers = run_one(name, folder, arguments, questions, benchmark, state)
+        baselines[title] = summarize(answers, questions)
+    wordings = ask_wordings(arguments.wordings, arguments, questions, state) if arguments.wordings else None
+    if not state.is_main_process:
+        return None
+    settings |= {
+        "matching": arguments.matching,
+        "python": platform.python_version(),
+        "batch_size": arguments.batch_size,
+    }
+    return write_results(output, settings, rows, questions, baselines, wordings)
+
+
+def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Wordings | None:
+    """
+    Asks the questions of `--wordings` in these other words and in the benchmark's own.
+
+    Returns:
+        as `compare_wordings`; None in other processes than the first.
+
+    Raises:
+        `ValueError`: if the benchmark does not ask one of them.
+    """
+    arguments = replace(arguments, benchmark=[wordings], answer="open")
+    other, described = read_questions(arguments)
+    if missing := [question.place for key, question in other.items() if key not in questions]:
+        raise ValueError(
+            f"{missing[0]}: the benchmark has no question of this index (nor of {len(missing) - 1} more of "
+            "--wordings). Give wordings of the benchmark's own questions, and leave --per_category out."
+        )
+    own = {key: questions[key] for key in other}
+    folder, judged = Path(arguments.output) / "wordings", {}
+    for name, asked in (("own", own), ("other", other)):
+        _, judged[name] = run_one(arguments.model, folder / name, arguments, asked, described, state)
+    if not state.is_main_process:
+        return None
+    return compare_wordings((judged["own"], own), (judged["other"], other))
+
+
+def score(arguments: ScoreArguments) -> ResultsFile:
+    """
+    Judges answers from files and writes; a question without an answer is told of and left out, as in VLMEvalKit.
+
+    Returns:
+        what results.json holds.
+
+    Raises:
+        `ValueError`: if a file cannot be read, or answers what was not asked.
+    """
+    questions, benchmark = read_questions(arguments, to_ask=False)
+    languages, files = list(benchmark), [Path(name) for name in arguments.predictions]
+    if len(files) not in (1, len(languages)):
+        raise ValueError(
+            f"{len(files)} files of predictions were given for the languages {languages}: give one for each, or one "
+            "with a column language."
+        )
+    answers: list[Answer] = []
+    is_shared = len(files) < len(languages)
+    for language, file in zip(languages, files * len(languages) if is_shared else files, strict=True):
+        for index, prediction in read_answers(file, language, is_shared).items():
+            if (language, index) not in questions:
+                raise ValueError(
+                    f"{file} answers the index {index!r}, which {benchmark[language]['file']} does not ask: give the "
+                    "benchmark that was answered."
+                )
+            answers.append({"index": index, "language": language, "prediction": prediction})
+    if len(answers) < len(questions):
+        warnings.warn(f"{len(questions) - len(answers)} of {len(questions)} questions have no answer: left out.")
+    rows = judge(answers, questions, arguments.matching)
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    write_rows(rows, output)
+    settings: Settings = {
+        "model": ", ".join(arguments.predictions),
+        "predictions": {file.name: sha256(file) for file in files},
+        "benchmark": benchmark,
+        "matching": arguments.matching,
+        "editions": [edition()],
+    }
+    return write_results(output, settings, rows, questions, {})
+
+
+def end_processes() -> None:
+    """
+    Ends the processes' group. A group that is left to the interpreter's end may abort there:
+    https://github.com/pytorch/pytorch/pull/179291. This may go when torch ends its groups itself.
+    """
+    PartialState().destroy_process_group()

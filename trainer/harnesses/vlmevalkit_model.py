@@ -1,0 +1,68 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A Parrot as a model of VLMEvalKit: what `python -m trainer.harnesses.vlmevalkit` runs."""
+
+import importlib
+import sys
+from functools import partial
+from pathlib import Path
+
+import vlmeval
+from vlmeval.vlm.parrot import Parrot as Wrapper
+
+from trainer.harnesses.chat import ParrotChat
+
+
+class Parrot(Wrapper):
+    """
+    A Parrot that answers the prompts of VLMEvalKit's wrapper.
+
+    Args:
+        name: folder or Hub id.
+        max_new_tokens: longest answer.
+    """
+
+    def __init__(self, name: str, max_new_tokens: int) -> None:
+        self.chat, self.max_new_tokens = ParrotChat(name), max_new_tokens
+
+    def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
+        """The answer to a message of pictures and text; as in the wrapper, all pictures come first."""
+        pictures = [{"type": "image", "path": part["value"]} for part in message if part["type"] == "image"]
+        texts = [{"type": "text", "text": part["value"]} for part in message if part["type"] == "text"]
+        (answer,) = self.chat.answer([[{"role": "user", "content": pictures + texts}]], self.max_new_tokens)
+        return answer
+
+
+def run(model: str, max_new_tokens: int, arguments: list[str]) -> None:
+    """
+    Runs VLMEvalKit's `run.py` on a Parrot.
+
+    Args:
+        model: folder or Hub id.
+        max_new_tokens: longest answer.
+        arguments: others of `run.py`.
+
+    Raises:
+        `ValueError`: if VLMEvalKit is installed without its `run.py`.
+    """
+    folder = Path(vlmeval.__file__).parents[1]
+    if not (folder / "run.py").is_file():
+        raise ValueError(f"{folder} has no run.py: install VLMEvalKit by pip install --editable from its repository.")
+    sys.path.insert(0, str(folder))
+    kit = importlib.import_module("run")
+    name = Path(model).name  # as VLMEvalKit names its files
+    kit.supported_VLM[name] = partial(Parrot, model, max_new_tokens)
+    sys.argv = ["run.py", "--model", name, *arguments]
+    kit.load_env()
+    kit.main()
