@@ -13,8 +13,8 @@
 # limitations under the License.
 """Parrot for transformers.
 
-What the Hub gets is what the registered classes import, not this file. Here the classes are registered with the Auto
-classes, so that a checkpoint opened beside this package uses it and asks nobody to trust remote code.
+The Hub gets the modules of Parrot's classes, but not this file. This file registers the classes with the Auto classes,
+so that a checkpoint loaded beside this package uses the package and needs no `trust_remote_code`.
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor

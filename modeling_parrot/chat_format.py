@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Chat templates of Parrot: from the markup that a language model's own template puts around its turns."""
+"""Builds Parrot's chat template from the markup that a language model's own template puts around the turns."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 
-# White space at an answer's start is dropped: it could merge with the header's into one token, which hides the header.
+# White space at the start of an answer is stripped: it could merge with the end of the header into one token, and the
+# header's token ids would no longer be in the prompt.
 TEMPLATE = """
 {%- macro text(message, index) -%}
   {%- if message.content is string -%}
@@ -42,26 +43,26 @@ TEMPLATE = """
 {%- endmacro -%}
 
 {%- if tools or documents -%}
-  {{ raise_exception('Parrot has no place for tools and documents: write them in a message') }}
+  {{ raise_exception('Parrot does not support tools and documents: write them in a message') }}
 {%- endif -%}
-{%- set state = namespace(opened=false) -%}
+{%- set state = namespace(user_turn_open=false) -%}
 {%- for message in messages -%}
   {%- set index = loop.index0 -%}
   {%- for key in ('tool_calls', 'reasoning_content', 'thinking') if message[key] -%}
-    {{ raise_exception('Message ' ~ index ~ ' has ' ~ key ~ ', which Parrot does not write: remove it') }}
+    {{ raise_exception('Message ' ~ index ~ ' has ' ~ key ~ ', which Parrot does not support: remove it') }}
   {%- endfor -%}
   {%- if message.role == 'system' and loop.first -%}
     {{ system_before ~ text(message, index) ~ system_after }}
-    {%- set state.opened = true -%}
+    {%- set state.user_turn_open = true -%}
   {%- elif message.role == 'user' -%}
     {%- if loop.first -%}
       {{ default_opening }}
-    {%- elif not state.opened -%}
+    {%- elif not state.user_turn_open -%}
       {{ user_before }}
     {%- endif -%}
-    {%- set state.opened = false -%}
+    {%- set state.user_turn_open = false -%}
     {{ text(message, index) ~ user_after }}
-  {%- elif message.role == 'assistant' and not loop.first and not state.opened -%}
+  {%- elif message.role == 'assistant' and not loop.first and not state.user_turn_open -%}
     {{ assistant_header }}
     {%- generation -%}
       {{ text(message, index).lstrip() ~ assistant_end }}
@@ -69,8 +70,8 @@ TEMPLATE = """
     {%- endgeneration -%}
     {%- if loop.last -%}{{ assistant_after }}{%- endif -%}
   {%- else -%}
-    {{ raise_exception('A conversation is an optional system message, then user and assistant turns, a user first; '
-       ~ 'got ' ~ message.role ~ ' as message ' ~ index) }}
+    {{ raise_exception('A conversation is an optional system message, then user and assistant turns that begin with '
+       ~ 'a user; got ' ~ message.role ~ ' as message ' ~ index) }}
   {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ assistant_header }}{%- endif -%}
@@ -79,11 +80,11 @@ TEMPLATE = """
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """What stands around the turns of a conversation. `system_after` includes the first user turn's opening."""
+    """The markup around the turns of a conversation. `system_after` includes the opening of the first user turn."""
 
     system_before: str = "<|im_start|>system\n"
     system_after: str = "<|im_end|>\n<|im_start|>user\n"
-    # What opens a conversation without a system message; the reference code's own default (its conv_qwen template).
+    # Opens a conversation without a system message. This is the reference code's default (its conv_qwen template).
     default_opening: str = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     user_before: str = "<|im_start|>user\n"
     user_after: str = "<|im_end|>\n"
@@ -94,11 +95,11 @@ class ChatFormat:
     @classmethod
     def of_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatFormat":
         """
-        Reads the markup off what the tokenizer's own chat template writes around a probe conversation.
+        Derives the markup from what the tokenizer's own chat template writes around the turns of a test conversation.
 
         Raises:
-            `ValueError`: if the template is not of turns with a header and an end, or if the answer's header differs
-                between a prompt and a conversation.
+            `ValueError`: if the template does not write turns with a header and an end, or if its assistant header at
+                the end of a prompt differs from the one within a conversation.
         """
 
         def render(roles: str, **kwargs: Any) -> str:
@@ -109,14 +110,14 @@ class ChatFormat:
         def split(text: str, *contents: str) -> list[str]:
             pieces = []
             for content in contents:
-                piece, found, text = text.partition(content)
-                if not found:
+                piece, separator, text = text.partition(content)
+                if not separator:
                     raise ValueError(f"The tokenizer's chat template changes or drops the text of a turn: {text!r}.")
                 pieces.append(piece)
             return [*pieces, text]
 
-        written = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
-        opening, _, tail_and_user, _, tail = written
+        markup = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
+        opening, _, tail_and_user, _, tail = markup
         user_after = split(render("u"), "@u0@")[1]
         header = split(render("u", add_generation_prompt=True), "@u0@")[1].removeprefix(user_after)
         system_before, system_after, _ = split(render("su"), "@s0@", "@u1@")
@@ -132,15 +133,18 @@ class ChatFormat:
             assistant_after=tail[len(assistant_end) :],
         )
         expected = [opening, user_after + header, tail + chat_format.user_before, user_after + header, tail]
-        if written != expected or not header or not assistant_end:
-            raise ValueError(f"The tokenizer's chat template writes {written}, which are not turns like {expected}.")
+        if markup != expected or not header or not assistant_end:
+            raise ValueError(
+                "The tokenizer's chat template does not write every turn alike: around the turns of a conversation it "
+                f"writes {markup}, where its markup for single turns gives {expected}."
+            )
         return chat_format
 
     def template(self) -> str:
         """
-        A Jinja template of these turns: text, images (each followed by a newline, as in the reference code), and
-        `{% generation %}` marks around what an answer's loss is taken on, which is the reference code's label mask.
-        What it has no place for (tools, documents, tool calls, reasoning, other parts) is an error in it.
+        The Jinja chat template of this format. It writes text and images; a newline follows each image, as in the
+        reference code. `{% generation %}` encloses the part of an answer that the loss is computed on, which is the
+        same as in the reference code. Tools, documents, tool calls, reasoning and other parts raise an error.
         """
         markup = "".join(f"{{%- set {field.name} = {getattr(self, field.name)!r} -%}}\n" for field in fields(self))
         return markup + TEMPLATE.strip()

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot configuration: LLaVA's, and what routes an image's tokens through language experts."""
+"""Parrot configuration: LLaVA's configuration and the settings of the language experts."""
 
 from typing import Any, Literal
 
@@ -39,29 +39,31 @@ class ParrotConfig(LlavaConfig):
         num_experts (`int`, *optional*, defaults to 6):
             Number of experts E, "to correspond with the number of languages" (paper, section 3.3).
         num_experts_per_tok (`int`, *optional*):
-            Experts that run for an image, the most probable ones with their weights renormalised. If `None`, all of
-            them: the dense sum of eq. 4.
+            Number of experts that run for an image: the most probable ones, with their weights renormalised. If
+            `None`, all experts run: the dense sum of eq. 4.
         moe_intermediate_size (`int`, *optional*, defaults to 4096):
             Inner size I of an expert.
         residual_scale (`float`, *optional*, defaults to 1.0):
-            Weight of the projected features in eq. 5: 1 in the paper, `moe_weight` in the reference code, 0 there
-            without `use_moe_residual`.
+            Weight of the projected features in eq. 5: 1 in the paper. In the reference code it is `moe_weight`, or 0
+            if `use_moe_residual` is off.
         moe_scale (`float`, *optional*, defaults to 1.0):
             Weight of the experts in eq. 5: alpha in the paper, 1 in the reference code.
         use_experts (`bool`, *optional*, defaults to `True`):
             Whether the experts run. Stage 1 trains the projector without them.
         image_query (`str`, *optional*):
-            What of an image attends to the prompt in eq. 2: `"cls"`, its first token, or `"mean"` of all, for a tower
-            without a [CLS] token. Where not given, `"cls"` if `vision_feature_select_strategy` is `"full"`.
+            The image's query in eq. 2: `"cls"`, its first token, or `"mean"`, the mean of its tokens, for a tower
+            without a [CLS] token. Defaults to `"cls"` if `vision_feature_select_strategy` is `"full"`, else to
+            `"mean"`.
         router_context (`str`, *optional*, defaults to `"attention"`):
-            What the router reads: `"attention"`, the context of eq. 2, or `"mean"`, the mean of the words that guide,
-            normalised to a root mean square of 1, which is the same for all images of a prompt.
+            The router's input: `"attention"`, the context of eq. 2, or `"mean"`, the mean embedding of the words that
+            guide, normalised to a root mean square of 1. The mean is the same for all images of a prompt.
         assistant_header_ids (`list[int]`, *optional*):
-            Token ids that open an answer, e.g. those of `<|im_start|>assistant\n`. Answers do not guide the experts;
-            without a header every text token does.
+            Token ids of the header that opens an answer, e.g. of `<|im_start|>assistant\n`. Answers do not guide the
+            experts. If `None`, all text tokens guide them.
         turn_start_ids (`list[int]`, *optional*):
-            Further token ids that begin a turn, beside the header's first, and so end an answer: where each role has
-            a token of its own, the user's, e.g. that of `<|user|>`. `None` where all turns begin with the same token.
+            Ids of further tokens, besides the header's first, that begin a turn and so end an answer. Where each role
+            has its own token, this is the user's, e.g. the id of `<|user|>`. `None` if all turns begin with the same
+            token.
     """
 
     model_type = "parrot"
@@ -103,17 +105,17 @@ class ParrotConfig(LlavaConfig):
             raise ValueError("assistant_header_ids is empty: give the header's token ids, or None if there is none.")
         if self.turn_start_ids and not self.assistant_header_ids:
             raise ValueError(
-                f"turn_start_ids={self.turn_start_ids} end an answer, and without assistant_header_ids none begins: "
-                "give both or neither."
+                f"turn_start_ids={self.turn_start_ids} end an answer, but without assistant_header_ids no answer "
+                "begins: give both or neither."
             )
 
     def to_dict(self) -> dict[str, Any]:
         """
-        As `LlavaConfig.to_dict`, with all of the `auto_map` (saving writes only the key of the saved class), and
-        without the paths that the parts came from.
+        As `LlavaConfig.to_dict`, with the whole `auto_map` (transformers writes only the entry of the saved class) and
+        without the paths that the vision tower and the language model were loaded from.
         """
         output = super().to_dict() | {"auto_map": dict(AUTO_MAP)}
-        if self.architectures == ["ParrotModel"]:  # saved without its head: AutoModel must not invent one
+        if self.architectures == ["ParrotModel"]:  # saved without a head: AutoModel must not add a new one
             output["auto_map"]["AutoModel"] = "modeling_parrot.ParrotModel"
         for part in ("vision_config", "text_config"):
             output[part]["_name_or_path"] = ""
@@ -121,9 +123,9 @@ class ParrotConfig(LlavaConfig):
 
 
 ParrotConfig.register_for_auto_class()
-# `transformers serve` looks in this table, and not in auto_map, for how to load a model and what the model can see:
+# `transformers serve` looks up in this table, and not in auto_map, how to load a model and which inputs it takes:
 # https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/cli/serving/model_manager.py. The table is
-# no public interface, and there is no issue about it yet. A test fails when transformers no longer needs the entry.
+# not a public interface, and no issue asks for one yet. A test fails when transformers no longer needs the entry.
 MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.setdefault("parrot", "ParrotForConditionalGeneration")
 
 __all__ = ["ParrotConfig"]

@@ -17,9 +17,9 @@ Turns a checkpoint of the reference code (github.com/AIDC-AI/Parrot) into a Parr
     python -m modeling_parrot.convert_parrot_weights_to_hf \
         --checkpoint AIDC-AI/Parrot-7B --vision_tower openai/clip-vit-large-patch14-336 --output parrot-7b
 
-Both sources are folders, or ids on the Hub. The checkpoint may be safetensors or .bin, in shards or not; tensors are
-mapped from disk and written shard by shard, so that memory stays near the largest shard of the checkpoint. WEIGHTS is
-the whole table of names; a tensor that it does not know, or that is missing, is an error.
+Both sources are folders, or ids on the Hub. The checkpoint may be safetensors or .bin, in shards or not. Tensors are
+mapped from disk and written shard by shard, so that memory use stays near the size of the checkpoint's largest shard.
+WEIGHTS lists all names; an unknown or a missing tensor is an error.
 """
 
 import argparse
@@ -53,7 +53,7 @@ from .modeling_parrot import ParrotForConditionalGeneration
 from .processing_parrot import ParrotProcessor
 
 
-# Reference name -> Parrot name. Experts are stacked along dimension 0, gate over up along the rows of gate_up_proj.
+# Reference name -> Parrot name. Experts are stacked along dimension 0. The rows of gate_up_proj are gate's, then up's.
 WEIGHTS = {
     r"model\.(embed_tokens|layers|norm)\.(.+)": r"model.language_model.\1.\2",
     r"lm_head\.weight": r"lm_head.weight",
@@ -64,15 +64,16 @@ WEIGHTS = {
     r"model\.moe_model\.experts\.\d+\.down_proj\.weight": r"model.moe.experts.down_proj",
     r"model\.vision_tower\.vision_tower\.(?:vision_model\.)?(.+)": r"model.vision_tower.\1",
 }
-# The tower's own folder, used for what the checkpoint has not; a whole CLIP's text side is not part of it.
+# Names in the vision tower's own folder. Its tensors are used where the checkpoint has none.
 TOWER_WEIGHTS = {r"vision_model\.(.+)": r"model.vision_tower.\1"}
-# Aliases that the reference writes where its config lacks moe_top_k, and buffers that are computed.
+# Not converted: aliases that the reference code writes if its config lacks moe_top_k; buffers that are computed; and
+# the text encoder in a folder with a whole CLIP.
 DROPPED = r"model\.moe_model\.moe_top_k\..+|.+\.rotary_emb\.inv_freq|.+\.embeddings\.position_ids"
 TOWER_DROPPED = r"text_model\..+|(text_projection|visual_projection)\.weight|logit_scale|.+\.position_ids"
 
 
 class CheckpointReader:
-    """The tensors of a folder by name, mapped from disk one file at a time."""
+    """Reads the tensors of a folder by name, mapped from disk one file at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.files: dict[str, Path] = {}
@@ -80,13 +81,13 @@ class CheckpointReader:
             for name in _open(file)[0]:
                 if name in self.files:
                     raise ValueError(
-                        f"{name} is in {self.files[name]} and in {file}: remove the one that is not meant."
+                        f"{name} is in {self.files[name]} and in {file}: remove the file that does not belong there."
                     )
                 self.files[name] = file
         self.largest = max(file.stat().st_size for file in self.files.values())
 
     def __call__(self, name: str) -> torch.Tensor:
-        """The tensor of that name, mapped from its file."""
+        """The tensor of this name."""
         return _open(self.files[name])[1](name)
 
 
@@ -106,7 +107,7 @@ def _open(file: Path) -> tuple[list[str], Callable[[str], torch.Tensor]]:
         return list(handle.keys()), handle.get_tensor
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the format of before torch 1.6 cannot be mapped
+    except RuntimeError:  # the format from before torch 1.6 cannot be mapped
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     return list(tensors), tensors.__getitem__
 
@@ -117,10 +118,10 @@ def _number_aware(name: str) -> list[int | str]:
 
 def map_names(names: list[str], table: dict[str, str], dropped: str, source: Path) -> dict[str, list[str]]:
     """
-    Parrot name -> the reference names that make it up, in their order.
+    Maps each Parrot name to the reference names that make it up, in their order.
 
     Raises:
-        `ValueError`: if a name is neither in the table nor to be dropped.
+        `ValueError`: if a name matches neither the table nor `dropped`.
     """
     mapped: dict[str, list[str]] = {}
     unknown = []
@@ -141,7 +142,7 @@ def convert_config(
     reference: dict[str, Any], vision_config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> ParrotConfig:
     """
-    The reference's flat config as a `ParrotConfig`; `tokenizer` has the `<image>` token.
+    Converts the reference's flat config to a `ParrotConfig`. The tokenizer must have the `<image>` token.
 
     Raises:
         `ValueError`: for a kind of model that the reference code never released.
@@ -170,7 +171,7 @@ def convert_config(
         image_token_index=image_token_id,
         image_seq_length=(vision_config.image_size // vision_config.patch_size) ** 2 + 1,
         vision_feature_layer=reference.get("mm_vision_select_layer", -2),
-        num_experts=reference["num_experts"],  # moe_top_k is stored and never read: the reference is dense
+        num_experts=reference["num_experts"],  # the reference code is dense: it stores moe_top_k and never reads it
         moe_intermediate_size=reference["moe_intermediate_size"],
         residual_scale=settings["moe_weight"] if settings["use_moe_residual"] else 0.0,
         use_experts=settings["use_moe"],
@@ -183,7 +184,7 @@ def convert_processor(
     reference: dict[str, Any], vision_tower: Path, config: ParrotConfig, tokenizer: PreTrainedTokenizerBase
 ) -> ParrotProcessor:
     """
-    The processor: the tower's preprocessing, padded to a square in the mean colour, and the reference's ChatML.
+    The processor with the tower's preprocessing, padding to a square in the mean colour, and the reference's ChatML.
 
     Raises:
         `ValueError`: for an `image_aspect_ratio` other than "pad".
@@ -207,8 +208,8 @@ def convert_processor(
 
 def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size, vocab_size: int) -> torch.Tensor:
     """
-    One Parrot tensor of the given shape from its reference pieces. Rows beyond the checkpoint's vocabulary, for
-    `<image>`, which is never read as text, are the mean of the others.
+    Makes one Parrot tensor of the given shape from its reference tensors. If `<image>` needs rows beyond the
+    checkpoint's vocabulary, they are the mean of the other rows; the language model never reads `<image>` as text.
 
     Raises:
         `ValueError`: if the pieces do not make the shape.
@@ -227,13 +228,13 @@ def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size, vocab_siz
         mean = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).to(tensor.dtype)
         tensor = torch.cat([tensor, mean.expand(shape[0] - vocab_size, -1)])
     if tensor.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the config asks for {tuple(shape)}.")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but the config needs {tuple(shape)}.")
     return tensor.contiguous()
 
 
 def convert_weights(config: ParrotConfig, vocab_size: int, checkpoint: Path, vision_tower: Path, output: Path) -> None:
     """
-    Streams the tensors of both folders into `output`, as shards of at most a quarter of the checkpoint's largest.
+    Streams the tensors of both folders into `output`, in shards of at most a quarter of the checkpoint's largest file.
 
     Raises:
         `ValueError`: if a tensor is unknown, missing or of another shape.
@@ -282,14 +283,14 @@ def convert_generation_config(
     checkpoint: Path, config: ParrotConfig, tokenizer: PreTrainedTokenizerBase
 ) -> GenerationConfig:
     """
-    The checkpoint's own, with an end of turn among its ends, and never an `<image>`.
+    The checkpoint's generation config; generation also stops at the end of a turn, and never writes `<image>`.
 
     Raises:
-        `ValueError`: if it contradicts itself.
+        `ValueError`: if the checkpoint's settings contradict each other.
     """
     file = checkpoint / "generation_config.json"
     values = json.loads(file.read_text()) if file.exists() else {}
-    values.pop("model_type", None)  # a stray key of the reference's
+    values.pop("model_type", None)  # the reference's file has it, but it is not a generation setting
     ends = values.get("eos_token_id")
     ends = ends if isinstance(ends, list) else [ends] * (ends is not None)
     values["eos_token_id"] = list(dict.fromkeys([tokenizer.convert_tokens_to_ids(ChatFormat().assistant_end), *ends]))
@@ -311,7 +312,7 @@ def convert(checkpoint: Path, vision_tower: Path, output: Path) -> None:
     reference = json.loads((checkpoint / "config.json").read_text())
     vision_config = AutoConfig.from_pretrained(vision_tower)
     vision_config = getattr(vision_config, "vision_config", vision_config)
-    # Without a config given, AutoTokenizer would look for the unknown model_type of the reference.
+    # Without `config`, AutoTokenizer would look up the reference's model_type, which transformers does not know.
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, config=Qwen2Config(), padding_side="left")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]}, replace_extra_special_tokens=False)
 

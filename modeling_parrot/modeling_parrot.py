@@ -11,7 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot: LLaVA whose visual tokens pass language experts, chosen by what the image sees in the prompt's words.
+"""Parrot: LLaVA with language experts for the visual tokens; a router reads the prompt's words and weights the
+experts.
 
     pixel_values -> vision_tower -> multi_modal_projector -> H   (images, tokens, C)       eq. 1
     input_ids    -> embed_tokens                          -> T   (batch, length, C)
@@ -20,8 +21,8 @@
                     G = residual_scale * H + moe_scale * sum_e P[e] expert_e(H)              eq. 4, 5
     G in place of the <image> tokens -> language_model -> lm_head
 
-Shapes: N images, B samples, L text length, W words of all samples, K tokens of an image, C hidden size, E experts,
-I expert size.
+Shapes: N images, B samples, L text length, W words (text tokens) of all samples, K tokens of an image, C hidden size,
+E experts, S selected experts of an image, I expert size.
 Equations: "Parrot: Multilingual Visual Instruction Tuning", arXiv 2406.02539.
 """
 
@@ -50,8 +51,8 @@ from .configuration_parrot import ParrotConfig
 
 
 WITHOUT_EXPERTS = (
-    "This engine encodes images apart from the prompt, and would answer without Parrot's experts. vLLM runs "
-    "them by a plug-in: pip install -e '.[vllm]' in a checkout of parrot-vlm. Any other engine has to call "
+    "This engine encodes images without the prompt and would answer without Parrot's experts. For vLLM, a plug-in "
+    "runs them: pip install -e '.[vllm]' in a checkout of parrot-vlm. Any other engine has to call "
     "condition_image_features."
 )
 
@@ -59,8 +60,8 @@ WITHOUT_EXPERTS = (
 @dataclass
 class ParrotImageOutput(BaseModelOutputWithPooling):
     """
-    Image features after the experts. That they have this class tells them from the tower's own, which the experts have
-    yet to see; slicing for chunked prefill and expanding for beams keep it.
+    Image features after the experts; features before the experts have the parent class. Slicing for chunked prefill
+    and expanding for beams keep the class.
 
     Args:
         pooler_output (`list[torch.Tensor]`): G of eq. 5, one tensor of shape (K, C) per image.
@@ -99,7 +100,7 @@ class ParrotExperts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(config.num_experts, hidden_size, intermediate_size))
 
     def expert(self, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
-        """One expert's output, of the shape of `hidden_states` (..., C)."""
+        """The output of one expert, of the same shape as `hidden_states`, (..., C)."""
         return F.linear(_swiglu(F.linear(hidden_states, self.gate_up_proj[index])), self.down_proj[index])
 
     def forward(
@@ -122,7 +123,7 @@ class ParrotExperts(nn.Module):
             return self._run_all(hidden_states, routing_weights, is_autocast)
         if self._has_grouped_product(hidden_states.device, dtype):
             return self._run_grouped(hidden_states, routing_weights, selected, dtype)
-        if torch.compiler.is_compiling():  # A compiled graph breaks at a loop if its sizes depend on the router.
+        if torch.compiler.is_compiling():  # _run_selected would break the graph: its sizes depend on the router.
             return self._run_all(hidden_states, routing_weights, is_autocast)
         return self._run_selected(hidden_states, routing_weights, selected)
 
@@ -131,9 +132,9 @@ class ParrotExperts(nn.Module):
         routing_weights = routing_weights.repeat_interleave(hidden_states.shape[1], dim=0)  # (N * K, E)
         output = torch.zeros_like(tokens)
         for index in range(len(self.gate_up_proj)):
-            # Weighted before the last product, which then adds to the sum on its way: no expert's output is stored.
+            # The weight is applied before the last product, so that addmm_ can add the product to the sum in place.
             inner = _swiglu(F.linear(tokens, self.gate_up_proj[index])) * routing_weights[:, index, None]
-            if is_autocast:  # its addmm would round the sum to half precision
+            if is_autocast:  # under autocast, addmm_ would round the sum to half precision
                 output = output + F.linear(inner, self.down_proj[index])
             else:
                 output = output.addmm_(inner, self.down_proj[index].t())
@@ -144,7 +145,7 @@ class ParrotExperts(nn.Module):
     ) -> torch.Tensor:
         images, counts = self._by_expert(selected)
         output = torch.zeros_like(hidden_states)
-        for index, part in enumerate(images.split(counts.tolist())):  # the one wait for a GPU; a part may be empty
+        for index, part in enumerate(images.split(counts.tolist())):  # tolist waits for the GPU; a part may be empty
             inner = _swiglu(F.linear(hidden_states[part], self.gate_up_proj[index]))
             inner = inner * routing_weights[part, index, None, None]
             output = output.index_add(0, part, F.linear(inner, self.down_proj[index]).to(output.dtype))
@@ -171,13 +172,13 @@ class ParrotExperts(nn.Module):
         return output.unflatten(0, (num_images, -1)).sum(dim=1, dtype=hidden_states.dtype)
 
     def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images of the first expert, then of the second and so on, (N * S,), and how many each has, (E,)."""
+        """Image indices ordered by expert, (N * S,), and the number of images of each expert, (E,)."""
         images = selected.flatten().argsort(stable=True) // selected.shape[1]
         return images, F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
 
     def _has_grouped_product(self, device: torch.device, dtype: torch.dtype) -> bool:
-        # As of torch 2.13 the kernel takes half precision alone on a GPU and bfloat16 alone where it is compiled, on
-        # GPUs from compute capability 8.0 on, and rows of a multiple of 16 bytes.
+        # As of torch 2.13, the kernel takes only half precision on a GPU and only bfloat16 when compiled. It needs a
+        # GPU of compute capability 8.0 or later, and rows whose size is a multiple of 16 bytes.
         is_aligned = all(size % 8 == 0 for size in self.down_proj.shape[1:])
         is_new_enough = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
         return hasattr(F, "grouped_mm") and dtype == torch.bfloat16 and is_aligned and is_new_enough
@@ -185,8 +186,8 @@ class ParrotExperts(nn.Module):
 
 class ParrotRouter(nn.Module):
     """
-    The router of eq. 3, before its softmax. Not an `nn.Linear`, as in transformers' own models with experts:
-    quantisation replaces those, and in 4 bits bitsandbytes does not multiply by so few rows.
+    The router of eq. 3, before its softmax. Like the routers of transformers' own models, it is not an `nn.Linear`:
+    quantisation would replace it, and bitsandbytes cannot multiply by a 4-bit matrix of so few rows.
     """
 
     def __init__(self, config: ParrotConfig) -> None:
@@ -194,12 +195,12 @@ class ParrotRouter(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.num_experts, config.text_config.hidden_size))
 
     def forward(self, context: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (N, E), of what the images see in the words, (N, C)."""
+        """Logits of shape (N, E), from the context of each image, (N, C)."""
         return F.linear(context, self.weight)
 
 
 class ParrotMoE(nn.Module):
-    """Eq. 2 to 5: from what an image sees in the words that guide it to its language-specific tokens."""
+    """Eq. 2 to 5: turns the tokens of an image into language-specific tokens, guided by the prompt's words."""
 
     def __init__(self, config: ParrotConfig) -> None:
         super().__init__()
@@ -213,9 +214,9 @@ class ParrotMoE(nn.Module):
         """
         Args:
             image_features (`torch.Tensor` of shape (N, K, C)): projected features H.
-            text_embeds (`torch.Tensor` of shape (N, W, C)): word embeddings for each image, or of shape (1, W, C) for
-                all of them.
-            guidance_mask (`torch.BoolTensor` of shape (N, W)): which of them guide each image.
+            text_embeds (`torch.Tensor` of shape (N, W, C)): word embeddings for each image, or of shape (1, W, C) if
+                all images share them.
+            guidance_mask (`torch.BoolTensor` of shape (N, W)): which words guide each image.
 
         Returns:
             the tokens G of shape (N, K, C) and the router's logits of shape (N, E).
@@ -223,7 +224,7 @@ class ParrotMoE(nn.Module):
         query = image_features[:, 0] if self.config.image_query == "cls" else image_features.mean(dim=1)  # (N, C)
         scores = torch.einsum("nc,nwc->nw", query * query.shape[-1] ** -0.5, text_embeds)  # (N, W)
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
-        # Masked again after the softmax: without a guiding word the context is zero and the router uniform, not NaN.
+        # The mask is applied again after the softmax: if no word guides, the context is zero and the router uniform.
         attention = scores.softmax(dim=-1) * guidance_mask
         if self.config.router_context == "mean":
             attention = guidance_mask / guidance_mask.sum(dim=-1, keepdim=True).clamp(min=1)
@@ -234,8 +235,8 @@ class ParrotMoE(nn.Module):
         router_logits = self.router(context)  # (N, E)
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)
         selected = None
-        if (number := self.config.num_experts_per_tok or self.config.num_experts) < self.config.num_experts:
-            selected = routing_weights.topk(number, dim=-1).indices  # (N, S)
+        if (num_selected := self.config.num_experts_per_tok or self.config.num_experts) < self.config.num_experts:
+            selected = routing_weights.topk(num_selected, dim=-1).indices  # (N, S)
             routing_weights = routing_weights * torch.zeros_like(routing_weights).scatter(1, selected, 1.0)
             routing_weights = routing_weights / routing_weights.sum(dim=-1, keepdim=True)
         expert_output = self.experts(image_features, routing_weights, selected)
@@ -243,7 +244,7 @@ class ParrotMoE(nn.Module):
 
 
 class ParrotPreTrainedModel(LlavaPreTrainedModel):
-    """Base of the models: how experts begin, and that their block stays on one device."""
+    """Base class of the models: it initialises the experts, and keeps them and the router on one device."""
 
     config: ParrotConfig
     _no_split_modules = {"ParrotMoE"}
@@ -251,19 +252,19 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     @classmethod
     def is_backend_compatible(cls) -> bool:
         """
-        What vLLM and SGLang ask before they run a class by their general code for transformers' models.
+        vLLM and SGLang call this before they run a model with their generic code for transformers' models.
 
         Raises:
-            `ValueError`: always. That code calls `get_image_features` and not `forward`: no expert would run.
+            `ValueError`: always. The generic code calls `get_image_features` and not `forward`: no expert would run.
         """
         raise ValueError(WITHOUT_EXPERTS)
 
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
         super().post_init()
-        # The tower's class also names modules of its text half, and accelerate's FSDP raises for a class that the
-        # model does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when it skips such
-        # names.
+        # The tower's class also lists classes of CLIP's text encoder, and accelerate's FSDP raises an error for a
+        # class that the model does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when
+        # accelerate skips such classes.
         self._no_split_modules &= {type(module).__name__ for module in self.modules()}
 
     @torch.no_grad()
@@ -278,10 +279,10 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
 
     def initialize_weights(self) -> None:
         """
-        As `PreTrainedModel.initialize_weights`, with tower and language model first and by their own rules.
-        transformers takes the parts of a class from outside it for custom code, too, and then initialises weights that
-        a checkpoint lacks at another scale. This may go when it asks each part: the check is that of
-        https://github.com/huggingface/transformers/issues/46620.
+        As `PreTrainedModel.initialize_weights`, but tower and language model are initialised first, by their own
+        rules. transformers would treat them as custom code, because this class is, and initialise weights that a
+        checkpoint lacks at another scale. This may go when transformers checks each part for itself; the check was
+        added for https://github.com/huggingface/transformers/issues/46620.
         """
         for child in self.children():
             if isinstance(child, PreTrainedModel):
@@ -291,19 +292,19 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
 
 def find_answers(header: list[torch.Tensor], turn_starts: torch.Tensor) -> torch.Tensor:
     """
-    Where answers stand. A turn begins at each token that begins the header or starts a turn otherwise; a turn that
-    begins with the whole header is an answer from the header's end to the next turn.
+    Marks the tokens of answers. A turn begins at each occurrence of the header's first token, and wherever
+    `turn_starts` is True. If a turn begins with the whole header, the rest of the turn is an answer.
 
     Args:
-        header (`list[torch.BoolTensor]`): where each token of the assistant header stands, (B, L) each.
-        turn_starts (`torch.BoolTensor` of shape (B, L)): where further tokens stand that begin a turn.
+        header (`list[torch.BoolTensor]`): for each token of the assistant header, its occurrences, of shape (B, L).
+        turn_starts (`torch.BoolTensor` of shape (B, L)): occurrences of the other tokens that begin a turn.
 
     Returns:
-        `torch.BoolTensor` of shape (B, L).
+        `torch.BoolTensor` of shape (B, L), True in answers.
     """
     is_header = header[0]
     for offset, mask in enumerate(header[1:], start=1):
-        is_header = is_header & mask.roll(-offset, dims=1)  # one that wraps around has no answer after it
+        is_header = is_header & mask.roll(-offset, dims=1)  # a header that wraps around has no answer after it
     position = torch.arange(turn_starts.shape[1], device=turn_starts.device)
     turn_start = torch.where(header[0] | turn_starts, position, -1).cummax(dim=1)[0]  # (B, L), -1 before the first
     in_answer = is_header.gather(1, turn_start.clamp(min=0)) & (turn_start >= 0)
@@ -311,12 +312,12 @@ def find_answers(header: list[torch.Tensor], turn_starts: torch.Tensor) -> torch
 
 
 def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
-    cut = [f"sample {index} cuts one" for index, number in enumerate(placeholders) if number % num_tokens]
+    cut = [f"sample {index} cuts an image" for index, count in enumerate(placeholders) if count % num_tokens]
     return (
         f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were given, "
         f"and the samples hold {placeholders} image tokens after the {past_length} cached tokens"
         f"{': ' * bool(cut)}{', '.join(cut)}. Pass as many images as the text has marks, in the order of the marks, "
-        "without those that are in the cache, and do not truncate within an image."
+        "without the images that are in the cache, and do not truncate within an image."
     )
 
 
@@ -325,10 +326,11 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
     Parrot's vision tower, projector, language experts and language model, without a head.
 
     Raises:
-        `ValueError`: if an engine would run it by its general code, which leaves the experts out.
+        `ValueError`: if the generic code of vLLM or SGLang for transformers' models builds it, and would run no
+            expert.
     """
 
-    engine_runs_experts = False  # parrot-vlm's plug-in for vLLM sets it
+    engine_runs_experts = False  # parrot-vlm's plug-in for vLLM sets this to True
 
     def __init__(self, config: ParrotConfig) -> None:
         if config.text_config._attn_implementation in ("vllm", "sglang") and not self.engine_runs_experts:
@@ -347,13 +349,13 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """
-        Projected features H of eq. 1: tower and projector, without text. As in `LlavaModel`; a SigLIP 2 for any
-        resolution is given the image in the patches that it reads.
+        As `LlavaModel.get_image_features`: the projected features H of eq. 1, before the experts. The NaFlex variant
+        of SigLIP 2 reads patches; the images are cut into patches for it.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape (N, 3, height, width)): images.
-            interpolate_pos_encoding (`bool`, *optional*, defaults to `False`): whether a CLIP or SigLIP takes images
-                of another size than its own.
+            interpolate_pos_encoding (`bool`, *optional*, defaults to `False`): whether a CLIP or SigLIP interpolates
+                its position embeddings to images of another size than its own.
 
         Returns:
             an output whose `pooler_output` has one tensor of shape (K, C) per image.
@@ -363,8 +365,9 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         """
         if vision_feature_select_strategy not in (None, self.config.vision_feature_select_strategy):
             raise ValueError(
-                f"vision_feature_select_strategy={vision_feature_select_strategy!r} differs from the config's, "
-                f"{self.config.vision_feature_select_strategy!r}, which decides the router's query, too: set it there."
+                f"vision_feature_select_strategy={vision_feature_select_strategy!r} differs from the config's "
+                f"{self.config.vision_feature_select_strategy!r}. The router's query depends on it, too: set it in "
+                "the config."
             )
         if interpolate_pos_encoding:  # passed only if set: not every tower has the argument
             kwargs["interpolate_pos_encoding"] = True
@@ -383,7 +386,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         )
 
     def _token_mask(self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
-        """Where a token stands, (B, L); found by its embedding if there are no ids."""
+        """Mask of the occurrences of a token, (B, L). Without `input_ids`, its embedding is looked for."""
         if input_ids is not None:
             return input_ids == token_id
         token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
@@ -396,15 +399,16 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
-        The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). This
-        is the reference code's `labels == -100` without labels, which neither generation nor TRL's trainers give to
-        the backbone.
+        The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). These
+        are the reference code's `labels == -100`. Labels are not used here, because neither generation nor TRL's
+        trainers pass them to the backbone.
 
         Args:
-            input_ids (`torch.LongTensor` of shape (B, L), *optional*): token ids; if None, `inputs_embeds` tells.
+            input_ids (`torch.LongTensor` of shape (B, L), *optional*): token ids. If None, tokens are recognised by
+                `inputs_embeds`.
             inputs_embeds (`torch.Tensor` of shape (B, L, C)): word embeddings.
-            attention_mask (`torch.Tensor` of shape (B, at least L), *optional*): 0 at padding. The mask of a prepared
-                static cache (4D or a dict) says nothing of padding and is not read.
+            attention_mask (`torch.Tensor` of shape (B, at least L), *optional*): 0 at padding. A mask that was
+                prepared for a static cache (4D or a dict) does not show padding and is ignored.
 
         Returns:
             `torch.BoolTensor` of shape (B, L).
@@ -434,17 +438,17 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         Passes projected image features through the language experts, guided by the text around them (eq. 2 to 5).
 
         Args:
-            image_outputs (`BaseModelOutputWithPooling`): of `get_image_features`. A `ParrotImageOutput` is returned as
-                it is.
+            image_outputs (`BaseModelOutputWithPooling`): output of `get_image_features`. A `ParrotImageOutput` is
+                returned as it is.
             input_ids (`torch.LongTensor` of shape (B, L), *optional*): the whole prompt, or None.
-            inputs_embeds (`torch.Tensor` of shape (B, L, C)): its word embeddings.
+            inputs_embeds (`torch.Tensor` of shape (B, L, C)): word embeddings of the whole prompt.
             attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 at padding.
-            past_length (`int`, *optional*, defaults to 0): how much of the prompt is in the cache. The images are
-                those after it; its words guide.
+            past_length (`int`, *optional*, defaults to 0): number of the prompt's tokens that are in the cache. The
+                words among them guide; the images among them are not in `image_outputs`.
 
         Raises:
-            `ValueError`: if the placeholders of a sample are no whole number of images, or all of them are not as many
-                as the images.
+            `ValueError`: if a sample's placeholders are not a whole number of images, or if all placeholders together
+                are more or fewer than the images need.
         """
         if isinstance(image_outputs, ParrotImageOutput):
             return image_outputs
@@ -462,17 +466,18 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
             return ParrotImageOutput(pooler_output=list(features))
         image_index = torch.arange(num_images, device=features.device)
         sample = torch.searchsorted((placeholders // num_tokens).cumsum(0), image_index, right=True)  # (N,)
-        # All samples' words in one list: a copy of the prompt for each image takes memory by the square of N.
-        # Sorting, unlike a boolean index, gives a shape that is known before the values: no graph break. The places
-        # themselves are sorted, since transformers' ONNX exporter has neither a stable argsort nor a remainder.
+        # All images share one list of words: a copy for each image would take memory quadratic in N. The words are
+        # selected by sorting placeholders to the end; a boolean index would break a compiled graph. The positions
+        # themselves are sorted, because transformers' ONNX exporter has no stable argsort and no remainder.
         num_words = is_placeholder.numel() - num_images * num_tokens
-        places = torch.arange(is_placeholder.numel(), device=features.device)
-        ordered = (places + is_placeholder.flatten() * places.numel()).sort().values[:num_words]  # images' at the end
-        words = ordered - (ordered >= places.numel()) * places.numel()  # (W,), indices into B * L
+        positions = torch.arange(is_placeholder.numel(), device=features.device)
+        ordered = (positions + is_placeholder.flatten() * positions.numel()).sort().values[:num_words]
+        words = ordered - (ordered >= positions.numel()) * positions.numel()  # (W,), indices into B * L
         guidance_mask = self.get_guidance_mask(input_ids, inputs_embeds, attention_mask).flatten()[words]  # (W,)
         guidance_mask = guidance_mask & (words // inputs_embeds.shape[1] == sample[:, None])  # (N, W)
-        # Eq. 2 means the words as the table has them. Gemma's, multiplied by sqrt(C) on their way out, would make its
-        # softmax choose one word, mostly a role's token, and the router one expert for all languages.
+        # Eq. 2 takes the embeddings as they stand in the table, but Gemma's embedding layer multiplies them by
+        # sqrt(C). At that scale, the softmax would choose a single word, mostly a role's token, and the router would
+        # choose the same expert for all languages.
         scale = getattr(self.get_input_embeddings(), "scalar_embed_scale", 1.0)
         text_embeds = inputs_embeds.flatten(0, 1)[words] / scale  # (W, C)
         features, router_logits = self.moe(features, text_embeds[None], guidance_mask)
@@ -496,14 +501,14 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotModelOutputWithPast:
         """
-        As `LlavaModel.forward`, with the images passed through the experts. The cache may be called
-        `past_key_values`, too, which is its name before transformers 5.24.
+        As `LlavaModel.forward`, with the images passed through the experts. The cache may also be passed as
+        `past_key_values`, its name before transformers 5.24.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape (N, 3, height, width), *optional*): images in the order of
                 their placeholders.
-            mm_encoder_outputs (`dict`, *optional*): images encoded before, instead: `{"image": ...}` with the output
-                of `get_image_features` or of `condition_image_features`.
+            mm_encoder_outputs (`dict`, *optional*): encoded images in place of `pixel_values`: `{"image": ...}` with
+                the output of `get_image_features` or of `condition_image_features`.
             output_router_logits (`bool`, *optional*, defaults to `False`): whether to return the router's logits.
             interpolate_pos_encoding (`bool`, *optional*, defaults to `False`): as in `get_image_features`.
 
@@ -531,10 +536,10 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         cache = kwargs.pop("past_key_values", cache)
         outputs = super().forward(
             input_ids,
-            None,  # pixel_values, which are in mm_encoder_outputs
+            None,  # pixel_values: they are already encoded in mm_encoder_outputs
             attention_mask,
             position_ids,
-            cache,  # by place: its name depends on transformers' version
+            cache,  # positional, because its name depends on transformers' version
             inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             **(kwargs | {"return_dict": True}),
@@ -544,18 +549,18 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
 
 
 def _keep_positions(hidden_states: torch.Tensor, keep: int | torch.Tensor) -> torch.Tensor:
-    """`transformers.modeling_utils.slice_logits_to_keep`, to be called itself once 5.24 is the oldest supported."""
+    """A copy of `transformers.modeling_utils.slice_logits_to_keep`, until 5.24 is the oldest supported version."""
     if isinstance(keep, torch.Tensor) and keep.ndim == 2:
         if keep.dtype == torch.bool:
             return hidden_states[keep]
         return torch.take_along_dim(hidden_states, keep[..., None], dim=1)
-    # A CPU's bfloat16 product of a slice that is not contiguous can take hundreds of times as long:
-    # https://github.com/pytorch/pytorch/issues/151934. `contiguous` may go when that is closed.
+    # On a CPU, the bfloat16 product of a non-contiguous slice can take hundreds of times as long:
+    # https://github.com/pytorch/pytorch/issues/151934. `contiguous` may go when that issue is closed.
     return hidden_states[:, slice(-keep, None) if isinstance(keep, int) else keep].contiguous()
 
 
 class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalGeneration, GenerationMixin):
-    """Parrot with a language modeling head: it generates."""
+    """Parrot with a language modeling head, for training and generation."""
 
     def __init__(self, config: ParrotConfig) -> None:
         ParrotPreTrainedModel.__init__(self, config)  # type: ignore[call-arg]  # mypy does not see its parents
@@ -583,14 +588,14 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | ParrotCausalLMOutputWithPast:
         """
-        As `LlavaForConditionalGeneration.forward` of transformers 5.24; images, `output_router_logits`,
-        `interpolate_pos_encoding` and errors as in `ParrotModel`.
+        As `LlavaForConditionalGeneration.forward` of transformers 5.24. Images, `output_router_logits`,
+        `interpolate_pos_encoding` and errors are as in `ParrotModel`.
 
         Args:
-            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0): positions whose logits are computed:
-                the last ones (an int; 0 is all), the same ones of every sample (a tensor of shape (M,)), each
-                sample's own (shape (B, M)), or those that a boolean mask of shape (B, L) has; the mask's logits have
-                the shape (number of True, vocabulary).
+            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0): positions whose logits are computed.
+                An int n means the last n positions, and 0 means all. A tensor of shape (M,) holds positions for every
+                sample, a tensor of shape (B, M) positions for each sample. A boolean mask of shape (B, L) is True at
+                the positions; the logits then have the shape (number of True, vocabulary).
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -621,7 +626,7 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
         model_input_name: str | None,
         generation_config: GenerationConfig,
     ) -> dict[str, Any]:
-        # generate() encodes images before the prefill, which may be chunked: here alone is the whole prompt at hand.
+        # generate() encodes images before the prefill. The prefill may be chunked; this method sees the whole prompt.
         model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
             inputs_tensor, model_kwargs, model_input_name, generation_config
         )
@@ -632,8 +637,8 @@ class ParrotForConditionalGeneration(ParrotPreTrainedModel, LlavaForConditionalG
             cache = model_kwargs.get("cache", model_kwargs.get("past_key_values"))
             mask = model_kwargs.get("attention_mask")
             past_length = 0 if cache is None else cache.get_seq_length()
-            # The mask covers the cache. Is it longer than the ids, these are the new ones alone; generate() has noted
-            # the length of a mask that it dropped.
+            # The mask covers the cached tokens, too. If it is longer than inputs_tensor, then inputs_tensor holds only
+            # new tokens. generate() may have dropped the mask; it stores the length of a mask that it drops.
             length = getattr(generation_config, "_mask_length", None) if mask is None else mask.shape[1]
             if length is not None and length != inputs_tensor.shape[1]:
                 past_length = 0

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot processor: LLaVA's, with images of any mode and errors that name the sample."""
+"""Parrot processor: LLaVA's processor for images of any mode, with errors that name the sample."""
 
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from transformers import BatchFeature, LlavaImageProcessorPil, LlavaProcessor, i
 
 class ParrotImageProcessor(LlavaImageProcessorPil):
     """
-    `LlavaImageProcessorPil` with the same arithmetic, to the bit, in less time: in torch, and without walking an image
-    against its order in memory. It is saved as its parent.
+    A faster `LlavaImageProcessorPil` with bit-identical results: it computes in torch and keeps the memory layout of
+    Pillow's images. It is saved under its parent's name.
     """
 
     def pad_to_square(self, image: Any, background_color: int | tuple[int, int, int] = 0) -> Any:
-        """As `LlavaImageProcessorPil.pad_to_square`; the square lies in memory channels last, as Pillow's images."""
+        """As `LlavaImageProcessorPil.pad_to_square`; the result is channels-last in memory, like Pillow's images."""
         channels, height, width = image.shape
         if height == width or channels != 3 or image.dtype != "uint8":
             return super().pad_to_square(image, background_color)
@@ -52,21 +52,22 @@ class ParrotImageProcessor(LlavaImageProcessorPil):
         return pixels.sub(mean).div_(std).numpy()
 
     def to_dict(self) -> dict[str, Any]:
-        """As `LlavaImageProcessorPil.to_dict`, with its name."""
+        """As `LlavaImageProcessorPil.to_dict`, with the name under which transformers knows the parent."""
         return super().to_dict() | {"image_processor_type": "LlavaImageProcessor"}
 
 
 class ParrotProcessor(LlavaProcessor):
     """
     Turns images and text with `<image>` marks into the inputs of [`ParrotForConditionalGeneration`]. Images may be
-    given flat, in the order of the marks, or nested, one list per text. EXIF rotation is applied, transparency is laid
-    over white, and grey of 16 bits (any value above 255) is scaled to 8; what a URL holds is loaded as transformers
-    does, which drops the alpha channel and clips.
+    one flat list, in the order of the marks, or one list per text. EXIF rotation is applied, transparent images are
+    laid over white, and 16-bit grey images (any value above 255) are scaled to 8 bits. Images from a URL are loaded by
+    transformers itself, which drops the alpha channel and clips 16-bit values.
     """
 
-    # To mask the answers, apply_chat_template walks the characters' offsets one by one, once for each answer. With
-    # tensors that is most of a training row's time, with lists a hundredth of it. The walk is transformers' mend of
-    # https://github.com/huggingface/transformers/issues/46559; this may go when it no longer reads single elements.
+    # To find the tokens of the answers, apply_chat_template loops over the character offsets once for each answer.
+    # Over a tensor, the loop takes most of a training row's time; over a list, a hundredth of that. The loop is
+    # transformers' fix of https://github.com/huggingface/transformers/issues/46559. This line may go when the loop no
+    # longer reads single elements.
     skip_tensor_conversion = [*LlavaProcessor.skip_tensor_conversion, "offset_mapping"]
 
     def __init__(
@@ -81,8 +82,8 @@ class ParrotProcessor(LlavaProcessor):
         **kwargs: Any,
     ) -> None:
         if type(image_processor).__name__ in ("LlavaImageProcessor", "LlavaImageProcessorPil"):
-            # Where torchvision is installed, transformers resizes with it, and pixels differ by up to 0.015. That is
-            # meant to stay (https://github.com/huggingface/transformers/pull/46496), and so must this.
+            # Where torchvision is installed, transformers would resize with it, and pixel values would differ by up to
+            # 0.015. transformers keeps it so on purpose: https://github.com/huggingface/transformers/pull/46496
             image_processor = ParrotImageProcessor.from_dict(image_processor.to_dict())
         super().__init__(
             image_processor=image_processor,
@@ -99,15 +100,15 @@ class ParrotProcessor(LlavaProcessor):
         self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
     ) -> BatchFeature:
         """
-        As `LlavaProcessor.__call__`; the offsets of `return_offsets_mapping` are lists, whatever `return_tensors` is.
+        As `LlavaProcessor.__call__`, but `offset_mapping` is a list whatever `return_tensors` is.
 
         Raises:
-            `ValueError`: if an image cannot be read or is empty, if the marks of a sample and its images differ in
-                number, or if truncation would cut an image.
+            `ValueError`: if an image cannot be read or is empty, if a sample has more or fewer marks than images, or
+                if truncation would cut an image.
         """
         if images is not None:
             images = _load_images(images, "images")
-        # With sanitize_control_tokens, only the parent knows which marks are meant as such: it counts them.
+        # With sanitize_control_tokens, only the parent knows which marks stand for an image; then it counts them.
         if text is not None and not kwargs.get("sanitize_control_tokens"):
             self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
         if isinstance(images, list) and not any(not isinstance(image, list) or image for image in images):
@@ -120,9 +121,9 @@ class ParrotProcessor(LlavaProcessor):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> list[str]:
         """
-        As `LlavaProcessor.save_pretrained`, without what the last call set: the tokenizer would save the truncation
-        and padding of a training run as defaults, and the loaded processor would cut every prompt in silence. This may
-        go when calls leave the tokenizer as it is: https://github.com/huggingface/transformers/issues/24441.
+        As `LlavaProcessor.save_pretrained`, but without the truncation and padding of the last call. The tokenizer
+        would save these as defaults, and the loaded processor would silently truncate every prompt. This may go when a
+        call no longer changes the tokenizer: https://github.com/huggingface/transformers/issues/24441.
         """
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_truncation()
@@ -130,11 +131,11 @@ class ParrotProcessor(LlavaProcessor):
         return super().save_pretrained(save_directory, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `LlavaProcessor.to_dict`, with the `auto_map` that a loaded processor has lost."""
+        """As `LlavaProcessor.to_dict`, with the `auto_map`, which a processor loses when it is loaded."""
         return super().to_dict() | {"auto_map": {"AutoProcessor": "processing_parrot.ParrotProcessor"}}
 
     def _check_counts(self, images: Any, text: list[str]) -> None:
-        # transformers' words, so that what looks for its error finds this one, too
+        # The message contains transformers' own wording, for code that looks for it.
         rule = (
             f"The total number of {self.image_token} tokens in the prompts should be the same as the number of images "
             "passed."
@@ -144,11 +145,11 @@ class ParrotProcessor(LlavaProcessor):
         if any(isinstance(image, list) for image in images):
             if len(images) != len(text):
                 raise ValueError(f"{len(images)} lists of images were given for {len(text)} texts: give one per text.")
-            for index, (number, group) in enumerate(zip(marks, images, strict=True)):
-                given = len(group) if isinstance(group, list) else 1
-                if number != given:
+            for index, (num_marks, group) in enumerate(zip(marks, images, strict=True)):
+                num_images = len(group) if isinstance(group, list) else 1
+                if num_marks != num_images:
                     raise ValueError(
-                        f"Sample {index} has {number} {self.image_token} marks and {given} images. {rule}"
+                        f"Sample {index} has {num_marks} {self.image_token} marks and {num_images} images. {rule}"
                     )
         elif all(map(image_utils.is_pil_image, images)) and sum(marks) != len(images):  # an array may hold a batch
             raise ValueError(
@@ -159,14 +160,14 @@ class ParrotProcessor(LlavaProcessor):
 
 def _load_images(images: Any, place: str) -> Any:
     """
-    Images in RGB, the right way up. Arrays and tensors are left to transformers.
+    Images in RGB, with EXIF rotation applied. Arrays and tensors are left to transformers.
 
     Args:
         images: an image, or nested lists of images.
-        place: what an error calls it.
+        place: name of `images` in errors, e.g. `images[0]`.
 
     Raises:
-        `ValueError`: in one line that names the place, if an image cannot be read.
+        `ValueError`: if an image cannot be read, in one line that names its place.
     """
     if isinstance(images, (list, tuple)):
         return [_load_images(image, f"{place}[{index}]") for index, image in enumerate(images)]
@@ -181,16 +182,16 @@ def _load_images(images: Any, place: str) -> Any:
         if 0 in image.shape:
             raise ValueError(f"it is empty, its shape is {tuple(image.shape)}")
         if len(image.shape) == 2:
-            raise ValueError(f"its shape is {tuple(image.shape)}, without channels: give PIL.Image.fromarray of it")
+            raise ValueError(f"its shape is {tuple(image.shape)}, without channels: pass PIL.Image.fromarray(array)")
         return image
-    except Exception as error:  # Pillow raises any kind: https://github.com/python-pillow/Pillow/issues/6252
+    except Exception as error:  # Pillow raises any class: https://github.com/python-pillow/Pillow/issues/6252
         name = " ".join((getattr(image, "filename", "") or repr(images)).split())[:200]
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{place} ({name}) cannot be read: {reason}. Repair it or leave its row out.") from error
 
 
 def _open(source: str | Path) -> Any:
-    """The image of a URL, a file, a data URL or base64."""
+    """Opens the image of a URL, a file, a data URL or base64 text."""
     name = str(source)
     if name.startswith(("http://", "https://")):
         return image_utils.load_image(name)
@@ -203,22 +204,22 @@ def _open(source: str | Path) -> Any:
         return image_utils.PIL.Image.open(image_utils.BytesIO(image_bytes))
     except Exception as error:
         if is_data:
-            raise ValueError("it is no picture in base64") from error
+            raise ValueError("its base64 data is not a picture") from error
         may_be_base64 = len(encoded) > 64 and encoded.replace("+", "").replace("/", "").rstrip("=").isalnum()
         raise ValueError(
-            f"there is no such file{', and as base64 it is no picture' if may_be_base64 else ''}"
+            f"there is no such file{', and decoded as base64 it is not a picture' if may_be_base64 else ''}"
         ) from error
 
 
 def _exists(name: str) -> bool:
     try:
         return bool(name) and Path(name).exists()
-    except (OSError, ValueError):  # base64, too long for a name
+    except (OSError, ValueError):  # base64 text that is too long for a file name
         return False
 
 
 def _flatten(image: Any) -> Any:
-    """A PIL image in a mode whose conversion to RGB loses nothing that a person would see."""
+    """Converts a PIL image to a mode that transformers can convert to RGB without a visible loss."""
     if 0 in image.size:
         raise ValueError(f"it is empty, its size is {image.size}")
     if max(image.size) > 2**15:
@@ -238,11 +239,12 @@ def _flatten(image: Any) -> Any:
 
 def _to_8_bits(image: Any) -> Any:
     """
-    A grey PIL image of integers or floats in mode "L". Values up to 255 are taken as they are, as LLaVA does; larger
-    ones are 16 bits, which Pillow would clip: https://github.com/python-pillow/Pillow/issues/3011.
+    Converts a grey PIL image of integers or floats to mode "L". Values up to 255 stay as they are, as in LLaVA. An
+    image with larger values is scaled from 16 bits; Pillow would clip it:
+    https://github.com/python-pillow/Pillow/issues/3011.
     """
     if image.mode != "F":
-        image = image.convert("I")  # "I;16B" and its like have no extrema
+        image = image.convert("I")  # getextrema fails for "I;16B" and similar modes
     low, high = image.getextrema()
     if image.mode == "F" and not (low >= 0 and (high == 0 or 1 < high <= 255)):
         raise ValueError(

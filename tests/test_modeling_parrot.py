@@ -777,7 +777,7 @@ def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForCondit
     cut = padded(PROMPT[: len(USER) + 3], OTHER + IMAGE[:2])
     for use_experts in (True, False):  # stage 1 would mix the images of two samples
         model.config.use_experts = use_experts
-        with pytest.raises(ValueError, match=r"hold \[3, 12\].*: sample 0 cuts one, sample 1 cuts one"):
+        with pytest.raises(ValueError, match=r"hold \[3, 12\].*: sample 0 cuts an image, sample 1 cuts an image"):
             model(**cut, pixel_values=pixels(3))
     model.config.use_experts = True
     with pytest.raises(ValueError, match="either pixel_values or mm_encoder_outputs"):

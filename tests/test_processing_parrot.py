@@ -208,8 +208,8 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(processor: ParrotProcess
         Path("photos/giraffe"): "there is no such file",
         "photos/no such file": "there is no such file",
         "a\0b.png": "there is no such file",
-        "x" * 5000: "there is no such file, and as base64 it is no picture",
-        "data:image/png;base64,eHh4": "it is no picture in base64",
+        "x" * 5000: "there is no such file, and decoded as base64 it is not a picture",
+        "data:image/png;base64,eHh4": "its base64 data is not a picture",
         "['aGVsbG8=', 'aGVsbG8=']": "there is no such file",
         str(tmp_path): "Is a directory",
         "": "there is no such file",
@@ -267,18 +267,18 @@ CALL = {"type": "function", "function": {"name": "f", "arguments": {}}}
         (
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [CALL]}],
             {},
-            "Message 1 has tool_calls, which Parrot does not write",
+            "Message 1 has tool_calls, which Parrot does not support",
         ),
         (
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "reasoning_content": "z"}],
             {},
-            "Message 1 has reasoning_content, which Parrot does not write",
+            "Message 1 has reasoning_content, which Parrot does not support",
         ),
-        ([{"role": "user", "content": "x"}], {"tools": [CALL]}, "no place for tools and documents"),
+        ([{"role": "user", "content": "x"}], {"tools": [CALL]}, "does not support tools and documents"),
         (
             [{"role": "user", "content": "x"}],
             {"documents": [{"title": "x", "text": "y"}]},
-            "no place for tools and documents",
+            "does not support tools and documents",
         ),
     ],
 )
