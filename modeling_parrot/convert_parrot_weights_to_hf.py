@@ -19,7 +19,8 @@ Turns a checkpoint of the reference code (github.com/AIDC-AI/Parrot) into a Parr
 
 Both sources are folders, or ids on the Hub. The checkpoint may be safetensors or .bin, in shards or not. Tensors are
 mapped from disk and written shard by shard, so that memory use stays near the size of the checkpoint's largest shard.
-WEIGHTS lists all names; an unknown or a missing tensor is an error.
+WEIGHTS lists all names; an unknown or a missing tensor is an error. (transformers' own `WeightConverter` could rename and
+merge them, too, but would hold the whole model in memory.)
 """
 
 import argparse
@@ -206,7 +207,7 @@ def convert_processor(
     )
 
 
-def assemble(name: str, pieces: list[torch.Tensor], shape: torch.Size, vocab_size: int) -> torch.Tensor:
+def assemble_tensor(name: str, pieces: list[torch.Tensor], shape: torch.Size, vocab_size: int) -> torch.Tensor:
     """
     Makes one Parrot tensor of the given shape from its reference tensors. If `<image>` needs rows beyond the
     checkpoint's vocabulary, they are the mean of the other rows; the language model never reads `<image>` as text.
@@ -271,7 +272,7 @@ def convert_weights(config: ParrotConfig, vocab_size: int, checkpoint: Path, vis
         for target in targets:
             read, names = sources[target]
             pieces = [read(name) for name in names]
-            shard[target] = assemble(target, pieces, expected[target].shape, vocab_size)
+            shard[target] = assemble_tensor(target, pieces, expected[target].shape, vocab_size)
         save_file(shard, output / file, metadata={"format": "pt"})
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}

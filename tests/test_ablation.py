@@ -29,7 +29,7 @@ from modeling_parrot import ParrotForConditionalGeneration
 from tests.test_compose import LANGUAGE_MODELS, TOWERS
 from tests.tiny import tiny_processor
 from trainer.ablation import AblationArguments
-from trainer.ablation_results import Run, analyze, estimate, report, write_report
+from trainer.ablation_results import Run, analyze, estimate, report_ablation, write_report
 from trainer.ablation_runs import read_recipe, run_ablation
 
 
@@ -199,7 +199,7 @@ def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path:
     assert found["routing"]["paper"][1]["bits_of_question"] == pytest.approx(0)
     write_report(runs, ["none"], "en", "recognition", tmp_path / "bench")
     text = (tmp_path / "bench.md").read_text()
-    assert text == report(json.loads((tmp_path / "bench.json").read_text()), "recognition")
+    assert text == report_ablation(json.loads((tmp_path / "bench.json").read_text()), "recognition")
     assert "| paper | +0.0 (+0.0 to +0.0) | +20.0 (" in text
     assert "| paper | 1.500 | 70.0 | 75.0 | 1.000 | 0.000 | 60 |" in text
     assert (tmp_path / "bench.png").stat().st_size > 10_000

@@ -31,7 +31,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import assert_alike, encode
 from tests.test_compose import GEMMA
 from tests.tiny import tiny_config, tiny_model, tiny_processor
-from trainer.answerers import Answerer, ParrotAnswerer, Way, ask
+from trainer.answerers import Answerer, ParrotAnswerer, Way, ask_all
 from trainer.benchmark_files import Question, open_image, read_benchmark
 from trainer.composition import prepare_tokenizer
 
@@ -305,14 +305,14 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
         "encode",
         lambda asked: encoded.extend(one.image for one in asked) or ParrotAnswerer.encode(answerer, asked),
     )
-    whole = [row for rows in ask(answerer, questions, set(), 4, (0, 1)) for row in rows]
+    whole = [row for rows in ask_all(answerer, questions, set(), 4, (0, 1)) for row in rows]
     assert len(encoded) == len(set(encoded)) == 3
-    shared = [row for rank in (0, 1) for rows in ask(answerer, questions, set(), 4, (rank, 2)) for row in rows]
+    shared = [row for rank in (0, 1) for rows in ask_all(answerer, questions, set(), 4, (rank, 2)) for row in rows]
     assert_alike(shared, whole)
     done = {(row["language"], row["index"]) for row in whole[:1]}
-    assert_alike([row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows], whole)
+    assert_alike([row for rows in ask_all(answerer, questions, done, 4, (0, 1)) for row in rows], whole)
     done = {(row["language"], row["index"]) for row in whole[:4]}
-    assert_alike([row for rows in ask(answerer, questions, done, 4, (0, 1)) for row in rows], whole[4:])
+    assert_alike([row for rows in ask_all(answerer, questions, done, 4, (0, 1)) for row in rows], whole[4:])
 
 
 def test_chance_answers_with_every_option_alike() -> None:

@@ -32,20 +32,20 @@ pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
 
 from trainer.demo import DemoArguments  # noqa: E402
-from trainer.demo_page import CSS, QUESTIONS, Parrot, build_page, in_other_languages  # noqa: E402
+from trainer.demo_page import CSS, QUESTIONS, StreamingParrot, build_page, in_other_languages  # noqa: E402
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
-def parrot(tmp_path_factory: pytest.TempPathFactory) -> Parrot:
+def parrot(tmp_path_factory: pytest.TempPathFactory) -> StreamingParrot:
     folder = tmp_path_factory.mktemp("page")
     processor = tiny_processor()
     model = tiny_model(tiny_config(), seed=0)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return Parrot(DemoArguments(model=str(folder), max_new_tokens=5))
+    return StreamingParrot(DemoArguments(model=str(folder), max_new_tokens=5))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_an_answer_grows_to_what_generate_gives(parrot: Parrot, picture: Path) -> None:
+def test_an_answer_grows_to_what_generate_gives(parrot: StreamingParrot, picture: Path) -> None:
     with Image.open(picture) as image:
         grown = list(parrot.write(image, "? red"))
         inputs = parrot._inputs(image, ["? red"])
@@ -64,7 +64,7 @@ def test_an_answer_grows_to_what_generate_gives(parrot: Parrot, picture: Path) -
     assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(grown))
 
 
-def test_weights_are_the_model_s_own(parrot: Parrot, picture: Path) -> None:
+def test_weights_are_the_model_s_own(parrot: StreamingParrot, picture: Path) -> None:
     questions = ["? red", "? kırmızı, daha uzun"]
     with Image.open(picture) as image:
         weights = torch.tensor(parrot.router_weights(image, questions))
@@ -74,7 +74,7 @@ def test_weights_are_the_model_s_own(parrot: Parrot, picture: Path) -> None:
 
 
 def test_an_error_in_generate_is_raised_and_the_page_does_not_hang(
-    parrot: Parrot, picture: Path, monkeypatch: pytest.MonkeyPatch
+    parrot: StreamingParrot, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**_kwargs: object) -> None:
         raise RuntimeError("out of memory")
@@ -103,7 +103,7 @@ def test_a_model_that_is_not_there_is_told_in_one_line() -> None:
 
 
 @pytest.fixture(scope="module")
-def page(parrot: Parrot, picture: Path) -> Iterator[object]:
+def page(parrot: StreamingParrot, picture: Path) -> Iterator[object]:
     if not CHROMIUM:
         pytest.skip("no Chromium")
     blocks = build_page(parrot, [str(picture)])
@@ -120,7 +120,9 @@ def page(parrot: Parrot, picture: Path) -> Iterator[object]:
 
 
 @pytest.mark.slow
-def test_a_question_in_a_browser_is_answered_beside_the_experts(page: object, parrot: Parrot, picture: Path) -> None:
+def test_a_question_in_a_browser_is_answered_beside_the_experts(
+    page: object, parrot: StreamingParrot, picture: Path
+) -> None:
     question = "Что изображено на картинке?"
     with Image.open(picture) as image:
         *_, expected = parrot.write(image, question)

@@ -29,7 +29,7 @@ pytest.importorskip("torchao", reason="make test-serving")
 pytestmark = [pytest.mark.slow, pytest.mark.serving]
 
 from trainer.quantization import QuantizationArguments  # noqa: E402
-from trainer.quantization_parts import measure, ways  # noqa: E402
+from trainer.quantization_parts import measure_quantized, ways  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ def test_the_table_has_a_smaller_size_and_a_difference_for_each_way(
 ) -> None:
     Image.new("RGB", (40, 30), "red").save(tmp_path / "picture.png")
     questions = ["Bu ne?", "What is this, tell me?"]
-    results = measure(QuantizationArguments(str(parrot), str(tmp_path / "picture.png"), questions, max_new_tokens=4))
+    results = measure_quantized(
+        QuantizationArguments(str(parrot), str(tmp_path / "picture.png"), questions, max_new_tokens=4)
+    )
     whole = results.pop("float32")
     assert (whole["difference"], whole["same"]) == (0, 2)
     for way, result in results.items():

@@ -18,6 +18,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_every_type_that_is_not_checked_says_why() -> None:
         for line in path.read_text(encoding="utf-8").splitlines() if path.parent.name != "tests" else []:
             if "type: ignore" in line:
                 assert re.search(r"# type: ignore\[[\w-]+\]  # \w+", line), f"{path}: {line}"
+
+
+def test_one_name_is_one_thing() -> None:
+    """No two modules define a function or a class of the same name; each command has a `main`."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body if path.parent.name != "tests" else []:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name[0] != "_":
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in places.items() if len(where) > 1}.keys() <= {"main", "Question", "build"}
 
 
 def test_no_module_of_the_trainer_hides_a_library() -> None:

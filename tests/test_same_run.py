@@ -185,7 +185,7 @@ def test_a_checkpoint_that_is_named_must_be_there_and_of_the_same_run(
 def test_a_checkpoint_without_a_record_is_refused(world: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "checkpoint-2", tmp_path / "checkpoint-2")
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
-    del state["stateful_callbacks"]["RunArguments"]
+    del state["stateful_callbacks"]["RunRecord"]
     (tmp_path / "checkpoint-2" / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match="checkpoint-2 was trained without a record of its arguments"):
         train(world, tmp_path)

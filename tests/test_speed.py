@@ -19,14 +19,14 @@ from pathlib import Path
 import pytest
 
 from trainer.speed import PARTS, SpeedArguments
-from trainer.speed_parts import measure
+from trainer.speed_parts import measure_speed
 
 
 @pytest.mark.slow
 def test_every_part_is_measured_beside_a_peer_and_written_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = measure(SpeedArguments(size="tiny", rounds=1, output=str(tmp_path / "speed.json")))
+    rows = measure_speed(SpeedArguments(size="tiny", rounds=1, output=str(tmp_path / "speed.json")))
     measured = {row.what.split(",")[0] for row in rows}
     assert measured >= {"data", "experts", "first token", "further tokens", "benchmark", "training"}
     assert {row.peer_name for row in rows} >= {"LLaVA", "SFTTrainer, LLaVA", "LlavaProcessor", "reference"}

@@ -31,7 +31,7 @@ from trainer import one_line_errors
 from trainer.convert_llava import FEATURES as CONVERTED
 from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
-from trainer.training_rows import SHAPE, open_picture, undecoded
+from trainer.training_rows import SHAPE, open_stored, undecoded
 
 
 STRINGS = List({"role": Value("string"), "content": Value("string")})
@@ -102,7 +102,7 @@ def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bo
             if isinstance(row["messages"][0]["content"], list):
                 assert said == [[*picture, "text"], ["text"]]
             images = row["images"] or []
-            assert [open_picture(image, "").getpixel((0, 0)) for image in images] == [(255, 0, 0)] * len(picture)
+            assert [open_stored(image, "").getpixel((0, 0)) for image in images] == [(255, 0, 0)] * len(picture)
             assert row.get("language") in ("tr", None)
             assert row["_source"].startswith(str(folders[rows.index(row) > 3]))
 

@@ -214,7 +214,7 @@ def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
 
 
-def report(found: dict[str, Any], subject: str) -> str:
+def report_ablation(found: dict[str, Any], subject: str) -> str:
     """The tables in Markdown, in percent, of one subject; the other subjects' accuracies stand below."""
     seeds, accuracy = found["seeds"], found["accuracy"]
     groups = list(next(iter(accuracy[subject].values())))
@@ -292,7 +292,7 @@ def report(found: dict[str, Any], subject: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def draw(found: dict[str, Any], subject: str, file: Path) -> None:
+def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
     """
     Draws accuracy by language, the differences to the first baseline, training loss beside accuracy, and for the first
     seed the router's weights by language.
@@ -357,6 +357,6 @@ def write_report(
     if subject not in found["accuracy"]:
         raise ValueError(f"subject={subject!r} is none of the benchmark's, {', '.join(found['accuracy'])}.")
     write_text(output.with_suffix(".json"), json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    write_text(output.with_suffix(".md"), report(found, subject))
-    draw(found, subject, output.with_suffix(".png"))
+    write_text(output.with_suffix(".md"), report_ablation(found, subject))
+    draw_ablation(found, subject, output.with_suffix(".png"))
     print(f"Seeds {found['seeds']}: {output}.json, .md, .png", flush=True)

@@ -426,7 +426,7 @@ def _pad(ids: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torc
     return padded, torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
 
 
-def ask(
+def ask_all(
     answerer: Answerer, questions: list[Question], done: set[tuple[str, str]], batch_size: int, part: tuple[int, int]
 ) -> Iterator[list[Answer]]:
     """

@@ -235,7 +235,7 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
     questions: list[Question] = []
     lines_of: dict[str, int] = {}
     is_kaleidoscope = file.suffix == ".parquet"
-    for row, line in kaleidoscope.read_rows(file, language, needs_images) if is_kaleidoscope else _rows(file):
+    for row, line in kaleidoscope.read_exams(file, language, needs_images) if is_kaleidoscope else _rows(file):
         place = f"{file}, {'row' if is_kaleidoscope else 'line'} {line}"
         question = _question(row, language, place, needs_images)
         if question.index in lines_of:
@@ -285,7 +285,7 @@ def open_image(question: Question) -> ImageFile.ImageFile:
     return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
-def pictures_of(questions: Sequence[Question]) -> dict[tuple[str, str], str]:
+def picture_ids(questions: Sequence[Question]) -> dict[tuple[str, str], str]:
     """What tells the picture of each question from other pictures; a question without one shares it with none."""
     images = {question.key: question.image for question in questions}
     pictures = {}

@@ -27,7 +27,7 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 from torch.nn import functional as F
 
-from trainer.benchmark_files import ROTATION, Question, base_index, pictures_of
+from trainer.benchmark_files import ROTATION, Question, base_index, picture_ids
 from trainer.benchmark_rows import Answer, Measured, Results, Router, Row, Settings, Share, Wordings
 from trainer.multiple_choice_accuracy import Release, circular_hits, read_letter, read_letter_multilingual
 
@@ -47,7 +47,7 @@ def judge(answers: Sequence[Answer], questions: Mapping[tuple[str, str], Questio
         release: of VLMEvalKit, see `read_letter`.
     """
     given = {(answer["language"], answer["index"]): answer for answer in answers}
-    pictures = pictures_of(list(questions.values()))
+    pictures = picture_ids(list(questions.values()))
     rows = []
     for key, question in questions.items():
         if key not in given:

@@ -26,7 +26,7 @@ from accelerate import PartialState
 from transformers import AutoModel, AutoProcessor
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask
+from trainer.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask_all
 from trainer.benchmark import BenchmarkArguments, RunArguments, ScoreArguments
 from trainer.benchmark_files import (
     Question,
@@ -230,7 +230,7 @@ def run_one(
             part.write_text(part.read_text(encoding="utf-8").rpartition("\n")[0] + "\n", encoding="utf-8")
         with part.open("a", encoding="utf-8") as file:
             share = (state.process_index, state.num_processes)
-            for answers in ask(answerer, list(questions.values()), done, arguments.batch_size, share):
+            for answers in ask_all(answerer, list(questions.values()), done, arguments.batch_size, share):
                 file.write("".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
                 file.flush()
     state.wait_for_everyone()

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from trainer.answerers import ParrotAnswerer, ask
+from trainer.answerers import ParrotAnswerer, ask_all
 from trainer.benchmark_files import Question, open_image
 from trainer.multiple_choice_accuracy import read_letter
 
@@ -69,7 +69,7 @@ def compare_ways(
     scorer = ParrotAnswerer(model, processor, "letter")
 
     def together(answerer: ParrotAnswerer, asked: list[Question]) -> dict[tuple[str, str], str]:
-        rows = [row for rows in ask(answerer, asked, set(), batch_size, (0, 1)) for row in rows]
+        rows = [row for rows in ask_all(answerer, asked, set(), batch_size, (0, 1)) for row in rows]
         return {(row["language"], row["index"]): row["prediction"] for row in rows}
 
     ways: dict[str, Callable[[list[Question]], dict[tuple[str, str], str]]] = {

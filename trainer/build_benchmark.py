@@ -417,7 +417,7 @@ def check_train(
     asked: dict[str, int] = {}
     for number, row in enumerate(tqdm(train, desc="training rows"), start=1):
         for picture in filter(None, row.get("images") or [row.get("image")]):
-            image = training_rows.open_picture(picture, f"training row {number}: an image")
+            image = training_rows.open_stored(picture, f"training row {number}: an image")
             pixels, hashed = _fingerprints(image)
             if pixels in pictures:
                 same.setdefault(pixels, number)

@@ -55,7 +55,7 @@ QUESTIONS = (
 CSS = "textarea {unicode-bidi: plaintext; text-align: start}"
 
 
-class Parrot:
+class StreamingParrot:
     """A model that answers as it writes, and tells the weights of its experts."""
 
     def __init__(self, arguments: DemoArguments) -> None:
@@ -125,7 +125,7 @@ def in_other_languages(question: str) -> tuple[dict[str, str], bool]:
     return QUESTIONS[0], False
 
 
-def draw_experts(parrot: Parrot, picture: Image.Image, question: str) -> Figure:
+def draw_experts(parrot: StreamingParrot, picture: Image.Image, question: str) -> Figure:
     """The experts' weights for a question and for it, or a like one, in other languages."""
     others, is_same = in_other_languages(question)
     weights = parrot.router_weights(picture, [question, *others.values()])
@@ -138,7 +138,7 @@ def draw_experts(parrot: Parrot, picture: Image.Image, question: str) -> Figure:
     return figure
 
 
-def build_page(parrot: Parrot, pictures: list[str]) -> gradio.Blocks:
+def build_page(parrot: StreamingParrot, pictures: list[str]) -> gradio.Blocks:
     """The page."""
 
     def answer(picture: Image.Image | None, question: str) -> Iterator[tuple[str, Figure | None]]:
@@ -173,5 +173,5 @@ def build_page(parrot: Parrot, pictures: list[str]) -> gradio.Blocks:
 def main(arguments: DemoArguments) -> None:
     """Loads the model and opens the page."""
     check_source(arguments.model, "--model", revision=arguments.revision)
-    page = build_page(Parrot(arguments), arguments.pictures)
+    page = build_page(StreamingParrot(arguments), arguments.pictures)
     page.launch(server_port=arguments.port, css=CSS)

@@ -54,7 +54,7 @@ def languages_in(file: Path) -> list[str]:
     return list(dict.fromkeys(_read(file)["language"]))
 
 
-def read_rows(file: Path, language: str, needs_images: bool) -> Iterator[tuple[dict[str, str], int]]:
+def read_exams(file: Path, language: str, needs_images: bool) -> Iterator[tuple[dict[str, str], int]]:
     """
     The questions of a language as rows of MMMB's shape, with their numbers in the file, which are their indices. A
     warning says how many are left out: those without a picture, and those whose options are pictures.

@@ -160,7 +160,7 @@ class Clock:
         return f"about {minutes} min left" if minutes else "less than a minute left"
 
 
-def run(command: str, log: TextIO) -> Iterator[str]:
+def run_command(command: str, log: TextIO) -> Iterator[str]:
     """
     Runs a command for python; all that it prints goes to the log, but for the steps of its progress bars.
 
@@ -200,7 +200,7 @@ def run_phase(phase: Phase, log: TextIO, left: Callable[[float], str]) -> list[s
     bar = "  {desc} {percentage:3.0f}%|{bar:20}| {postfix}"
     with tqdm(total=1, desc=phase.name, bar_format=bar, leave=False, disable=not sys.stdout.isatty()) as progress:
         for number, command in enumerate(commands):
-            for line in run(command, log):
+            for line in run_command(command, log):
                 if match := BAR.search(line):
                     done, total = map(int, match.groups())
                     progress.n = max(progress.n, (number + min(1, done / total)) / len(commands))

@@ -39,7 +39,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.plots import draw_losses, draw_router, save
-from trainer.training_rows import SOURCE, open_picture, pictures_of, undecoded
+from trainer.training_rows import SOURCE, open_stored, pictures_of, undecoded
 
 
 # What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
@@ -292,7 +292,7 @@ def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
     if {"image", "images"} & row.keys():
         pictures = pictures_of(row)
         row.pop("image", None)
-        row["images"] = [open_picture(picture, f"images[{index}]") for index, picture in enumerate(pictures)]
+        row["images"] = [open_stored(picture, f"images[{index}]") for index, picture in enumerate(pictures)]
     if not (isinstance(collator, DataCollatorForVisionLanguageModeling) and "messages" in row):
         return
     mark = collator.processor.image_token
@@ -367,7 +367,7 @@ def languages_of(log_history: list[dict[str, float]]) -> list[str]:
     return sorted({key.removeprefix("loss_") for log in log_history for key in log if key.startswith("loss_")})
 
 
-def draw(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
+def draw_run(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     """
     Draws a run: the loss and each language's (`loss.png`), and at the end of training which expert serves which
     language (`router.png`).

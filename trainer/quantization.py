@@ -40,6 +40,6 @@ class QuantizationArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(QuantizationArguments, __doc__)
-        from trainer.quantization_parts import measure
+        from trainer.quantization_parts import measure_quantized
 
-        measure(ARGUMENTS)
+        measure_quantized(ARGUMENTS)

@@ -56,7 +56,7 @@ def answers(model: ParrotForConditionalGeneration, asked: list[Any], length: int
         yield logits, tokens[0, inputs["input_ids"].shape[1] :].tolist()
 
 
-def measure(arguments: QuantizationArguments) -> dict[str, dict[str, float]]:
+def measure_quantized(arguments: QuantizationArguments) -> dict[str, dict[str, float]]:
     """
     Loads the model in each way and prints a table.
 

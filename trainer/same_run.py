@@ -47,7 +47,7 @@ LAST_BYTES = 256  # Of a picture, its last bytes: formats compress, so other pix
 STREAMED_ROWS = 100  # The first rows of streamed data that are compared.
 
 
-class RunArguments(TrainerCallback, ExportableState):
+class RunRecord(TrainerCallback, ExportableState):
     """
     Keeps what makes a run in the `trainer_state.json` of its checkpoints, the last file that is written of each.
 
@@ -170,7 +170,7 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
         state = folder and _read_state(folder)
         if not state:
             continue
-        if (before := state.get("stateful_callbacks", {}).get(RunArguments.__name__)) is None:
+        if (before := state.get("stateful_callbacks", {}).get(RunRecord.__name__)) is None:
             raise ValueError(
                 f"{folder} was trained without a record of its arguments, so it cannot be told whether it is of the "
                 "same run. Give another --output_dir."
@@ -193,7 +193,7 @@ def editions_of(checkpoint: str | None) -> list[str]:
     """The editions of this project that a checkpoint was trained by; those of before it recorded any are unknown."""
     if checkpoint is None:
         return []
-    return (_read_state(checkpoint) or {})["stateful_callbacks"][RunArguments.__name__]["args"].get(
+    return (_read_state(checkpoint) or {})["stateful_callbacks"][RunRecord.__name__]["args"].get(
         "editions", ["unknown"]
     )
 

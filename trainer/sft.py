@@ -85,8 +85,8 @@ from trainer import HelpFormatter, one_line_errors
 from trainer.data_files import data_files
 from trainer.edition import edition
 from trainer.lora import set_lora_targets, set_trained_tokens
-from trainer.parrot_trainer import ParrotTrainer, draw, last_checkpoint, record
-from trainer.same_run import RunArguments, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
+from trainer.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
+from trainer.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
 from trainer.sources import check_source
 from trainer.training_rows import concatenate, pictures_of, undecoded, with_source
 
@@ -384,7 +384,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         train_dataset=train_dataset,
         eval_dataset=eval_dataset[0] if eval_dataset else None,
         processing_class=processor,
-        callbacks=[RunArguments(arguments, editions)],
+        callbacks=[RunRecord(arguments, editions)],
         peft_config=lora_config(model_args, model, processor),
     )
     print_trained(model)
@@ -397,7 +397,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         model.to(own_dtype)
     trainer.save_model()
     if trainer.is_world_process_zero():
-        for picture in draw(trainer.state.log_history, Path(output_dir)):
+        for picture in draw_run(trainer.state.log_history, Path(output_dir)):
             print(f"Drawn: {picture}")
         recipe = vars(training_args) | vars(model_args) | vars(script_args)
         record(recipe, Path(output_dir), trained.metrics["train_runtime"], trainer.state, checkpoint, editions)

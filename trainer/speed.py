@@ -69,6 +69,6 @@ class SpeedArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(SpeedArguments, __doc__)
-        from trainer.speed_parts import measure
+        from trainer.speed_parts import measure_speed
 
-        measure(ARGUMENTS)
+        measure_speed(ARGUMENTS)

@@ -106,7 +106,7 @@ SIZES = {
 
 
 @dataclass
-class Row:
+class Line:
     """A line of the table; `ratio` is how many times as good ours is."""
 
     what: str
@@ -122,11 +122,11 @@ class Row:
         )
 
 
-def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Row]:
+def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Line]:
     """The line of two peaks in MiB; none if one is too small to be told from the allocator's own changes."""
     if not min(memory.values()) > 32:  # nor if it is NaN
         return []
-    return [Row(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
+    return [Line(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
 
 
 class Bench:
@@ -272,7 +272,7 @@ def training_rows(bench: Bench, number: int) -> Dataset:
     return Dataset.from_list(rows, features=Features(features))
 
 
-def measure_data(bench: Bench) -> list[Row]:
+def measure_data(bench: Bench) -> list[Line]:
     """Reads and collates training rows on one core."""
     data = training_rows(bench, 32)
     plain = LlavaProcessor(bench.image_processor, **bench.processor_arguments)
@@ -292,7 +292,7 @@ def measure_data(bench: Bench) -> list[Row]:
     speeds = {name: 32 / taken for name, taken in seconds.items()}
     length = len(collators["ours"]([data[0]])["input_ids"][0])
     return [
-        Row(
+        Line(
             f"data, {length} tokens a row",
             speeds["ours"] / speeds["peer"],
             speeds["ours"],
@@ -304,7 +304,7 @@ def measure_data(bench: Bench) -> list[Row]:
 
 
 @torch.inference_mode()
-def measure_experts(bench: Bench) -> list[Row]:
+def measure_experts(bench: Bench) -> list[Line]:
     """Runs all, two and one of the experts."""
     experts = bench.model.model.moe.experts
     number, size, inner = experts.down_proj.shape
@@ -330,17 +330,17 @@ def measure_experts(bench: Bench) -> list[Row]:
         run = number if name == "all" else int(name.split()[0])
         speed = 6 * shape[0] * shape[1] * size * inner * run / taken / 1e12
         rows.append(
-            Row(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "the machine's product")
+            Line(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "the machine's product")
         )
     milliseconds = {name: 1e3 * taken for name, taken in seconds.items()}
     for name, taken in list(milliseconds.items())[1:]:
-        rows.append(Row(f"experts, {name}", milliseconds["all"] / taken, taken, milliseconds["all"], "ms", "all"))
+        rows.append(Line(f"experts, {name}", milliseconds["all"] / taken, taken, milliseconds["all"], "ms", "all"))
     memory = {name: bench.peak_memory(way) for name, way in (("ours", ways["all"]), ("peer", stacked))}
     return rows + memory_rows("experts, all, memory", memory, "experts stacked")
 
 
 @torch.inference_mode()
-def measure_latency(bench: Bench) -> list[Row]:
+def measure_latency(bench: Bench) -> list[Line]:
     """Generates, alone and in a batch."""
     models = {"ours": bench.model, "peer": bench.peer()}
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
@@ -359,13 +359,13 @@ def measure_latency(bench: Bench) -> list[Row]:
         whole = bench.time(**{name: generate(name, 17) for name in models})
         what = f"batch {number}, {inputs['input_ids'].shape[1]} tokens"
         ours, peer = 1e3 * first["ours"], 1e3 * first["peer"]
-        rows.append(Row(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
+        rows.append(Line(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
         ours, peer = (16 * number / (whole[name] - first[name]) for name in models)
-        rows.append(Row(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
+        rows.append(Line(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
     return rows
 
 
-def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Row]:
+def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
     """Answers questions as trainer/benchmark.py does and as the reference does."""
     if arguments.model and arguments.benchmark:  # both or neither
         check_source(arguments.model, "--model")
@@ -390,11 +390,11 @@ def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Row]:
         ]
     speeds, same = compare_ways(model, processor, questions, rounds=min(arguments.rounds, 3), batch_size=48)
     rows = [
-        Row(f"benchmark, {way}", speed / speeds["reference"], speed, speeds["reference"], "questions/s", "reference")
+        Line(f"benchmark, {way}", speed / speeds["reference"], speed, speeds["reference"], "questions/s", "reference")
         for way, speed in speeds.items()
         if way != "reference"
     ]
-    return [*rows, Row("benchmark, same letters", same, 100 * same, 100.0, "%", "reference")]
+    return [*rows, Line("benchmark, same letters", same, 100 * same, 100.0, "%", "reference")]
 
 
 class _Clock(TrainerCallback):
@@ -460,7 +460,7 @@ def _step_flops(trainer: SFTTrainer) -> float:
     return counter.get_total_flops()
 
 
-def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Row]:
+def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Line]:
     """Forward and backward of a batch, beside the reference's way with the same model: labels, all logits."""
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     model = trainer.model
@@ -483,12 +483,12 @@ def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Row]:
     memory = {name: bench.peak_memory(partial(run, way)) for name, way in (("ours", ours), ("peer", reference))}
     name = "the head on every position"
     return [
-        Row("forward and backward", seconds["peer"] / seconds["ours"], seconds["ours"], seconds["peer"], "s", name),
+        Line("forward and backward", seconds["peer"] / seconds["ours"], seconds["ours"], seconds["peer"], "s", name),
         *memory_rows("forward and backward, memory", memory, name),
     ]
 
 
-def measure_training(bench: Bench) -> list[Row]:
+def measure_training(bench: Bench) -> list[Line]:
     """Trains with LoRA and, where optimizer and gradients fit, in full."""
     product, flop = bench.product()
     product_speed = flop / bench.time(product=product)["product"] / 1e12
@@ -515,16 +515,16 @@ def measure_training(bench: Bench) -> list[Row]:
         way = "LoRA" if with_lora else "full"
         ours, peer = results["ours"], results["peer"]
         seconds = (peer["seconds"] / ours["seconds"], ours["seconds"], peer["seconds"])
-        rows.append(Row(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
+        rows.append(Line(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
         memory = {name: result["memory"] for name, result in results.items()}
         rows += memory_rows(f"training, {way}, memory", memory, "SFTTrainer, LLaVA")
         share_of = (share / product_speed, share, product_speed)
-        rows.append(Row(f"training, {way}", *share_of, "TFLOP/s", "the machine's product"))
+        rows.append(Line(f"training, {way}", *share_of, "TFLOP/s", "the machine's product"))
         rows += further
     return rows
 
 
-def measure(arguments: SpeedArguments) -> list[Row]:
+def measure_speed(arguments: SpeedArguments) -> list[Line]:
     """Measures and prints the table, row by row."""
     torch.manual_seed(0)
     random.seed(0)
@@ -533,7 +533,7 @@ def measure(arguments: SpeedArguments) -> list[Row]:
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}"
     print(f"{arguments.size}, {bench.dtype}, {device}, {torch.get_num_threads()} threads, {versions}")
     print("| what | ratio | ours | beside | unit | beside what |\n|---|---|---|---|---|---|", flush=True)
-    ways: dict[str, Callable[[], list[Row]]] = {
+    ways: dict[str, Callable[[], list[Line]]] = {
         "data": lambda: measure_data(bench),
         "experts": lambda: measure_experts(bench),
         "latency": lambda: measure_latency(bench),

@@ -158,7 +158,7 @@ def pictures_of(row: dict[str, Any]) -> list[Any]:
 
 
 def undecoded(data: Dataset | IterableDataset | None) -> Any:
-    """The same rows with pictures as files or bytes, so that `open_picture` can say what is wrong with one."""
+    """The same rows with pictures as files or bytes, so that `open_stored` can say what is wrong with one."""
     if data is None or data.features is None or (isinstance(data, Dataset) and data.format["type"]):
         return data
     features = Features({name: _undecoded_feature(feature) for name, feature in data.features.items()})
@@ -177,7 +177,7 @@ def _undecoded_feature(feature: Any) -> Any:
     return type(feature)(_undecoded_feature(feature.feature)) if isinstance(feature, (List, LargeList)) else feature
 
 
-def open_picture(picture: Any, place: str) -> Any:
+def open_stored(picture: Any, place: str) -> Any:
     """
     A picture as a PIL image; one that is open, or that transformers loads (a URL, base64), as it is.
 

@@ -44,6 +44,6 @@ class VllmSpeedArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(VllmSpeedArguments, __doc__)
-        from trainer.vllm_speed_parts import measure
+        from trainer.vllm_speed_parts import measure_serving
 
-        measure(ARGUMENTS)
+        measure_serving(ARGUMENTS)

@@ -105,7 +105,7 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
     }
 
 
-def ways(
+def all_ways(
     arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]
 ) -> Iterator[tuple[str, Callable[[], list[list[int]]]]]:
     """All ways, transformers' first: an engine changes the classes of transformers in its process."""
@@ -113,7 +113,7 @@ def ways(
     yield from by_vllm(arguments, chats).items()
 
 
-def measure(arguments: VllmSpeedArguments) -> dict[str, float]:
+def measure_serving(arguments: VllmSpeedArguments) -> dict[str, float]:
     """
     Times the ways and prints a table.
 
@@ -129,7 +129,7 @@ def measure(arguments: VllmSpeedArguments) -> dict[str, float]:
     print("| way | questions a second | same answers |\n|---|---|---|")
     speeds: dict[str, float] = {}
     expected: list[list[int]] = []
-    for way, answer in ways(arguments, chats):
+    for way, answer in all_ways(arguments, chats):
         seconds = []
         for _ in range(arguments.rounds):
             start = time.perf_counter()

@@ -40,7 +40,7 @@ FOR_OTHER_MODELS = ("image_aspect_ratio",)  # generation arguments of tasks that
 
 
 @register_model("parrot")
-class Parrot(lmms):
+class LmmsEvalParrot(lmms):
     """
     A Parrot.
 
@@ -118,4 +118,4 @@ class Parrot(lmms):
         raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of several rounds.")
 
 
-manifest = ModelManifest(model_id="parrot", chat_class_path=f"{__name__}.Parrot")
+manifest = ModelManifest(model_id="parrot", chat_class_path=f"{__name__}.LmmsEvalParrot")

@@ -39,6 +39,6 @@ if __name__ == "__main__":
         PARSER.add_argument("--parrot", required=True, help="Folder or Hub id of a Parrot.")
         PARSER.add_argument("--max_new_tokens", type=int, default=MAX_NEW_TOKENS, help="Longest answer, in tokens.")
         OWN, OTHERS = PARSER.parse_known_args()
-        from trainer.harnesses.vlmevalkit_model import run
+        from trainer.harnesses.vlmevalkit_model import run_kit
 
-        run(OWN.parrot, OWN.max_new_tokens, OTHERS)
+        run_kit(OWN.parrot, OWN.max_new_tokens, OTHERS)

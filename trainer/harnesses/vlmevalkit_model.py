@@ -24,7 +24,7 @@ from vlmeval.vlm.parrot import Parrot as Wrapper
 from trainer.harnesses.chat import ParrotChat
 
 
-class Parrot(Wrapper):
+class VLMEvalKitParrot(Wrapper):
     """
     A Parrot that answers the prompts of VLMEvalKit's wrapper.
 
@@ -44,7 +44,7 @@ class Parrot(Wrapper):
         return answer
 
 
-def run(model: str, max_new_tokens: int, arguments: list[str]) -> None:
+def run_kit(model: str, max_new_tokens: int, arguments: list[str]) -> None:
     """
     Runs VLMEvalKit's `run.py` on a Parrot.
 
@@ -62,7 +62,7 @@ def run(model: str, max_new_tokens: int, arguments: list[str]) -> None:
     sys.path.insert(0, str(folder))
     kit = importlib.import_module("run")
     name = Path(model).name  # as VLMEvalKit names its files
-    kit.supported_VLM[name] = partial(Parrot, model, max_new_tokens)
+    kit.supported_VLM[name] = partial(VLMEvalKitParrot, model, max_new_tokens)
     sys.argv = ["run.py", "--model", name, *arguments]
     kit.load_env()
     kit.main()
