@@ -19,8 +19,8 @@ Turns a checkpoint of the reference code (github.com/AIDC-AI/Parrot) into a Parr
 
 Both sources are folders, or ids on the Hub. The checkpoint may be safetensors or .bin, in shards or not. Tensors are
 mapped from disk and written shard by shard, so that memory use stays near the size of the checkpoint's largest shard.
-WEIGHTS lists all names; an unknown or a missing tensor is an error. (transformers' own `WeightConverter` could rename and
-merge them, too, but would hold the whole model in memory.)
+WEIGHTS lists all names; an unknown or a missing tensor is an error. (transformers' own `WeightConverter` could rename
+and merge them, too, but would hold the whole model in memory.)
 """
 
 import argparse
