@@ -16,11 +16,12 @@
 import json
 import platform
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from accelerate import PartialState
 from transformers import AutoModel, AutoProcessor
@@ -96,19 +97,57 @@ def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     return hashes
 
 
-def check_answerer(name: str, argument: str, arguments: RunArguments) -> None:
+class Participant(NamedTuple):
+    """Who answers under a name of --model or --baselines."""
+
+    name: str
+    settings: dict[str, Any]  # what tells its answers from others that were given under the same name
+    load: Callable[[Questions, PartialState], Answerer]
+    needs_english: bool = False  # each question in English, too
+
+
+def find_participant(name: str, argument: str, arguments: RunArguments) -> Participant:
     """
+    Reads a name, as the help of --baselines explains it.
+
     Raises:
-        `ValueError`: if there is nobody of a name, or a folder is not there.
+        `ValueError`: if there is nobody of the name, or a folder is not there.
     """
+    if name == "chance":
+        return Participant(name, {"answer": "choice"}, lambda _questions, _state: Answerer())
     if name.startswith(NEIGHBORS):
-        check_source(name.removeprefix(NEIGHBORS), f"{argument} {NEIGHBORS}DIR, DIR", "dataset")
-    elif name != "chance":
-        path, revision = weights_from(name, arguments)
-        try:
-            check_source(path, argument, revision=revision)
-        except ValueError as error:
-            raise ValueError(f"{error} Beside models, it takes chance, text-only and {NEIGHBORS}DIR.") from error
+        folder = name.removeprefix(NEIGHBORS)
+        check_source(folder, f"{argument} {NEIGHBORS}DIR, DIR", "dataset")
+
+        def load(questions: Questions, _state: PartialState) -> Answerer:
+            return PixelNeighbors(folder, english_questions(name, questions))
+
+        return Participant(name, {"answer": "choice"}, load, needs_english=True)
+    is_blind = name == "text-only"
+    path = arguments.model if is_blind else name
+    revision = arguments.revision if path == arguments.model else None
+    try:
+        check_source(path, argument, revision=revision)
+    except ValueError as error:
+        raise ValueError(f"{error} Beside models, it takes chance, text-only and {NEIGHBORS}DIR.") from error
+    way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer
+    way = "text" if is_blind and way == "pmi" else way
+    settings: dict[str, Any] = {
+        "weights": weights_of(path, revision),
+        **({"of": path} if is_blind else {}),
+        "answer": way,
+    }
+    if arguments.answer != "score":
+        settings["max_new_tokens"] = arguments.max_new_tokens
+
+    def load_model(_questions: Questions, state: PartialState) -> Answerer:
+        source = {"trust_remote_code": True, "revision": revision}
+        device_map = "auto" if state.num_processes == 1 else {"": state.device}
+        model = AutoModel.from_pretrained(path, device_map=device_map, **source).eval()
+        processor = AutoProcessor.from_pretrained(path, **source)
+        return ParrotAnswerer(model, processor, way, arguments.max_new_tokens, is_blind)
+
+    return Participant(name, settings, load_model)
 
 
 def english_questions(name: str, questions: Questions) -> dict[str, Question]:
@@ -128,34 +167,6 @@ def english_questions(name: str, questions: Questions) -> dict[str, Question]:
             f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
         )
     return english
-
-
-def make_answerer(name: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Answerer:
-    """Who answers under a name; see the help of --baselines."""
-    if name == "chance":
-        return Answerer()
-    if name.startswith(NEIGHBORS):
-        return PixelNeighbors(name.removeprefix(NEIGHBORS), english_questions(name, questions))
-    path, revision = weights_from(name, arguments)
-    way = cast(Way, way_of(name, arguments))
-    device_map = "auto" if state.num_processes == 1 else {"": state.device}
-    model = AutoModel.from_pretrained(path, trust_remote_code=True, revision=revision, device_map=device_map).eval()
-    processor = AutoProcessor.from_pretrained(path, trust_remote_code=True, revision=revision)
-    return ParrotAnswerer(model, processor, way, arguments.max_new_tokens, name == "text-only")
-
-
-def weights_from(name: str, arguments: RunArguments) -> tuple[str, str | None]:
-    """Folder or Hub id of who is called so, and the revision."""
-    path = arguments.model if name == "text-only" else name
-    return path, arguments.revision if path == arguments.model else None
-
-
-def way_of(name: str, arguments: RunArguments) -> Way | None:
-    """How who is called so answers; None for a baseline without a model."""
-    if name == "chance" or name.startswith(NEIGHBORS):
-        return None
-    way = arguments.score_by if arguments.answer == "score" else arguments.answer
-    return "text" if (name, way) == ("text-only", "pmi") else way
 
 
 def read_settings(folder: Path) -> Settings | None:
@@ -190,24 +201,16 @@ def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer
 
 
 def run_one(
-    name: str,
+    participant: Participant,
     folder: Path,
     arguments: RunArguments,
     questions: Questions,
     benchmark: dict[str, BenchmarkFile],
     state: PartialState,
 ) -> tuple[Settings, list[Row]]:
-    """Asks one answerer what it has not answered yet. Returns its settings and, in the first process, judged rows."""
-    way, (path, revision) = way_of(name, arguments), weights_from(name, arguments)
-    described = {
-        "model": name,
-        **({"weights": weights_of(path, revision)} if way else {}),
-        **({"of": path} if path != name else {}),
-        "benchmark": benchmark,
-        "answer": way or "choice",
-        **({"max_new_tokens": arguments.max_new_tokens} if arguments.answer != "score" and way else {}),
-        "versions": {package: version(package) for package in ("torch", "transformers")},
-    }
+    """Asks one what it has not answered yet. Returns its settings and, in the first process, judged rows."""
+    versions = {package: version(package) for package in ("torch", "transformers")}
+    described = {"model": participant.name, **participant.settings, "benchmark": benchmark, "versions": versions}
     settings = cast(Settings, described)
     folder.mkdir(parents=True, exist_ok=True)
     given = read_given(folder, settings)
@@ -224,7 +227,7 @@ def run_one(
         write_text(folder / "settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     done = questions.keys() & given.keys()
     if len(done) < len(questions):
-        answerer = make_answerer(name, arguments, questions, state)
+        answerer = participant.load(questions, state)
         part = folder / f"answers-{state.process_index}.jsonl"
         if part.exists():  # a line that was cut would swallow the next
             part.write_text(part.read_text(encoding="utf-8").rpartition("\n")[0] + "\n", encoding="utf-8")
@@ -305,20 +308,19 @@ def run(arguments: RunArguments) -> ResultsFile | None:
     titles = [name.partition(":")[0] for name in arguments.baselines]
     if len({"model", *titles}) <= len(titles):
         raise ValueError(f"The baselines {titles} cannot be told apart from each other or from the model.")
-    check_answerer(arguments.model, "--model", arguments)
-    for name in arguments.baselines:
-        check_answerer(name, "--baselines", arguments)
+    model = find_participant(arguments.model, "--model", arguments)
+    others = [find_participant(name, "--baselines", arguments) for name in arguments.baselines]
     state = PartialState(timeout=PATIENCE)
     questions, benchmark = read_questions(arguments, arguments.per_category)
-    for name in (arguments.model, *arguments.baselines):
-        if name.startswith(NEIGHBORS):
-            english_questions(name, questions)
+    for participant in (model, *others):
+        if participant.needs_english:
+            english_questions(participant.name, questions)
     output = Path(arguments.output)
-    settings, rows = run_one(arguments.model, output, arguments, questions, benchmark, state)
+    settings, rows = run_one(model, output, arguments, questions, benchmark, state)
     baselines = {}
-    for title, name in zip(titles, arguments.baselines, strict=True):
-        folder = output / "baselines" / name.replace(":", "-").strip("/").replace("/", "-")
-        _, answers = run_one(name, folder, arguments, questions, benchmark, state)
+    for title, participant in zip(titles, others, strict=True):
+        folder = output / "baselines" / participant.name.replace(":", "-").strip("/").replace("/", "-")
+        _, answers = run_one(participant, folder, arguments, questions, benchmark, state)
         baselines[title] = summarize(answers, questions)
     wordings = ask_wordings(arguments.wordings, arguments, questions, state) if arguments.wordings else None
     if not state.is_main_process:
@@ -349,9 +351,10 @@ def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, s
             "--wordings). Give wordings of the benchmark's own questions, and leave --per_category out."
         )
     own = {key: questions[key] for key in other}
+    model = find_participant(arguments.model, "--model", arguments)
     folder, judged = Path(arguments.output) / "wordings", {}
     for name, asked in (("own", own), ("other", other)):
-        _, judged[name] = run_one(arguments.model, folder / name, arguments, asked, described, state)
+        _, judged[name] = run_one(model, folder / name, arguments, asked, described, state)
     if not state.is_main_process:
         return None
     return compare_wordings((judged["own"], own), (judged["other"], other))
