@@ -23,6 +23,7 @@ import pytest
 import torch
 import yaml
 from scipy.stats import ttest_rel
+from statsmodels.stats.multitest import multipletests
 from transformers import AutoModel, AutoModelForCausalLM
 
 from modeling_parrot import ParrotForConditionalGeneration
@@ -151,8 +152,8 @@ def test_where_nothing_differs_no_difference_is_claimed() -> None:
 
 LANGUAGES = ("en", "tr")
 # Of each arm and language, how many of the 10 questions of each subject are right.
-RIGHT = {"none": {"en": 8, "tr": 4}, "paper": {"en": 8, "tr": 6}}
-ROUTED = {"none": [[0.5, 0.5]] * 2, "paper": [[1.0, 0.0], [0.0, 1.0]]}  # by language
+RIGHT = {"none": {"en": 8, "tr": 4}, "paper": {"en": 8, "tr": 6}, "mlp": {"en": 7, "tr": 9}}
+ROUTED = {"none": [[0.5, 0.5]] * 2, "paper": [[1.0, 0.0], [0.0, 1.0]], "mlp": [[0.5, 0.5]] * 2}  # by language
 
 
 def write_run(folder: Path, arm: str, seed: int) -> Run:
@@ -186,7 +187,8 @@ def write_run(folder: Path, arm: str, seed: int) -> Run:
 
 
 def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]
+    arms = ("none", "paper")
+    runs = [write_run(tmp_path, arm, seed) for arm in arms for seed in range(2)]
     found = analyze(runs, ["none"], "en")
     assert found["accuracy"]["recognition"]["paper"]["others"]["mean"] == pytest.approx(0.6)
     assert found["gap"]["all"]["none"] == {"points": pytest.approx(40), "closed": pytest.approx(0)}
@@ -194,7 +196,7 @@ def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path:
     difference = found["differences"]["recognition"]["none"]["paper"]
     assert (difference["en"]["mean"], difference["tr"]["mean"]) == pytest.approx((0, 0.2))
     assert found["fit"]["paper"] == {0: {"loss": 1.5, "seconds": 60}, 1: {"loss": 1.5, "seconds": 61}}
-    bits = {arm: found["routing"][arm][0]["bits_of_language"] for arm in RIGHT}
+    bits = {arm: found["routing"][arm][0]["bits_of_language"] for arm in arms}
     assert bits == {"none": pytest.approx(0), "paper": pytest.approx(1)}
     assert found["routing"]["paper"][1]["bits_of_question"] == pytest.approx(0)
     write_report(runs, ["none"], "en", "recognition", tmp_path / "bench")
@@ -203,6 +205,22 @@ def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path:
     assert "| paper | +0.0 (+0.0 to +0.0) | +20.0 (" in text
     assert "| paper | 1.500 | 70.0 | 75.0 | 1.000 | 0.000 | 60 |" in text
     assert (tmp_path / "bench.png").stat().st_size > 10_000
+
+
+def test_p_values_are_corrected_for_all_pairs_of_arms_and_of_single_languages_for_all_of_these_too(
+    tmp_path: Path,
+) -> None:
+    runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]
+    differences = analyze(runs, ["none", "mlp"], "en")["differences"]["all"]
+    pairs = [("none", "paper"), ("none", "mlp"), ("mlp", "paper")]  # mlp against none is none against mlp
+    for groups in (["en", "tr"], ["others"], ["all"]):
+        found = [differences[baseline][arm][group] for baseline, arm in pairs for group in groups]
+        adjusted = multipletests([one["p"] for one in found], method="holm")[1]
+        assert [one["p_adjusted"] for one in found] == pytest.approx(list(adjusted))
+        for group in groups:
+            assert differences["mlp"]["none"][group]["p_adjusted"] == pytest.approx(
+                differences["none"]["mlp"][group]["p_adjusted"]
+            )
 
 
 def test_arms_that_answered_other_questions_are_not_compared(tmp_path: Path) -> None:

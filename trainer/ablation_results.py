@@ -140,6 +140,25 @@ def groups_of(languages: Sequence[str], main_language: str) -> dict[str, list[st
     return {language: [language] for language in languages} | {"others": others, "all": list(languages)}
 
 
+def _adjust(differences: dict[str, Any], groups: Sequence[str]) -> None:
+    """
+    Adds to the differences of some groups, by baseline and arm, the p-values that Holm's method (1979) corrects for
+    the number of all pairs of arms in all these groups. Two baselines are one pair, though each stands in both tables.
+    """
+    found = {
+        (frozenset((baseline, arm)), group): by_group[group]["p"]
+        for baseline, compared in differences.items()
+        for arm, by_group in compared.items()
+        for group in groups
+    }
+    corrected = multipletests(list(found.values()), method="holm")[1] if found else []
+    p_values = dict(zip(found, map(float, corrected), strict=True))
+    for baseline, compared in differences.items():
+        for arm, by_group in compared.items():
+            for group in groups:
+                by_group[group]["p_adjusted"] = p_values[frozenset((baseline, arm)), group]
+
+
 def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -> dict[str, Any]:
     """
     All that results.json holds.
@@ -151,9 +170,9 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
 
     Returns:
         `accuracy` by subject (an l2-category, or `all`), arm and group of languages, `differences` by subject,
-        baseline, arm and group, with p-values that Holm's method adjusts for the number of arms, `gap`, by subject and
-        arm how far others are behind the main language and which share of the first baseline's gap is closed, `fit`
-        and `routing` by arm and seed.
+        baseline, arm and group, with p-values that `_adjust` corrects for their number, `gap`, by subject and arm how
+        far others are behind the main language and which share of the first baseline's gap is closed, `fit` and
+        `routing` by arm and seed.
     """
     _check_same_questions(runs)
     answers = {run: read_run(run) for run in runs}
@@ -175,18 +194,16 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
             return of_subject[of_subject.index.get_level_values("language").isin(groups[group])]
 
         accuracy[subject] = {arm: {group: estimate(of(group)[arm]) for group in groups} for arm in arms}
-        differences[subject] = {}
-        for baseline in baselines:
-            compared = {
+        differences[subject] = {
+            baseline: {
                 arm: {group: estimate(of(group)[arm] - of(group)[baseline]) for group in groups}
                 for arm in arms
                 if arm != baseline
             }
-            for group in groups:
-                adjusted = multipletests([found[group]["p"] for found in compared.values()] or [1.0], method="holm")[1]
-                for found, p in zip(compared.values(), adjusted, strict=False):
-                    found[group]["p_adjusted"] = float(p)
-            differences[subject][baseline] = compared
+            for baseline in baselines
+        }
+        for family in (groups["all"], ["others"], ["all"]):
+            _adjust(differences[subject], family)
         behind = {
             arm: found[main_language]["mean"] - found["others"]["mean"] for arm, found in accuracy[subject].items()
         }
@@ -239,7 +256,7 @@ def report_ablation(found: dict[str, Any], subject: str) -> str:
         ],
     )
     for baseline, compared in found["differences"][subject].items():
-        lines.append(f"Difference to `{baseline}`, paired by question and seed; p for others, and adjusted by Holm:")
+        lines.append(f"Difference to `{baseline}`, paired by question and seed; p for others, and Holm's of all arms:")
         lines.append("")
         rows = [
             [
