@@ -62,14 +62,15 @@ test-serving:  ## Parrot in transformers serve, exported and quantised, in an en
 	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 
 # The harnesses' requirements conflict, so each has an environment of its own. Their tests ask the model of `make demo`.
+# Two of them require torchvision, whose newest release brings the torch that it was built for: any other would be replaced.
 test-lmms-eval:  ## Parrot and its benchmarks in lmms-eval.
-	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval
+	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval TORCH=torch
 	.venv-lmms-eval/bin/python -m pip install --quiet --editable ".[lmms-eval]"
 	.venv-lmms-eval/bin/python -m pytest -n 0 -rs tests/test_lmms_eval.py
 
 VLMEVALKIT ?= https://github.com/open-compass/VLMEvalKit
 test-vlmevalkit:  ## Parrot in VLMEvalKit, which is in no package index; VLMEVALKIT may name a clone of it.
-	$(MAKE) .venv-vlmevalkit/installed VENV=.venv-vlmevalkit
+	$(MAKE) .venv-vlmevalkit/installed VENV=.venv-vlmevalkit TORCH=torch
 	test -d .venv-vlmevalkit/VLMEvalKit || git clone --quiet $(VLMEVALKIT) .venv-vlmevalkit/VLMEvalKit
 	git -C .venv-vlmevalkit/VLMEvalKit checkout --quiet e8e78f05
 	@# It imports rouge-score, which it does not require.
