@@ -37,6 +37,7 @@ from statsmodels.stats.multitest import multipletests
 
 from trainer.benchmark_results import is_counted
 from trainer.benchmark_runs import write_text
+from trainer.plots import largest_difference, show_router
 
 
 class Run(NamedTuple):
@@ -312,13 +313,15 @@ def report_ablation(found: dict[str, Any], subject: str) -> str:
 def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
     """
     Draws accuracy by language, the differences to the first baseline, training loss beside accuracy, and for the first
-    seed the router's weights by language.
+    seed the router's weights by language, where there are experts to choose from.
     """
     accuracy, routing = found["accuracy"][subject], found["routing"]
     arms, first = list(accuracy), found["seeds"][0]
     groups = list(accuracy[arms[0]])
-    routed = [arm for arm in arms if routing[arm][first]]
-    columns = max(3, len(routed))
+    weights_of = {arm: routing[arm][first]["weights"] for arm in arms if routing[arm][first]}
+    # An arm with a single expert has nothing to route.
+    weights_of = {arm: weights for arm, weights in weights_of.items() if min(map(len, weights.values())) > 1}
+    columns = max(3, len(weights_of))
     figure = pyplot.figure(figsize=(max(15, 2.4 * columns), 9), layout="constrained")
     upper, lower = cast(list[SubFigure], figure.subfigures(2, 1, height_ratios=(1.4, 1)))
     left, middle, right = upper.subplots(1, 3, width_ratios=(2, 2, 1))
@@ -337,7 +340,7 @@ def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
         axes.grid(axis="y", alpha=0.3)
 
     bars(left, accuracy)
-    left.set(title=f"{subject}: accuracy in percent, {len(found['seeds'])} seeds, 95% intervals")
+    left.set(title=f"{subject}: accuracy in percent, seeds {', '.join(map(str, found['seeds']))}, 95% intervals")
     left.legend(fontsize="small")
     for baseline, compared in list(found["differences"][subject].items())[:1]:
         bars(middle, compared)
@@ -348,19 +351,14 @@ def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
         mean = 100 * accuracy[arm]["all"]["mean"]
         right.plot(np.mean([one["loss"] for one in fits]), mean, "o", color=colors[arm], label=arm)
     right.set(title="training loss beside accuracy", xlabel="nats a token", ylabel="percent, all languages")
-    for axes, arm in zip(np.atleast_1d(lower.subplots(1, columns)), routed + [None] * columns, strict=False):
-        if arm is None:
-            axes.axis("off")
-            continue
-        weights = routing[arm][first]["weights"]
-        axes.imshow(list(weights.values()), cmap="Blues", vmin=0, aspect="auto")
-        axes.set_yticks(range(len(weights)), weights)
-        axes.set_xlabel("expert")
-        axes.set_title(f"{arm}, seed {first}", fontsize="medium")
-        for row, values in enumerate(weights.values()):
-            for column, value in enumerate(values):
-                color = "white" if value > 0.6 * max(map(max, weights.values())) else "black"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=7)
+    limit = max(map(largest_difference, weights_of.values()), default=0)
+    for axes, (arm, weights) in zip(lower.subplots(1, columns, squeeze=False)[0], weights_of.items(), strict=False):
+        show_router(axes, weights, limit)
+        axes.set_title(
+            f"{arm}, seed {first}: router's weights, coloured by\ndifference from the mean", fontsize="medium"
+        )
+    for axes in lower.axes[len(weights_of) :]:
+        axes.axis("off")
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
 

@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from trainer.benchmark_rows import Measured, Results
 
@@ -36,26 +38,46 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
         weights: probabilities of the experts by language.
         title: what they are weights of.
     """
+    experts = len(next(iter(weights.values())))
+    figure, axes = pyplot.subplots(
+        figsize=(2.5 + experts, max(3.8, 2 + 0.32 * (1 + len(weights)))), layout="constrained"
+    )
+    image = show_router(axes, weights, largest_difference(weights))
+    axes.set(ylabel="language")
+    figure.colorbar(image, label="difference from the mean (percentage points)")
+    figure.suptitle(title)
+    return figure
+
+
+def largest_difference(weights: Mapping[str, Sequence[float]]) -> float:
+    """Of an expert's weight for a language from its mean over the languages, in percentage points; for colours."""
+    table = np.array(list(weights.values()))  # (languages, experts)
+    return 100 * float(max(SMALLEST_DIFFERENCE, np.abs(table - table.mean(axis=0)).max()))
+
+
+def show_router(axes: Axes, weights: Mapping[str, Sequence[float]], limit: float) -> AxesImage:
+    """
+    Fills axes as `draw_router` says.
+
+    Args:
+        axes: to be filled.
+        weights: probabilities of the experts by language.
+        limit: the difference, in percentage points, that has the strongest colour.
+    """
     table = np.array(list(weights.values()))  # (languages, experts)
     mean = table.mean(axis=0)
     rows = {"mean": mean, **dict(zip(weights, table, strict=True))}
     differences = 100 * (np.array(list(rows.values())) - mean)
-    figure, axes = pyplot.subplots(
-        figsize=(2.5 + table.shape[1], max(3.8, 2 + 0.32 * len(rows))), layout="constrained"
-    )
-    limit = max(100 * SMALLEST_DIFFERENCE, np.abs(differences).max())
     image = axes.imshow(differences, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(table.shape[1]), map(str, range(table.shape[1])))
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(table.shape[1]), [str(expert) for expert in range(table.shape[1])])
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.axhline(0.5, color="black", linewidth=1)
-    axes.set(xlabel="expert", ylabel="language")
-    for row, found in enumerate(rows.values()):
-        for column, weight in enumerate(found):
+    axes.set(xlabel="expert")
+    for row, values in enumerate(rows.values()):
+        for column, weight in enumerate(values):
             color = "white" if abs(differences[row, column]) > 0.6 * limit else "black"
             axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
-    figure.colorbar(image, label="difference from the mean (percentage points)")
-    figure.suptitle(title)
-    return figure
+    return image
 
 
 def draw_losses(
