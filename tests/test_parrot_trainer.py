@@ -120,3 +120,8 @@ def test_the_old_name_of_activation_checkpointing_still_counts(tmp_path: Path) -
         config = ParrotSFTConfig(**arguments, **given)
         assert config.activation_checkpointing is config.gradient_checkpointing is expected
     assert not ParrotSFTConfig(**arguments, gradient_checkpointing=False).activation_checkpointing
+
+
+def test_kernels_that_would_do_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="use_liger_kernel=True: Liger has no kernels for a Parrot"):
+        ParrotSFTConfig(output_dir=str(tmp_path), use_cpu=True, use_liger_kernel=True)
