@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, NotRequired, TypedDict
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
@@ -70,6 +70,24 @@ def read_config(model: str) -> ParrotConfig:
     if found != "parrot":
         raise ValueError(f"{name} has the model_type {found!r} in its config.json and not 'parrot': convert it first.")
     return ParrotConfig.from_pretrained(name)
+
+
+class Base(NamedTuple):
+    """The model that an adapter needs: its Hub id, and its commit."""
+
+    name: str
+    commit: str
+
+
+class Quoted(TypedDict):
+    """What the file of --quoted holds: others' figures, with their source."""
+
+    source: str
+    url: str
+    languages: list[str]
+    results: dict[str, list[float]]  # by benchmark, a figure a language
+    note: NotRequired[str]
+    training: NotRequired[str]
 
 
 class CardResults(ResultsFile):
@@ -139,7 +157,7 @@ def measured_results(arguments: CardArguments, results: CardResults) -> dict[str
     }
 
 
-def quoted_results(quoted: dict[str, Any]) -> list[EvalResult]:
+def quoted_results(quoted: Quoted) -> list[EvalResult]:
     """Accuracies that others have published, for the Hub."""
     return [
         accuracy_of(
@@ -151,7 +169,7 @@ def quoted_results(quoted: dict[str, Any]) -> list[EvalResult]:
             source_name=quoted["source"],
             source_url=quoted["url"],
         )
-        for benchmark, figures in quoted.get("results", {}).items()
+        for benchmark, figures in quoted["results"].items()
         for language, figure in zip(quoted["languages"], figures, strict=True)
     ]
 
@@ -166,10 +184,10 @@ def question(arguments: CardArguments, languages: Sequence[str]) -> str:
     return "What is shown in the picture?" if "en" in languages or not languages else f"A question in {languages[0]}"
 
 
-def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> None:
+def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> None:
     """Writes README.md, the pictures that it shows and, for a benchmark of the Hub, .eval_results."""
     results = read_results(arguments)
-    quoted = json.loads(Path(arguments.quoted).read_text(encoding="utf-8")) if arguments.quoted else {}
+    quoted: Quoted | None = json.loads(Path(arguments.quoted).read_text("utf-8")) if arguments.quoted else None
     history = Path(arguments.model) / "training.json"
     training = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
     for run in training:
@@ -179,10 +197,10 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
             if (picture := Path(source) / f"{name}.png").is_file():
                 shutil.copy(picture, folder)
     measured = measured_results(arguments, results) if results else {}
-    evaluated = [*measured.values(), *quoted_results(quoted)]
+    evaluated = [*measured.values(), *(quoted_results(quoted) if quoted else [])]
     name = arguments.repo_id.partition("/")[2]
     trained = training[-1].get("languages", []) if training else []
-    languages = list(dict.fromkeys([*measured, *quoted.get("languages", [])]))
+    languages = list(dict.fromkeys([*measured, *(quoted["languages"] if quoted else [])]))
     accuracies = [one.metric_value for one in measured.values()]
     data = ModelCardData(
         language=list(dict.fromkeys([*languages, *trained])) or None,
@@ -191,7 +209,7 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         license_link=arguments.license_link,
         library_name="peft" if base else "transformers",
         pipeline_tag="image-text-to-text",
-        base_model=base.get("base") or arguments.base_model or None,
+        base_model=base.name if base else arguments.base_model or None,
         datasets=arguments.dataset or None,
         tags=["parrot", "multilingual", "vision-language", "mixture-of-experts"],
         model_name=name,
@@ -216,7 +234,7 @@ def write_card(arguments: CardArguments, base: dict[str, Any], folder: Path) -> 
         known=[language for language, one in measured.items() if "in_training" in (one.metric_args or {})],
         spread=(min(accuracies), max(accuracies)) if len(set(accuracies)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},
-        **base,
+        base=base,
     )
     card.save(folder / "README.md")
     if arguments.benchmark_id and results:

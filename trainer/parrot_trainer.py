@@ -104,9 +104,6 @@ class ParrotTrainer(SFTTrainer):
             # goes when peft passes it on: https://github.com/huggingface/peft/issues/3649
             self._parrot.lm_head.register_parameter("bias", None)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        if self._sharded:
-            # On the backbone: peft (before 0.21) calls the forward of the whole model past its hooks.
-            self._parrot.model.register_forward_pre_hook(partial(_gather_head, self._parrot.lm_head))
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -169,6 +166,10 @@ class ParrotTrainer(SFTTrainer):
 
         with ExitStack() as hooks:
             hooks.enter_context(self._parrot.model.moe.register_forward_hook(see_router))
+            if self._sharded:
+                # On the backbone: peft (before 0.21) calls the forward of the whole model past its hooks.
+                gather = partial(_gather_head, self._parrot.lm_head)
+                hooks.enter_context(self._parrot.model.register_forward_pre_hook(gather))
             if self._sharded and "pixel_values" not in inputs:  # It comes last, after the hooks that gather.
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
             loss = super().compute_loss(watched, inputs, *args, **kwargs)

@@ -18,13 +18,12 @@ import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from peft import PeftConfig, PeftModel
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
-from trainer.model_card import TEMPLATE, check_card, is_adapter, write_card
+from trainer.model_card import TEMPLATE, Base, check_card, is_adapter, write_card
 from trainer.publish import PublishArguments
 from trainer.space import upload_space, write_space
 
@@ -41,8 +40,8 @@ TOKEN = re.compile(r"\b(?:hf_|ghp_|github_pat_|glpat-|sk-)[A-Za-z0-9]{20,}")
 PATH = re.compile(r"(?<![\w.:/<])(?:file://|~)?/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\+\w[\w.-]*\\")
 
 
-def write_model(arguments: PublishArguments, folder: Path) -> dict[str, Any]:
-    """Writes the model, or an adapter that is kept. Returns what its card says of the base that it needs, if any."""
+def write_model(arguments: PublishArguments, folder: Path) -> Base | None:
+    """Writes the model, or an adapter that is kept. Returns the base that it needs, if any."""
     name = arguments.model
     if not is_adapter(name):
         model = ParrotForConditionalGeneration.from_pretrained(name)
@@ -55,10 +54,10 @@ def write_model(arguments: PublishArguments, folder: Path) -> dict[str, Any]:
         model = PeftModel.from_pretrained(model, name).merge_and_unload()
     model.save_pretrained(folder, max_shard_size=arguments.max_shard_size)
     ParrotProcessor.from_pretrained(name).save_pretrained(folder)
-    return {}
+    return None
 
 
-def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, folder: Path) -> dict[str, Any]:
+def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, folder: Path) -> Base:
     """Writes an adapter as it is, but for the base's name and commit on the Hub."""
     if Path(base).exists():
         if not arguments.base_model:
@@ -68,7 +67,7 @@ def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, f
     config |= {"base_model_name_or_path": base, "revision": HfApi().model_info(base, revision=revision).sha}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(Path(arguments.model) / "adapter_model.safetensors", folder)
-    return {"base": base, "base_revision": config["revision"]}
+    return Base(base, config["revision"])
 
 
 def check(folder: Path, *secrets: str) -> list[str]:
@@ -166,7 +165,7 @@ def publish(arguments: PublishArguments) -> str | None:
     with TemporaryDirectory() as temporary:
         folder = Path(arguments.dry_run or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        base = {} if arguments.card_only else write_model(arguments, folder)
+        base = None if arguments.card_only else write_model(arguments, folder)
         write_card(arguments, base, folder)
         names = check(folder, *filter(None, [get_token()]))
         for name in names:
