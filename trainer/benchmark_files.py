@@ -204,15 +204,22 @@ def _language_of(file: Path, unknown: str | None) -> str:
 
 
 def sha256(file: Path) -> str:
-    """Of a file's bytes; warns if it has the name of a published benchmark's and another content."""
-    content = file.read_bytes()
-    known, found = MD5.get(file.name.lower()), hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if known and found != known:
+    """Of a file's bytes."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def warn_of_another_edition(file: Path) -> None:
+    """Warns if a file has the name of a published benchmark's and another content."""
+    if not (known := MD5.get(file.name.lower())):
+        return
+    with file.open("rb") as content:
+        own = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if own != known:
         warnings.warn(
-            f"{file} has the MD5 {found}, and {file.name.lower()} as published has {known}: it is another edition, "
+            f"{file} has the MD5 {own}, and {file.name.lower()} as published has {known}: it is another edition, "
             "whose results may differ from published ones."
         )
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list[Question]:

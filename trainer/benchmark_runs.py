@@ -37,6 +37,7 @@ from trainer.benchmark_files import (
     read_answers,
     read_benchmark,
     sha256,
+    warn_of_another_edition,
     with_in_training,
 )
 from trainer.benchmark_results import is_circular, judge, read_out_languages, report, summarize
@@ -68,6 +69,7 @@ def read_questions(
     described: dict[str, BenchmarkFile] = {}
     for language, file in files.items():
         found = read_benchmark(file, language, needs_images=to_ask)
+        warn_of_another_edition(file)
         is_circular(found)  # raises now and not after the last answer
         described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
         if commit := extract_commit_hash(str(file), None):  # in the Hub's cache

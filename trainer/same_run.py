@@ -104,11 +104,8 @@ def hashes_of_files(folder: str | Path) -> dict[str, str]:
 @lru_cache
 def _digest(file: Path, _size: int, _time: int) -> str:
     """Of a file's content, once for each size and time that it has."""
-    digest = hashlib.sha256()
     with file.open("rb") as content:
-        while block := content.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def hash_of_rows(data: Dataset | IterableDataset) -> str:
