@@ -59,7 +59,7 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
     [
         ({"model": "models/none"}, "--model='models/none': there is no such folder"),
         ({"image": "none.jpg"}, "--image none.jpg cannot be read: there is no such file"),
-        ({"image": "page.jpg"}, "--image page.jpg cannot be read: it is no image file"),
+        ({"image": "page.jpg"}, "--image page.jpg cannot be read: it is not an image file"),
         ({"image": "http://127.0.0.1:9/none.jpg"}, "--image http://127.0.0.1:9/none.jpg cannot be read: "),
     ],
 )

@@ -334,7 +334,9 @@ def test_a_picture_of_training_that_cannot_be_read_is_named(tmp_path: Path) -> N
     (tmp_path / "page.png").write_text("<html>404 Not Found</html>")
     rows = [{"messages": [], "images": [str(tmp_path / name)]} for name in ("0.png", "page.png")]
     (train / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ValueError, match=r"training row 2: an image .*page.png. cannot be read: it is no image file"):
+    with pytest.raises(
+        ValueError, match=r"training row 2: an image .*page.png. cannot be read: it is not an image file"
+    ):
         main(BuildArguments(rows=str(tmp_path / "test.jsonl"), output=str(tmp_path / "out"), train=str(train)))
     with pytest.raises(ValueError, match=r"--train='.*none': there is no such folder"):
         main(

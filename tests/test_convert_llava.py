@@ -58,7 +58,7 @@ BAD = {
     "its image 7 is neither": {"image": 7, "conversations": turns("<image>", "Red.")},
     "its image \\[None\\] is neither": {"image": [None], "conversations": turns("<image>", "Red.")},
     "its image {'path'": {"image": {"path": "blue.png"}, "conversations": turns("<image>", "Red.")},
-    "it has 'video', and only 'image' is read": {"video": "a.mp4", "conversations": turns("What?", "Red.")},
+    "it has 'video', but only 'image' is read": {"video": "a.mp4", "conversations": turns("What?", "Red.")},
     "it has 'images', and only": {"images": ["blue.png"], "conversations": turns("What?", "Red.")},
     "it holds half of a character, '.ud83d'": {"conversations": turns("\ud83d", "Red.")},
     "its image '../red.png' lies outside of": {"image": "../red.png", "conversations": turns("<image>", "Red.")},

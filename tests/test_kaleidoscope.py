@@ -135,7 +135,7 @@ def test_what_is_no_such_file_or_has_no_such_language_is_said(tmp_path: Path) ->
         find_benchmark([file, file], None, "main")
     other = tmp_path / "other.parquet"
     Dataset.from_list([{"question": "?"}]).to_parquet(other)
-    with pytest.raises(ValueError, match="is no parquet file with Kaleidoscope's columns"):
+    with pytest.raises(ValueError, match="is not a parquet file with Kaleidoscope's columns"):
         find_benchmark([str(other)], None, "main")
 
 

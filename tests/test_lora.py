@@ -152,7 +152,7 @@ def test_the_tokens_of_the_markup_are_trained_and_merged(
     data = write_data(tmp_path / "data", [{"messages": messages, "images": [], "language": "en"}] * 8)
     arguments = ["--model_name_or_path", str(tmp_path / "base"), "--dataset_name", str(data)]
     output = train(tmp_path, tmp_path / "adapter", "--use_peft", *arguments)
-    assert "Trained besides are the tokens <|im_start|> <|im_end|> <image>." in capsys.readouterr().out
+    assert "The tokens <|im_start|> <|im_end|> <image> are trained, too." in capsys.readouterr().out
 
     model = PeftModel.from_pretrained(ParrotForConditionalGeneration.from_pretrained(tmp_path / "base"), output).eval()
     inputs = ParrotProcessor.from_pretrained(output).apply_chat_template(

@@ -79,8 +79,8 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no image file"),
-        (b"<html>404 Not Found</html>", "it is no image file"),
+        (b"", "it is not an image file"),
+        (b"<html>404 Not Found</html>", "it is not an image file"),
         (png(1 << 16, 1 << 16, chunk(b"IDAT", b"")), "could be decompression bomb"),  # DecompressionBombError
         (
             png(4, 4, chunk(b"IDAT", zlib.compress(bytes(20))[:5]), b"\x00\x00\x00\x05\x01\x02\x03\x04"),
@@ -103,5 +103,5 @@ def test_a_file_that_is_not_there_is_told_from_one_that_is_no_picture(tmp_path: 
     with pytest.raises(ValueError, match="row 3 cannot be read: there is no such file"):
         open_picture(tmp_path / "none.png", "row 3")
     (tmp_path / "page.png").write_text("<html>")
-    with pytest.raises(ValueError, match="row 3 cannot be read: it is no image file"):
+    with pytest.raises(ValueError, match="row 3 cannot be read: it is not an image file"):
         open_picture(tmp_path / "page.png", "row 3")

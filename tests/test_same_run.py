@@ -78,7 +78,7 @@ def test_another_run_in_the_same_folder_is_refused_before_anything_is_loaded(
     monkeypatch.setattr(sft, "load_data", lambda *_: pytest.fail("the data were loaded"))
     written = {path.name: path.read_bytes() for path in finished.glob("*.*")}
     with pytest.raises(
-        ValueError, match=f"checkpoint-4 is of another run: .*{message}.*another --output_dir"
+        ValueError, match=f"checkpoint-4 belongs to another run: .*{message}.*another --output_dir"
     ) as error:
         train(world, finished, *STEPS, *arguments)
     assert "\n" not in str(error.value)
@@ -90,13 +90,13 @@ def test_a_finished_run_given_again_trains_nothing_and_says_so(
 ) -> None:
     written = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     train(world, finished, *STEPS, "--logging_steps", "3", "--report_to", "none")
-    assert "trained to its end. Nothing is left to train." in capsys.readouterr().out
+    assert "holds the finished model of this run. Nothing is left to train." in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == written
 
 
 def test_a_finished_model_is_kept_from_another_run_when_its_checkpoints_are_gone(world: Path, tmp_path: Path) -> None:
     output = train(world, tmp_path / "out", "--save_strategy", "no", "--max_steps", "1")
-    with pytest.raises(ValueError, match=r"out is of another run: learning_rate was 0\.01 and is 0\.1"):
+    with pytest.raises(ValueError, match=r"out belongs to another run: learning_rate was 0\.01 and is 0\.1"):
         train(world, output, "--save_strategy", "no", "--max_steps", "1", "--learning_rate", "0.1")
 
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_is_named_must_be_there_and_of_the_same_run(
     world: Path, finished: Path, tmp_path: Path
 ) -> None:
     named = ["--resume_from_checkpoint", str(finished / "checkpoint-2")]
-    with pytest.raises(ValueError, match=r"checkpoint-2 is of another run: learning_rate was 0\.01 and is 0\.1"):
+    with pytest.raises(ValueError, match=r"checkpoint-2 belongs to another run: learning_rate was 0\.01 and is 0\.1"):
         train(world, tmp_path / "other", *named, "--learning_rate", "0.1")
     assert losses(train(world, tmp_path / "same", *named)) == pytest.approx(losses(finished), abs=1e-6)
     with pytest.raises(ValueError, match=r"there is no checkpoint in .*checkpoint-3"):

@@ -37,7 +37,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
 from trainer import sft
-from trainer.parrot_trainer import ParrotTrainer, told_of_languages
+from trainer.parrot_trainer import ParrotTrainer, expert_language_information
 from trainer.sft import (
     TRAINED,
     ParrotModelConfig,
@@ -163,12 +163,12 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
 def test_experts_tell_languages_by_as_many_nats_as_there_are_to_tell() -> None:
     sharp, blind = torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[0, 1, 2, 0]]
     languages = ["en", "en", "pt", "tr"]
-    assert told_of_languages(sharp, languages).item() == pytest.approx(np.log(3))
-    assert told_of_languages(torch.full((4, 3), 1 / 3), languages).item() == pytest.approx(0, abs=1e-6)
-    assert told_of_languages(blind[:2], ["en", "en"]).item() == pytest.approx(0, abs=1e-6)
+    assert expert_language_information(sharp, languages).item() == pytest.approx(np.log(3))
+    assert expert_language_information(torch.full((4, 3), 1 / 3), languages).item() == pytest.approx(0, abs=1e-6)
+    assert expert_language_information(blind[:2], ["en", "en"]).item() == pytest.approx(0, abs=1e-6)
     # en: both experts alike, 1 bit; pt and tr: none. All: 1/6, 1/6 + 1/3, 1/3.
     mixed = -sum(share * np.log(share) for share in (1 / 2, 1 / 6, 1 / 3)) - np.log(2) / 3
-    assert told_of_languages(blind, languages).item() == pytest.approx(mixed)
+    assert expert_language_information(blind, languages).item() == pytest.approx(mixed)
 
 
 def test_with_a_loss_for_it_experts_come_to_tell_the_languages(world: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_with_a_loss_for_it_experts_come_to_tell_the_languages(world: Path, tmp_
 def test_a_loss_by_language_needs_languages(tmp_path: Path, world: Path) -> None:
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].remove_columns("language")
     write_data(tmp_path / "data", [rows[index] for index in range(4)])
-    with pytest.raises(ValueError, match=r"router_language_loss=0\.1 needs a language in each row"):
+    with pytest.raises(ValueError, match=r"router_language_loss=0\.1 needs a column `language`"):
         train(world, tmp_path / "out", "--dataset_name", str(tmp_path / "data"), "--router_language_loss", "0.1")
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What drives Parrot: the commands, and the data and benchmark modules that they share."""
+"""Parrot's commands, and the data and benchmark modules that they share."""
 
 import re
 import sys
@@ -23,12 +23,12 @@ from pathlib import Path
 
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-NETWORK = ("httpx", "httpx2")  # huggingface_hub's; their errors are no OSError, and importing them takes a while
+NETWORK = ("httpx", "httpx2")  # Errors of huggingface_hub's HTTP libraries are not OSErrors; the imports are slow.
 PACKAGES = (REPOSITORY / "trainer", REPOSITORY / "modeling_parrot")
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Leaves the manual's lines as they are, and adds the defaults."""
+    """Keeps the line breaks of a command's manual, and adds the defaults to the help."""
 
 
 @contextmanager
@@ -38,7 +38,8 @@ def one_line_errors() -> Iterator[None]:
 
     Such errors are every OSError (files, disks), every error of the network, and every ValueError that our own code
     raises, also where a library wraps it. Any other exception may be a fault of the program and keeps its traceback.
-    It belongs around the command line alone: programs that call the functions get the exceptions. Also a decorator.
+    It belongs only around the command line, because programs that call the functions need the exceptions. It can be a
+    decorator, too.
     """
     try:
         yield
@@ -56,8 +57,8 @@ def _message_for_user(error: BaseException | None) -> str | None:
         if isinstance(error, ValueError):
             file, message = traceback.extract_tb(error.__traceback__)[-1].filename, str(error)
             # torch raises a data loader worker's exception again, with the worker's traceback as its message.
-            if message.startswith("Caught ") and (raised := re.findall(r'^  File "(.+)", line \d+', message, re.M)):
-                file, message = raised[-1], re.split(r"^\w*Error: ", message, flags=re.M)[-1].strip()
+            if message.startswith("Caught ") and (files := re.findall(r'^  File "(.+)", line \d+', message, re.M)):
+                file, message = files[-1], re.split(r"^\w*Error: ", message, flags=re.M)[-1].strip()
             if any(Path(file).resolve().is_relative_to(package) for package in PACKAGES):
                 return message
         elif isinstance(error, OSError):

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Who answers a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
+"""The answerers of a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
 
 import random
 from collections import defaultdict
@@ -46,14 +46,14 @@ from trainer.pictures import open_picture
 from trainer.written_answers import named_letter
 
 
-IMAGES_AT_ONCE = 64  # whose features are in memory together, for all their questions in all languages
+IMAGES_AT_ONCE = 64  # Number of images whose features are in memory together, for all questions about them.
 Way = Literal["generate", "open", "letter", "text", "pmi"]
 
 
 def decode_greedily(model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """
-    Makes a model decode greedily and nothing else: its checkpoint's own configuration may sample or punish repetition,
-    and `generate` takes from it whatever a configuration that it is given leaves open.
+    Makes a model decode greedily and nothing else. The checkpoint's generation config may sample or penalise
+    repetition, and `generate` would fill in from it what another config leaves open.
     """
     model.generation_config = GenerationConfig(
         do_sample=False,
@@ -64,37 +64,39 @@ def decode_greedily(model: PreTrainedModel, processor: ProcessorMixin) -> None:
 
 
 class Answerer:
-    """Answers questions; this one by chance."""
+    """Answers questions. This base class answers at random."""
 
     def encode(self, questions: list[Question]) -> list[Any]:
-        """What it needs of each question's picture, once for all that is asked about it."""
+        """Encodes each question's picture. The result serves all questions about the same picture."""
         return [None] * len(questions)
 
     def lengths(self, questions: list[Question]) -> list[int]:
-        """What each takes to answer; questions that take alike are answered together."""
+        """The length of each question. Questions of similar length are answered in one batch."""
         return [0] * len(questions)
 
     def answer(self, questions: list[Question], encoded: list[Any]) -> list[Reply]:
-        """Answers in a batch: a reply to each question."""
+        """Answers the questions in one batch, with a reply to each."""
         letters = [random.Random(" ".join(question.key)).choice(list(question.options)) for question in questions]
         return [{"prediction": letter, "letter": letter} for letter in letters]
 
 
 class PixelNeighbors(Answerer):
     """
-    Raw pixels: the option of which a captioned training picture is nearest; it leaves open what was never captioned.
+    Compares raw pixels: the answer is the option whose captioned training pictures are nearest to the picture. If an
+    option has no captioned picture, there is no answer.
 
     Args:
         dataset: a folder of `trainer.mini_mmmb`.
-        english: the English questions, which name the options as the captions do.
+        english: the English questions; their options have the same names as the captions.
     """
 
     def __init__(self, dataset: str, english: Mapping[str, Question]) -> None:
-        shown = defaultdict(list)
+        by_concept = defaultdict(list)
         for number, row in enumerate(_captioned(dataset), start=1):
             content = row["images"][0]["bytes"]
-            shown[row["concept"]].append(_object(open_picture(content, f"{dataset}, caption {number}: the image")))
-        self.known = {name: np.stack(vectors) for name, vectors in shown.items()}
+            vector = _object(open_picture(content, f"{dataset}, caption {number}: the image"))
+            by_concept[row["concept"]].append(vector)
+        self.known = {name: np.stack(vectors) for name, vectors in by_concept.items()}
         self.english = english
 
     def encode(self, questions: list[Question]) -> list[np.ndarray]:
@@ -102,13 +104,15 @@ class PixelNeighbors(Answerer):
         return [_object(open_image(question)) for question in questions]
 
     def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[Reply]:
-        """As `Answerer.answer`; no reply where an option was never captioned."""
+        """As `Answerer.answer`; the reply is empty if an option has no captioned picture."""
         answers: list[Reply] = []
-        for question, seen in zip(questions, encoded, strict=True):
+        for question, vector in zip(questions, encoded, strict=True):
             names = self.english[question.index].options
             if all(name in self.known for name in names.values()):
-                far = {letter: ((self.known[name] - seen) ** 2).mean(axis=1).min() for letter, name in names.items()}
-                letter = min(far, key=far.__getitem__)
+                distances = {
+                    letter: ((self.known[name] - vector) ** 2).mean(axis=1).min() for letter, name in names.items()
+                }
+                letter = min(distances, key=distances.__getitem__)
                 answers.append({"prediction": letter, "letter": letter})
             else:
                 answers.append({})
@@ -118,24 +122,25 @@ class PixelNeighbors(Answerer):
 def _captioned(dataset: str) -> Dataset:
     try:
         rows = load_dataset(dataset, "align", data_files=data_files(dataset, "align"), split="train")
-    except Exception as error:  # datasets has its own for a file, a configuration and a split
+    except Exception as error:  # datasets raises one class for a file, others for a configuration and a split
         raise ValueError(f"{dataset} has no captioned pictures: give a folder of trainer.mini_mmmb.") from error
     return rows.cast_column("images", List(ImageFeature(decode=False)))
 
 
 def _object(image: Image.Image) -> np.ndarray:
-    """What stands before a plain background, at 32 x 32 pixels over white, as a vector."""
+    """Crops the thing before a plain background, scales it to 32 x 32 pixels over white, and makes it a vector."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
     rows, columns = np.nonzero(np.abs(pixels - pixels[0, 0]).max(axis=2) > 24)  # more than JPEG's noise
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if len(rows) else None
-    cut = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), Image.Resampling.BILINEAR)
-    return np.asarray(ImageOps.pad(cut, (32, 32), color="white"), dtype=np.float32).ravel() / 255
+    crop = ImageOps.contain(image.convert("RGB").crop(box), (30, 30), Image.Resampling.BILINEAR)
+    return np.asarray(ImageOps.pad(crop, (32, 32), color="white"), dtype=np.float32).ravel() / 255
 
 
 class OptionTokens(NamedTuple):
     """
-    The tokens of an option after a prompt. They are not those of its text alone, before which SentencePiece puts a
-    space. Where the option merges with the prompt's end, `removed` tokens of the prompt turn into `instead`.
+    The tokens of an option after a prompt. They differ from the tokens of the option's text alone, because
+    SentencePiece puts a space before a text. If the option merges with the end of the prompt, `instead` replaces the
+    last `removed` tokens of the prompt.
     """
 
     removed: int
@@ -145,17 +150,17 @@ class OptionTokens(NamedTuple):
 
 class _FewLeft(StoppingCriteria):
     """
-    Stops a batch of which three quarters have long answered, so that they do not wait for the longest answer: the
-    rest is cheaper asked again in a batch of its own.
+    Stops a batch some tokens after three quarters of its answers have ended. It is faster to ask the other questions
+    again, in a smaller batch, than to run the whole batch up to the longest answer.
     """
 
-    PATIENCE = 8  # tokens; to read a quarter of the prompts again takes about as long
+    PATIENCE = 8  # in tokens; to read a quarter of the prompts again takes about as long
 
     def __init__(self, ends: int | list[int], prompt_length: int) -> None:
         self.ends, self.prompt_length, self.waited = ends, prompt_length, 0
 
     def have_ended(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """A mask of the answers that have ended, (B,)."""
+        """Mask of the answers that have ended, (B,)."""
         answers = input_ids[:, self.prompt_length :]
         return torch.isin(answers, torch.tensor(self.ends, device=answers.device)).any(dim=1)
 
@@ -167,17 +172,18 @@ class _FewLeft(StoppingCriteria):
 
 class ParrotAnswerer(Answerer):
     """
-    A Parrot.
+    Answers with a Parrot.
 
     Args:
-        model: in eval mode; its decoding becomes greedy.
-        processor: its processor.
-        way: `generate` writes an answer, greedily; `open` does so after the question alone, without its options, and
-            has chosen the one that it names; the others choose the likeliest option, in one forward pass: by its
-            `letter`, or after the question alone, without its options, by its `text` (the mean log-likelihood of its
-            tokens and of the turn's end) or by `pmi` (the text's log-likelihood less that without the picture).
-        max_new_tokens: longest answer of `generate` and `open`.
-        is_blind: whether to ask without the pictures.
+        model: a Parrot in eval mode; its decoding becomes greedy.
+        processor: the model's processor.
+        way: how it answers. `generate` writes an answer, greedily. `open` writes an answer to the question without its
+            options, and has chosen the option that the answer names. The other ways choose the likeliest option in one
+            forward pass: `letter` by the log-likelihood of the option's letter; `text` by the mean log-likelihood of
+            the option's tokens and of the turn's end, after the question without its options; `pmi` by the difference
+            that the picture makes to the sum of these log-likelihoods.
+        max_new_tokens: longest answer of `generate` and `open`, in tokens.
+        is_blind: whether the questions are asked without their pictures.
     """
 
     def __init__(
@@ -196,12 +202,12 @@ class ParrotAnswerer(Answerer):
         return question.open_prompt if self.way in ("open", "text", "pmi") else question.prompt
 
     def lengths(self, questions: list[Question]) -> list[int]:
-        """Of the prompts, in tokens."""
+        """The lengths of the prompts, in tokens."""
         return list(map(len, self.processor.tokenizer(list(map(self._prompt, questions)))["input_ids"]))
 
     @torch.inference_mode()
     def encode(self, questions: list[Question]) -> list[torch.Tensor] | list[None]:
-        """Each picture's tokens H (eq. 1), of shape (K, C), before a prompt has guided the experts; None if blind."""
+        """Each picture's tokens H (eq. 1), of shape (K, C), before the experts; None if blind."""
         if self.is_blind:
             return [None] * len(questions)
         pictures = [[open_image(question)] for question in questions]
@@ -231,10 +237,10 @@ class ParrotAnswerer(Answerer):
             ]
             tokens = self._log_likelihoods(inputs, images, options)
             if self.way == "pmi":
-                without = self._log_likelihoods(*self._prepare(questions, prompts, None), options)
+                blind_tokens = self._log_likelihoods(*self._prepare(questions, prompts, None), options)
                 scores = [
-                    [sum(seen) - sum(blind) for seen, blind in zip(*pair, strict=True)]
-                    for pair in zip(tokens, without, strict=True)
+                    [sum(option) - sum(blind_option) for option, blind_option in zip(*rows, strict=True)]
+                    for rows in zip(tokens, blind_tokens, strict=True)
                 ]
             else:
                 scores = [[sum(option) / len(option) for option in row] for row in tokens]
@@ -251,12 +257,14 @@ class ParrotAnswerer(Answerer):
     def _prepare(
         self, questions: list[Question], prompts: list[str], features: list[torch.Tensor] | None
     ) -> tuple[BatchEncoding, BaseModelOutputWithPooling | None]:
-        """Chats of B prompts, padded on the left, and their images after the experts."""
+        """The tokens of B prompts as chats, with left padding, and the images after the experts."""
         mark = self.processor.image_token
         chats = []
         for question, prompt in zip(questions, prompts, strict=True):
             if any(mark in text for text in (prompt, *question.options.values())):
-                raise ValueError(f"{question.place or question.key}: the text holds {mark!r}, the mark of an image.")
+                raise ValueError(
+                    f"{question.place or question.key}: the text holds {mark!r}, the mark of an image. Remove it."
+                )
             content = [{"type": "image"}] * (features is not None) + [{"type": "text", "text": prompt}]
             chat = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -276,57 +284,57 @@ class ParrotAnswerer(Answerer):
 
     def _generate(self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None) -> list[str]:
         ends = self.model.generation_config.eos_token_id
-        left = list(range(len(inputs["input_ids"])))
-        texts = [""] * len(left)
-        while left:
+        rows = list(range(len(inputs["input_ids"])))  # whose answers have not ended
+        texts = [""] * len(rows)
+        while rows:
             few_left = _FewLeft(ends, inputs["input_ids"].shape[1])
-            features = images and replace(images, pooler_output=[images.pooler_output[row] for row in left])
+            features = images and replace(images, pooler_output=[images.pooler_output[row] for row in rows])
             tokens = self.model.generate(
-                input_ids=inputs["input_ids"][left],
-                attention_mask=inputs["attention_mask"][left],
+                input_ids=inputs["input_ids"][rows],
+                attention_mask=inputs["attention_mask"][rows],
                 mm_encoder_outputs=features and {"image": features},
                 max_new_tokens=self.max_new_tokens,
                 stopping_criteria=[few_left],
             )
             answers = tokens[:, inputs["input_ids"].shape[1] :]
             is_whole = few_left.have_ended(tokens) | (answers.shape[1] >= self.max_new_tokens)
-            for row, text in zip(left, self.processor.batch_decode(answers, skip_special_tokens=True), strict=True):
+            for row, text in zip(rows, self.processor.batch_decode(answers, skip_special_tokens=True), strict=True):
                 texts[row] = text.strip()
-            left = [row for row, whole in zip(left, is_whole.tolist(), strict=True) if not whole]
+            rows = [row for row, whole in zip(rows, is_whole.tolist(), strict=True) if not whole]
         return texts
 
     @cached_property
     def _answer_markup(self) -> tuple[str, str]:
-        """A short prompt as the chat template writes it, and what the template writes after an answer to end it."""
+        """A short prompt as the chat template writes it, and the markup that the template writes after an answer."""
         chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "A"}]
         prompt = self.processor.apply_chat_template(chat[:1], add_generation_prompt=True, tokenize=False)
         whole = self.processor.apply_chat_template(chat, tokenize=False)
         return prompt, whole.removeprefix(f"{prompt}A").rstrip()
 
     def _encode_options(self, options: list[str]) -> dict[str, OptionTokens]:
-        """The tokens of options where they stand in a chat: they are the labels of training."""
+        """The tokens of options as they stand in a chat, the same as the labels in training."""
         prompt, end = self._answer_markup
         tokenizer = self.processor.tokenizer
         before = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         # The template strips the start of an answer. A letter is scored without the turn's end.
         texts = [prompt + option.lstrip() + end * (self.way != "letter") for option in options]
         encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        found = {}
+        option_tokens = {}
         for option, ids, offsets in zip(options, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             start = sum(token_end <= len(prompt) for _, token_end in offsets)
             pairs = zip(ids[:start], before, strict=False)
             same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            found[option] = OptionTokens(len(before) - same, ids[same:start], ids[start:])
-        return found
+            option_tokens[option] = OptionTokens(len(before) - same, ids[same:start], ids[start:])
+        return option_tokens
 
     @cached_property
     def _can_share_prompts(self) -> bool:
         """
-        Whether several options may go on from the cache of one prompt. Only attention surely can. Caches of recurrent
-        layers cannot be repeated by row, and some such layers forget the prompt when several tokens follow it at once:
-        in transformers 5.24 those of Jamba and Zamba do, https://github.com/huggingface/transformers/pull/46741 mended
-        others. This may go when every layer of `transformers.cache_utils` has `batch_select_indices` and those two
-        are mended.
+        Whether several options can continue from the cache of one prompt. This is certain for attention only. The
+        caches of recurrent layers cannot be repeated by row, and some recurrent layers forget the prompt when several
+        tokens follow it at once: in transformers 5.24, the layers of Jamba and Zamba do. The layers of other models
+        were fixed in https://github.com/huggingface/transformers/pull/46741. This may go when every layer of
+        `transformers.cache_utils` has `batch_select_indices` and these two are fixed.
         """
         token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
         output = self.model.base_model(input_ids=token, use_cache=True)
@@ -337,7 +345,7 @@ class ParrotAnswerer(Answerer):
     def _log_likelihoods(
         self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None, options: list[list[str]]
     ) -> list[list[list[float]]]:
-        """For each question and each of its options the log-likelihoods of its tokens, in nats."""
+        """The log-likelihoods of tokens, in nats: a list per question, in it a list per option."""
         tokens = self._encode_options(list(dict.fromkeys(chain(*options))))
         encoded = [tokens[text] for text in chain(*options)]  # O options
         ids = [option.own for option in encoded]
@@ -347,7 +355,7 @@ class ParrotAnswerer(Answerer):
             hidden = self._continue_prompts(inputs, images, rows.to(self.model.device), ids)
         else:
             hidden = self._repeat_prompts(inputs, images, rows.tolist(), encoded, batch_size=len(options))
-        # The head sees what is to be predicted alone: with a large vocabulary it is most of the work.
+        # Only positions that predict a token of an option pass the head: a large vocabulary makes it most of the work.
         logits = self.model.get_output_embeddings()(hidden).float()  # (tokens, V)
         labels = torch.tensor(list(chain(*ids)), device=logits.device)
         scores = iter((-F.cross_entropy(logits, labels, reduction="none")).split(list(map(len, ids))))
@@ -360,10 +368,10 @@ class ParrotAnswerer(Answerer):
         rows: torch.Tensor,
         ids: list[list[int]],
     ) -> torch.Tensor:
-        """The hidden states that predict the options' tokens, (tokens, C). Options go on from their prompt's cache."""
+        """The hidden states that predict the options' tokens, (tokens, C). Options continue their prompt's cache."""
         length = max(map(len, ids))
         prompt_mask = inputs["attention_mask"]  # (B, L)
-        prompted = self.model.base_model(
+        prompt_outputs = self.model.base_model(
             input_ids=inputs["input_ids"],
             attention_mask=prompt_mask,
             position_ids=(prompt_mask.cumsum(1) - 1).clamp(min=0),
@@ -371,18 +379,18 @@ class ParrotAnswerer(Answerer):
             use_cache=length > 1,
         )
         answers, mask = _pad(ids, rows.device)  # (O, T)
-        hidden = prompted.last_hidden_state[rows, -1:]  # (O, 1, C)
+        hidden = prompt_outputs.last_hidden_state[rows, -1:]  # (O, 1, C)
         if length > 1:
-            cache_name = "cache" if "cache" in prompted else "past_key_values"  # before transformers 5.24
-            prompted[cache_name].batch_select_indices(rows)
+            cache_name = "cache" if "cache" in prompt_outputs else "past_key_values"  # before transformers 5.24
+            prompt_outputs[cache_name].batch_select_indices(rows)
             whole_mask = torch.cat([prompt_mask[rows], mask], dim=1)
-            continued = self.model.base_model(
+            option_outputs = self.model.base_model(
                 input_ids=answers,
                 attention_mask=whole_mask,
                 position_ids=(whole_mask.cumsum(1) - 1)[:, -length:],
-                **{cache_name: prompted[cache_name]},
+                **{cache_name: prompt_outputs[cache_name]},
             )
-            hidden = torch.cat([hidden, continued.last_hidden_state[:, :-1]], dim=1)
+            hidden = torch.cat([hidden, option_outputs.last_hidden_state[:, :-1]], dim=1)
         return hidden[mask.bool()]
 
     def _repeat_prompts(
@@ -393,9 +401,9 @@ class ParrotAnswerer(Answerer):
         encoded: list[OptionTokens],
         batch_size: int,
     ) -> torch.Tensor:
-        """As `_continue_prompts`: each option after a prompt of its own, padded on the right and without a cache."""
+        """As `_continue_prompts`, but each option has its own prompt, with right padding and without a cache."""
         prompts = [
-            ids[seen.bool()].tolist() for ids, seen in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+            ids[mask.bool()].tolist() for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
         ]
         chats = [
             (row, prompts[row][: len(prompts[row]) - option.removed] + option.instead, option.own)
@@ -405,11 +413,11 @@ class ParrotAnswerer(Answerer):
         for start in range(0, len(chats), batch_size):
             batch = chats[start : start + batch_size]
             input_ids, mask = _pad([prompt + own for _, prompt, own in batch], self.model.device)
-            shown = images and replace(images, pooler_output=[images.pooler_output[row] for row, _, _ in batch])
+            features = images and replace(images, pooler_output=[images.pooler_output[row] for row, _, _ in batch])
             states = self.model.base_model(
                 input_ids=input_ids,
                 attention_mask=mask,
-                mm_encoder_outputs=shown and {"image": shown},
+                mm_encoder_outputs=features and {"image": features},
                 use_cache=False,
             ).last_hidden_state
             hidden += [
@@ -420,7 +428,7 @@ class ParrotAnswerer(Answerer):
 
 
 def _pad(ids: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of tokens, padded on the right, and their mask."""
+    """Rows of tokens with right padding, and their mask."""
     length = max(map(len, ids))
     padded = torch.tensor([row + [0] * (length - len(row)) for row in ids], device=device)
     return padded, torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in ids], device=device)
@@ -430,33 +438,33 @@ def ask_all(
     answerer: Answerer, questions: list[Question], done: set[tuple[str, str]], batch_size: int, part: tuple[int, int]
 ) -> Iterator[list[Answer]]:
     """
-    Asks all questions in batches, whose members depend on the questions alone: so neither the number of processes nor
-    an interruption changes an answer. A picture is encoded once for all that is asked about it, in any language.
+    Asks all questions in batches. The batches depend on the questions only, so neither the number of processes nor an
+    interruption changes an answer. A picture is encoded once for all questions about it, in any language.
 
     Args:
         done: keys of questions that need not be asked again.
-        part: the number of this process and of all of them, which take the pictures in turn.
+        part: the rank of this process and the number of processes. The processes share the pictures.
 
     Yields:
-        the answers of a batch; a question without a reply has none.
+        the answers of a batch, without an answer to a question that got no reply.
     """
     by_image: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         by_image[question.image].append(question)
     images = list(by_image)
     groups = [images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE)]
-    rank, number = part
-    mine = groups[rank::number]
+    rank, num_processes = part
+    own_groups = groups[rank::num_processes]
     with tqdm(
-        total=sum(len(by_image[image]) for group in mine for image in group), desc="questions", disable=rank > 0
+        total=sum(len(by_image[image]) for group in own_groups for image in group), desc="questions", disable=rank > 0
     ) as progress:
-        for group in mine:
-            asked = [question for image in group for question in by_image[image]]
-            lengths = answerer.lengths(asked)
-            asked = [asked[place] for place in sorted(range(len(asked)), key=lengths.__getitem__)]
+        for group in own_groups:
+            in_group = [question for image in group for question in by_image[image]]
+            lengths = answerer.lengths(in_group)
+            by_length = [in_group[index] for index in sorted(range(len(in_group)), key=lengths.__getitem__)]
             encoded: dict[str, Any] = {}
-            for first in range(0, len(asked), batch_size):
-                batch = asked[first : first + batch_size]
+            for first in range(0, len(by_length), batch_size):
+                batch = by_length[first : first + batch_size]
                 if any(question.key not in done for question in batch):
                     new = list(
                         {question.image: question for question in batch if question.image not in encoded}.values()

@@ -23,7 +23,7 @@ The model is loaded as its users load it: by the pipeline, with the code in its 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import transformers  # It imports its parts at their first use, so that --help needs no torch.
+import transformers  # transformers imports its parts at their first use, so --help imports no torch.
 
 from trainer import one_line_errors
 from trainer.command_line import parse_arguments
@@ -37,22 +37,22 @@ class AskArguments:
 
     model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
     image: str = field(metadata={"help": "File or URL of the picture."})
-    question: list[str] = field(metadata={"help": "Questions; each is asked by itself."})
+    question: list[str] = field(metadata={"help": "Questions; each is asked in a chat of its own."})
     max_new_tokens: int = field(default=64, metadata={"help": "Longest answer, in tokens."})
 
 
 def ask(arguments: AskArguments) -> list[str]:
     """
-    The answers, printed beside the questions.
+    Asks the questions, prints each with its answer, and returns the answers.
 
     Raises:
-        `ValueError`: if the model or the picture is not there, or the picture cannot be read.
+        `ValueError`: if the model or the picture does not exist, or if the picture cannot be read.
     """
     check_source(arguments.model, "--model")
     if "://" in arguments.image:
         try:
             transformers.image_utils.load_image(arguments.image)
-        except Exception as error:  # of the network, of Pillow's decoders and of transformers
+        except Exception as error:  # from the network, Pillow or transformers
             raise ValueError(f"--image {arguments.image} cannot be read: {' '.join(str(error).split())}") from error
     else:
         open_picture(Path(arguments.image), f"--image {arguments.image}")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How a command reads its arguments."""
+"""Reads the arguments of a command."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -28,14 +28,14 @@ def parse_arguments(
     kind: type[Arguments], manual: str, words: Sequence[str] | None = None, **kwargs: Any
 ) -> Arguments:
     """
-    Reads a command line. A command imports what does its work only afterwards: --help and a wrong argument need no
-    torch.
+    Reads a command line. A command imports the module with its work only afterwards, so that --help and a wrong
+    argument import no torch.
 
     Args:
         kind: dataclass of the arguments.
-        manual: what --help says first.
-        words: the command line; this process's own if None.
-        kwargs: others of `argparse.ArgumentParser`.
+        manual: the text at the beginning of --help.
+        words: the words of the command line; those of this process if None.
+        kwargs: further arguments of `argparse.ArgumentParser`.
 
     Raises:
         `ValueError`: if the dataclass refuses the arguments.

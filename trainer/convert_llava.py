@@ -12,17 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Turns LLaVA-style conversation files, as the paper's data are, into a data set that trainer/sft.py reads:
+Turns LLaVA-style conversation files, such as the paper's data, into a data set that trainer/sft.py reads:
 
     python -m trainer.convert_llava --json llava_v1_5_mix665k.json sharegpt4v_zh.json --language en zh \
         --image_dir images --output data/instruct
 
 Each file is one JSON array of rows with `conversations` (`from`: human, gpt or system; `value`) and, where pictures
 are shown, `image` (a path below --image_dir, or a list of them) and as many `<image>` marks. Files are streamed, so
-their size does not matter; pictures are referred to, not copied, unless asked. Each picture is opened once, so that
-training meets none that it cannot read: about two milliseconds for a photo of 640 x 480. A row that cannot be used
-stops the run with its file and index, or, with --bad_rows FILE, is set aside there, one JSON line each with what is
-wrong.
+their size does not matter. The data set holds the paths of the pictures; with --copy_images it holds copies. Each
+picture is opened once, so that training meets no unreadable one: this takes about two milliseconds for a photo of
+640 x 480. A row that cannot be used stops the run with an error that names its file and index. With --bad_rows FILE,
+such rows are written to this file instead, one JSON line each, with what is wrong.
 """
 
 import json
@@ -43,7 +43,7 @@ from trainer.pictures import open_picture
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 IMAGE_MARK = "<image>"
-UNREAD = ("images", "video", "videos", "audio", "audios")  # what a row would lose without a word
+UNREAD = ("images", "video", "videos", "audio", "audios")  # Keys that are not read: a row that has one is an error.
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -61,14 +61,14 @@ class ConvertArguments:
     """Arguments of `python -m trainer.convert_llava`."""
 
     json: list[str] = field(metadata={"help": "Conversation files, each one JSON array."})
-    image_dir: str = field(metadata={"help": "Folder that the rows' image paths start from."})
+    image_dir: str = field(metadata={"help": "Folder to which the rows' image paths are relative."})
     output: str = field(metadata={"help": "Folder of the data set; parquet files in its data folder."})
     language: list[str] = field(
         default_factory=lambda: ["en"], metadata={"help": "Language of each file, or one for all: en, zh, pt, ..."}
     )
     copy_images: bool = field(default=False, metadata={"help": "Put the pictures into the data set."})
     bad_rows: str | None = field(
-        default=None, metadata={"help": "File to set unusable rows aside in; else they stop."}
+        default=None, metadata={"help": "File for unusable rows; without it, they stop the run."}
     )
 
     def __post_init__(self) -> None:
@@ -85,11 +85,12 @@ class ConvertArguments:
 
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
     """
-    The elements of a JSON array, one at a time, in the memory of the longest. (ijson does so, too. Its usual back end
-    puts "?" in the place of half a character, and an object in the place of the array gives no rows, both in silence.)
+    The elements of a JSON array, one at a time; in memory is only one element and a chunk of the file. ijson is not
+    used for this, because its default back end silently replaces half of a character by "?", and silently gives no
+    rows if the file holds an object instead of an array.
 
     Raises:
-        `ValueError`: if the file is not one array of JSON values in UTF-8 and nothing else.
+        `ValueError`: if the file holds anything but one JSON array in UTF-8.
     """
     decoder, text, index = json.JSONDecoder(), _read(file, chunk).lstrip("\ufeff \t\r\n"), 0
     if not text.startswith("["):
@@ -104,7 +105,7 @@ def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
         try:
             value, end = decoder.raw_decode(text)
             if text[end:].lstrip(" \t\r\n")[:1] not in (",", "]"):
-                raise ValueError(f"no comma after {text[max(0, end - 20) : end]!r}")  # or not read yet
+                raise ValueError(f"no comma after {text[max(0, end - 20) : end]!r}")  # or it is not read yet
         except (ValueError, RecursionError) as error:
             more = _read(file, max(chunk, len(text)))
             if not more:
@@ -128,13 +129,13 @@ def _read(file: TextIO, size: int) -> str:
     try:
         return file.read(size)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file.name} is not in UTF-8 ({error}). Save it so.") from error
+        raise ValueError(f"{file.name} is not in UTF-8 ({error}). Save it in UTF-8.") from error
 
 
 def split_marks(value: str) -> list[dict[str, str | None]]:
     """
-    A turn's text as parts; images first, without their marks and what white space is then at the text's ends. This is
-    what the reference does (parrot/train/data.py): a line break at a mark inside the text stays.
+    Splits the text of a turn into parts: the images first, then the text without its marks. A text with marks is also
+    stripped at its ends, as in the reference code (parrot/train/data.py); a line break at a mark within it stays.
     """
     images = value.count(IMAGE_MARK)
     text = value.replace(IMAGE_MARK, "").strip() if images else value
@@ -143,18 +144,18 @@ def split_marks(value: str) -> list[dict[str, str | None]]:
 
 def convert_row(row: Any, find: Callable[[str], Path], language: str, copy_images: bool) -> dict[str, Any]:
     """
-    A row in the data set's shape.
+    Converts a row to the features of the data set.
 
     Args:
-        find: the file of an image's name, see `find_image`.
+        find: gives the path of an image by its name in the row, see `find_image`.
 
     Raises:
-        `ValueError`: saying what is wrong with it.
+        `ValueError`: if the row cannot be used; the message says why.
     """
     if not isinstance(row, dict) or not isinstance(row.get("conversations"), list) or not row["conversations"]:
         raise ValueError("it has no list of conversations")
     if unread := [name for name in UNREAD if row.get(name)]:
-        raise ValueError(f"it has {unread[0]!r}, and only 'image' is read")
+        raise ValueError(f"it has {unread[0]!r}, but only 'image' is read")
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -190,16 +191,16 @@ def convert_row(row: Any, find: Callable[[str], Path], language: str, copy_image
 
 def find_image(name: str, image_dir: Path) -> Path:
     """
-    A row's picture. Symbolic links are followed: image folders are often made of them.
+    The path of a row's picture. Symbolic links are followed, because image folders are often made of them.
 
     Raises:
-        `ValueError`: if the name leads out of the folder, or there is no picture of that name.
+        `ValueError`: if the name leads out of the folder, or if it is not the name of a readable picture.
     """
     inside = os.path.normpath(name)
     if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
         raise ValueError(f"its image {name!r} lies outside of {image_dir}")
-    path = image_dir.absolute() / inside  # not os.path.abspath: after a link, `..` is not the link's folder
-    if not os.path.isfile(path):  # not Path's, which raises an error for a name that is too long
+    path = image_dir.absolute() / inside  # os.path.abspath would resolve a `..` after a symbolic link wrongly
+    if not os.path.isfile(path):  # Path.is_file would raise an OSError for a name that is too long
         raise ValueError(f"its image {name!r} is not in {image_dir}: there is no such file")
     open_picture(path, f"its image {name!r}")
     return path
@@ -210,15 +211,15 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
     The rows of all files, one at a time.
 
     Raises:
-        `ValueError`: for the first unusable row, unless they are set aside.
+        `ValueError`: for the first unusable row, unless `bad_rows` is set.
     """
     languages = args.language * len(args.json) if len(args.language) == 1 else args.language
 
-    @cache  # in LLaVA's data each picture is in two rows
+    @cache  # in LLaVA's data, each picture is in two rows
     def find(name: str) -> Path:
         return find_image(name, Path(args.image_dir))
 
-    # Half of a character is written as JSON's own escape for it.
+    # backslashreplace writes half of a character (a lone surrogate) as JSON escapes it.
     with Path(args.bad_rows or os.devnull).open("w", encoding="utf-8", errors="backslashreplace") as aside:
         for name, language in zip(args.json, languages, strict=True):
             with Path(name).open(encoding="utf-8") as file:
@@ -228,15 +229,15 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
                     except ValueError as error:
                         if not args.bad_rows:
                             raise ValueError(
-                                f"{name}, row {index}: {str(error).rstrip('.')}. Repair it, or set such rows aside by "
-                                "--bad_rows FILE."
+                                f"{name}, row {index}: {str(error).rstrip('.')}. Repair it, or set such rows aside "
+                                "with --bad_rows FILE."
                             ) from error
                         bad = {"file": name, "index": index, "error": str(error), "row": row}
                         aside.write(json.dumps(bad, ensure_ascii=False) + "\n")
 
 
 def main(args: ConvertArguments) -> None:
-    """Converts, and says how much."""
+    """Converts the files and prints the number of rows."""
     with TemporaryDirectory() as cache:
         dataset = Dataset.from_generator(
             convert_files, features=FEATURES, cache_dir=cache, gen_kwargs={"args": args}, writer_batch_size=256

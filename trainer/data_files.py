@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a data set in a folder is read from."""
+"""Finds the files of a data set in a folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ from huggingface_hub import metadata_load
 
 def data_files(path: str, name: str | None = None) -> Mapping[str, Sequence[str]] | None:
     """
-    The files by split of a folder's data set whose card lists configurations; None of any other.
+    The files of each split, if `path` is a folder with a card that lists configurations; else None.
 
-    A workaround: `load_dataset` (datasets 5.2) caches such a folder under its last name and a hash of the card alone,
-    so another folder of that name, or changed files, gave the rows that it read first. With the files as an argument,
-    their paths and times are part of the hash. It goes when datasets hashes them itself, as
-    https://github.com/huggingface/datasets/pull/6493 does for the Hub. A card with `dataset_info` is left alone:
-    `load_dataset` heeds its features only without files.
+    `load_dataset` (datasets 5.2) caches such a folder under its last name and a hash of the card only. For another
+    folder with the same name and card, or for changed files, it would give the rows that it read first. If it gets the
+    files as an argument, their paths and mtimes are part of the hash. This workaround may go when datasets hashes the
+    files itself, as https://github.com/huggingface/datasets/pull/6493 does for the Hub. It leaves a card with
+    `dataset_info` alone, because `load_dataset` uses the features of such a card only if it gets no files.
     """
     card = Path(path, "README.md")
     metadata = (metadata_load(card) if card.is_file() else None) or {}

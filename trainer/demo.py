@@ -12,8 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Opens a page to play with a Parrot: a picture, a question in any language, the answer as it is written, and beside it
-the experts' weights for this question and for the same in other languages. It needs pip install -e ".[page]".
+Opens a web page to play with a Parrot. One chooses a picture and asks a question in any language. The page shows the
+answer while it is written, and the experts' weights for this question and for the same question in other languages.
+It needs pip install -e ".[page]".
 
     python -m trainer.demo --model models/demo-parrot
 
@@ -26,7 +27,7 @@ from trainer import REPOSITORY
 from trainer.command_line import parse_arguments
 
 
-# A Space has pictures beside the page; `make demo` leaves one.
+# A Space has the pictures beside the page; `make demo` draws one.
 PICTURES = [*sorted(REPOSITORY.glob("pictures/*")), *REPOSITORY.glob("data/demo/example.jpg")]
 
 
@@ -43,7 +44,7 @@ class DemoArguments:
     )
     max_new_tokens: int = field(default=64, metadata={"help": "Longest answer, in tokens."})
     port: int | None = field(
-        default=None, metadata={"help": "Of the page; the first free one from 7860 if not given."}
+        default=None, metadata={"help": "Port of the page; by default, the first free port from 7860."}
     )
 
 

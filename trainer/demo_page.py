@@ -35,7 +35,7 @@ from trainer.plots import draw_router
 from trainer.sources import check_source
 
 
-# Each is one question in several languages. What is asked in none of these words is compared with the first.
+# Each entry is one question in several languages. A question that is not listed is compared with the first entry.
 QUESTIONS = (
     {
         **{"en": "Which animal is shown in the picture?", "zh": "图中是哪种动物？"},
@@ -51,12 +51,12 @@ QUESTIONS = (
         "ru": "Что это?",
     },
 )
-# Questions of either direction are written from the side where they begin.
+# Text begins at the left or the right, as its script does.
 CSS = "textarea {unicode-bidi: plaintext; text-align: start}"
 
 
 class StreamingParrot:
-    """A model that answers as it writes, and tells the weights of its experts."""
+    """A model that streams its answers and gives the weights of its experts."""
 
     def __init__(self, arguments: DemoArguments) -> None:
         source = {"trust_remote_code": True, "revision": arguments.revision}
@@ -81,7 +81,7 @@ class StreamingParrot:
 
     @torch.inference_mode()
     def router_weights(self, picture: Image.Image, questions: list[str]) -> list[list[float]]:
-        """The router's probabilities (eq. 3) for a picture under each question; neither needs the language model."""
+        """The router's probabilities (eq. 3) for a picture with each question; the language model does not run."""
         inputs = self._inputs(picture, questions)
         parrot, ids = self.model.base_model, inputs["input_ids"]
         (features,) = parrot.get_image_features(inputs["pixel_values"][:1], return_dict=True).pooler_output
@@ -94,7 +94,7 @@ class StreamingParrot:
         return outputs.router_logits.float().softmax(dim=-1).tolist()
 
     def write(self, picture: Image.Image, question: str) -> Iterator[str]:
-        """The answer as it grows."""
+        """Yields the answer as far as it is written."""
         inputs = self._inputs(picture, [question])
         streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
 
@@ -102,7 +102,7 @@ class StreamingParrot:
             try:
                 self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False, streamer=streamer)
             finally:
-                streamer.end()  # or who reads it waits for ever
+                streamer.end()  # otherwise the loop below would wait for ever
 
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(generate)
@@ -110,29 +110,29 @@ class StreamingParrot:
             for piece in streamer:
                 text += piece
                 yield text.strip()
-            running.result()  # raises what generate() has raised
+            running.result()  # raises the exception of generate(), if there was one
 
 
 def in_other_languages(question: str) -> tuple[dict[str, str], bool]:
-    """The same question by language, if it is known, else the first that is; and whether it was."""
+    """The question in all languages and True if it is listed, else the first listed question and False."""
 
     def plain(text: str) -> str:
         return text.strip(" ?？؟.。").casefold()
 
-    for known in QUESTIONS:
-        if plain(question) in map(plain, known.values()):
-            return known, True
+    for translations in QUESTIONS:
+        if plain(question) in map(plain, translations.values()):
+            return translations, True
     return QUESTIONS[0], False
 
 
 def draw_experts(parrot: StreamingParrot, picture: Image.Image, question: str) -> Figure:
-    """The experts' weights for a question and for it, or a like one, in other languages."""
+    """Draws the experts' weights for a question, and for the same or another question in several languages."""
     others, is_same = in_other_languages(question)
     weights = parrot.router_weights(picture, [question, *others.values()])
-    what = "the same question" if is_same else f"“{others['en']}”"
+    quoted = "the same question" if is_same else f"“{others['en']}”"
     figure = draw_router(
         dict(zip(["yours", *others], weights, strict=True)),
-        f"Each expert's weight, for your question\nand for {what} in other languages",
+        f"Each expert's weight, for your question\nand for {quoted} in other languages",
     )
     pyplot.close(figure)  # the page shows it
     return figure
@@ -148,7 +148,7 @@ def build_page(parrot: StreamingParrot, pictures: list[str]) -> gradio.Blocks:
             experts = draw_experts(parrot, picture, question)
             for text in parrot.write(picture, question):
                 yield text, experts
-        except ValueError as error:  # such as of a question that holds the mark of an image
+        except ValueError as error:  # e.g. for a question that contains the mark of an image
             raise gradio.Error(str(error), print_exception=False) from error
 
     with gradio.Blocks(title="Parrot") as page:

@@ -12,8 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Kaleidoscope (Salazar et al., 2025, arXiv 2504.07072): exams in 18 languages, as its data set has them. One parquet
-file holds all languages; its column `image` names files beside it, in a folder or in `data.zip`.
+Reads the exams of Kaleidoscope (Salazar et al., 2025, arXiv 2504.07072). One parquet file holds all its 18 languages;
+the column `image` names files in a folder beside it, or in `data.zip`.
 """
 
 import base64
@@ -32,12 +32,12 @@ from trainer.sources import check_source
 HUB = "CohereLabs/kaleidoscope"
 FILE = "data/train-00000-of-00001.parquet"
 PICTURES = "data.zip"
-INSIDE = "final_data/"  # where the archive has them
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # of an option that is a picture
+INSIDE = "final_data/"  # the folder of the pictures in the archive
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")  # An option that ends with one of these is a picture.
 
 
 def download(revision: str) -> Path:
-    """The file with the questions, beside it the pictures."""
+    """Downloads the questions and the pictures; returns the path of the questions."""
     check_source(HUB, "--benchmark kaleidoscope", "dataset", revision)
     for name in (PICTURES, FILE):
         file = hf_hub_download(HUB, name, repo_type="dataset", revision=revision)
@@ -49,18 +49,19 @@ def languages_in(file: Path) -> list[str]:
     The languages of a file, in its order.
 
     Raises:
-        `ValueError`: if it is no such file.
+        `ValueError`: if it is not a file of Kaleidoscope.
     """
     return list(dict.fromkeys(_read(file)["language"]))
 
 
 def read_exams(file: Path, language: str, needs_images: bool) -> Iterator[tuple[dict[str, str], int]]:
     """
-    The questions of a language as rows of MMMB's shape, with their numbers in the file, which are their indices. A
-    warning says how many are left out: those without a picture, and those whose options are pictures.
+    Yields the questions of a language as rows with MMMB's columns, each with the number of its row in the file, which
+    is also its index. A warning counts the questions that are left out: they have no picture, or options that are
+    pictures.
 
     Raises:
-        `ValueError`: if a picture is not there.
+        `ValueError`: if a picture is missing.
     """
     pictures = _Pictures(file)
     left_out = 0
@@ -76,7 +77,7 @@ def read_exams(file: Path, language: str, needs_images: bool) -> Iterator[tuple[
             {
                 "index": str(number),
                 "image": pictures.read(row["image"], f"{file}, row {number}") if needs_images else row["image"],
-                "question": row["question"].replace("<image>", "").strip(),  # as its authors do
+                "question": row["question"].replace("<image>", "").strip(),  # as the authors of Kaleidoscope do
                 **dict(zip(ascii_uppercase, options, strict=False)),
                 "answer": ascii_uppercase[answer] if 0 <= answer < len(options) else str(answer),
                 "category": row["category_en"],
@@ -96,11 +97,11 @@ def _read(file: Path) -> pandas.DataFrame:
         return pandas.read_parquet(file, columns=columns).fillna({"image": ""})
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{file} is no parquet file with Kaleidoscope's columns {columns}: {reason}") from error
+        raise ValueError(f"{file} is not a parquet file with Kaleidoscope's columns {columns}: {reason}") from error
 
 
 class _Pictures:
-    """The pictures that lie beside a file of questions."""
+    """The pictures beside a file of questions."""
 
     def __init__(self, file: Path) -> None:
         self.folders = (file.parent, file.parent.parent)
@@ -120,5 +121,6 @@ class _Pictures:
                 if self.archive and member in self.archive.NameToInfo:
                     return self.archive.read(member)
         raise ValueError(
-            f"{place}: there is no picture {name!r} in {self.folders[-1]} nor in its {PICTURES}. Put either there."
+            f"{place}: there is no picture {name!r} in {self.folders[-1]} nor in its {PICTURES}. Put the picture or "
+            "the archive into this folder."
         )

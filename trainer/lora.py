@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What LoRA trains in a Parrot's language model: its linear layers, and the tokens that mark the turns of a chat."""
+"""Sets what LoRA trains in a Parrot's language model: its linear layers, and the tokens that mark a chat's turns."""
 
 import re
 
@@ -28,14 +28,14 @@ LAYERS = LANGUAGE_MODEL + "layers."
 
 def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) -> str:
     """
-    Makes LoRA adapt every linear layer of the language model, and experts that are parameters.
+    Makes LoRA adapt every linear layer of the language model, and its experts if they are parameters.
 
     Args:
         config: changed in place.
         model: a Parrot without adapters.
 
     Returns:
-        what is adapted and what is left, in one line.
+        one line that names what LoRA adapts and what it leaves out.
     """
     modules: set[str] = set()
     experts: dict[str, str] = {}
@@ -64,11 +64,11 @@ def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) 
 
 
 def _is_plain(layer: nn.Linear, name: str, parent: nn.Module) -> bool:
-    """Whether a layer gives a product and nothing else, and is called for it."""
-    # The kernels of Mamba's mixers, which have a parameter `D`, read this weight and pass LoRA by:
-    # https://github.com/huggingface/peft/issues/2556
+    """Whether a layer's forward is called, and only multiplies by its weight: LoRA needs both."""
+    # The kernels of Mamba's mixers read the weight of out_proj themselves and so bypass LoRA:
+    # https://github.com/huggingface/peft/issues/2556. A mixer is recognised by its parameter `D`.
     is_read_by_kernel = name.endswith(".out_proj") and hasattr(parent, "D")
-    # Llama 4's router is a linear layer with an output of its own.
+    # Subclasses of nn.Linear in transformers return something else, such as Llama 4's router.
     return not is_read_by_kernel and not type(layer).__module__.startswith("transformers.models.")
 
 
@@ -76,30 +76,30 @@ def set_trained_tokens(
     config: LoraConfig, model: ParrotForConditionalGeneration, processor: ParrotProcessor
 ) -> list[str]:
     """
-    Makes LoRA train the tokens that mark the turns of a chat, and the one of an image, in embedding and head.
+    Makes LoRA train the tokens that mark the turns of a chat, and the image token, in the embedding and the head.
 
-    A language model need not have learned them: compose may have added them, and a base model never saw those of its
-    instruct variant. Without them it would not learn to end its answers:
+    The language model may not know these tokens: compose may have added them, and a base model has never seen the
+    tokens of its instruct variant. If they were not trained, the model would not learn to end its answers:
     https://github.com/QwenLM/Qwen3/issues/1064
 
     Args:
-        config: changed in place. Modules that it trains in full are left.
+        config: changed in place. Modules that it trains in full stay as they are.
         model: a Parrot without adapters.
-        processor: of the model.
+        processor: the model's processor.
 
     Returns:
-        the tokens.
+        the trained tokens.
     """
     tokenizer = processor.tokenizer
     turns = [{"role": role, "content": [{"type": "text", "text": "a"}]} for role in ("system", "user", "assistant")]
     try:
         text = processor.apply_chat_template(turns)
-    except TemplateError:  # it has no system turn
+    except TemplateError:  # the template has no system turn
         text = processor.apply_chat_template(turns[1:])
-    words = {*tokenizer.encode(text, add_special_tokens=False), *tokenizer.encode(processor.image_token)}
-    ids = sorted(words & tokenizer.added_tokens_decoder.keys() - {tokenizer.bos_token_id})
+    all_ids = {*tokenizer.encode(text, add_special_tokens=False), *tokenizer.encode(processor.image_token)}
+    ids = sorted(all_ids & tokenizer.added_tokens_decoder.keys() - {tokenizer.bos_token_id})
     modules = [LANGUAGE_MODEL + "embed_tokens"]
-    if model.lm_head.weight is not model.get_input_embeddings().weight:  # peft ties what is tied
+    if model.lm_head.weight is not model.get_input_embeddings().weight:  # peft keeps a tied head tied
         modules.append("lm_head")
     in_full = tuple(config.modules_to_save or ())
     if modules := [name for name in modules if not name.endswith(in_full)]:

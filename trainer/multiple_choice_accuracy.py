@@ -17,9 +17,10 @@ Multiple-choice accuracy of written answers, as an `evaluate` metric:
     accuracy = evaluate.load("trainer/multiple_choice_accuracy.py")
     accuracy.compute(predictions=["B. dog", "答案是A。"], references=["B", "A"], options=[["cat", "dog"]] * 2)
 
-An answer is read twice: by `read_letter`, whose verdicts are VLMEvalKit's, and by `read_letter_multilingual`, which
-understands more of six languages. In training, with a trainer that generates (`predict_with_generate`; it fills up
-with -100, and a decoder-only model's sequences begin with their prompts, whose `prompt_length` is cut off):
+Each answer is read twice: `read_letter` gives VLMEvalKit's verdicts, and `read_letter_multilingual` understands more
+answers in six languages. The metric can be used in training with a trainer that generates (`predict_with_generate`).
+Such a trainer pads with -100, and the sequences of a decoder-only model begin with `prompt_length` tokens of the
+prompt:
 
     def compute_metrics(output):
         ids = output.predictions[:, prompt_length:]
@@ -41,13 +42,13 @@ import datasets
 import evaluate
 
 
-# As in trainer/benchmark_files.py; evaluate loads this file alone.
+# Copies of the constants in trainer/benchmark_files.py: evaluate loads only this file.
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ROTATION = 1_000_000
 Release = Literal["2024-01", "2025-07", "2026-05"]
 RELEASES = get_args(Release)
 
-# Of VLMEvalKit's exact matching.
+# The constants of VLMEvalKit's exact matching.
 API_FAILURE = "Failed to obtain answer via API"
 REFUSALS = (
     "Sorry, I can't help with images of people yet.",
@@ -67,56 +68,57 @@ def read_letter(prediction: str, options: Mapping[str, str], release: Release = 
     Args:
         prediction: an answer.
         options: letters and texts.
-        release: VLMEvalKit's of the paper's figures, or since its pull request 1175 (2025-07: the letter near the end,
-            and no text in a long answer) or 1552 (2026-05: also "answer is B").
+        release: the release of VLMEvalKit. "2024-01" made the paper's figures. Since pull request 1175, "2025-07"
+            reads a letter only near the end, and no text in a long answer. Since 1552, "2026-05" also reads "answer is
+            B".
 
     Returns:
-        the letter, "Z" for a refusal, None for an answer that is not read and counts as wrong.
+        the letter, "Z" for a refusal, or None if no letter can be read; then the answer counts as wrong.
     """
     if release not in RELEASES:
-        raise ValueError(f"The release {release!r} is none of {', '.join(RELEASES)}.")
+        raise ValueError(f"There is no release {release!r}: give one of {', '.join(RELEASES)}.")
     if API_FAILURE not in prediction:
         if any(refusal in prediction for refusal in REFUSALS):
             return REFUSED
         tokens = prediction.translate(SPACED).split()
-        found = [letter for letter in options if letter in tokens]
-        if len(found) == 1 and (release == "2024-01" or tokens.index(found[0]) > len(tokens) - 5):
-            return found[0]
-        if not found and REFUSED in tokens:
+        letters = [letter for letter in options if letter in tokens]
+        if len(letters) == 1 and (release == "2024-01" or tokens.index(letters[0]) > len(tokens) - 5):
+            return letters[0]
+        if not letters and REFUSED in tokens:
             return REFUSED
-        declared = DECLARED.search(prediction) if release == "2026-05" else None
-        if declared and declared[1].upper() in options:
-            return declared[1].upper()
+        declaration = DECLARED.search(prediction) if release == "2026-05" else None
+        if declaration and declaration[1].upper() in options:
+            return declaration[1].upper()
     if release != "2024-01" and len(prediction.lower()) > 2 * sum(map(len, options.values())):
         return None
-    named = [letter for letter, text in options.items() if text.lower() in prediction.lower()]
-    return named[0] if len(named) == 1 else None
+    letters = [letter for letter, text in options.items() if text.lower() in prediction.lower()]
+    return letters[0] if len(letters) == 1 else None
 
 
 class Phrases(NamedTuple):
-    """How a language says which option it takes, in regular expressions."""
+    """Regular expressions for the words with which answers in a language choose an option."""
 
-    cues: str  # lead to a letter, through `fillers`: "the correct option is"
-    fillers: str
-    verdicts: str  # follow one: "B is correct"
-    nouns: str  # may stand beside a letter that is the whole answer: "B şıkkı"
-    joins: str  # leave two letters open: "A or B"
-    reasons: str  # follow a letter that might else be an article or a preposition: "A because"
-    negations: str  # stand before what they deny, or after it: "not A", "A is not"
-    rejections: str  # stand after it alone: "A is wrong"
-    spaced: bool = True  # whether words have spaces around them
+    cues: str  # before a letter: "the correct option is"
+    fillers: str  # between a cue and the letter
+    verdicts: str  # after a letter: "B is correct"
+    nouns: str  # beside a letter that is the whole answer: "B şıkkı"
+    joins: str  # between letters of which none is chosen: "A or B"
+    reasons: str  # after a letter that could otherwise be an article or a preposition: "A because"
+    negations: str  # before or after a denied letter: "not A", "A is not"
+    rejections: str  # only after a denied letter: "A is wrong"
+    spaced: bool = True  # whether the language puts spaces between words
 
 
 def _languages_folder() -> Path:
-    """Of the languages' files, which lie beside this file."""
+    """The folder of the languages' files, which is beside this file."""
     file = Path(__file__)
-    # evaluate runs a copy of this file alone, and notes beside the copy which file it is of.
+    # evaluate runs a copy of this file, and writes the path of the original into a JSON file beside the copy.
     if (note := file.with_suffix(".json")).exists():
         file = Path(json.loads(note.read_text(encoding="utf-8"))["original file path"])
     folder = file.resolve().parent / "languages"
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}, which says how answers are phrased, is not there: give evaluate.load the whole path of "
+            f"There is no {folder}, the folder with the phrases of answers: give evaluate.load the absolute path of "
             "trainer/multiple_choice_accuracy.py in its checkout, and download_mode='force_redownload'."
         )
     return folder
@@ -130,8 +132,8 @@ def _load_phrases() -> dict[str, Phrases]:
 
 
 PHRASES = _load_phrases()
-# Options are shown with Latin letters: a letter of another script is first the one that looks alike, then the one at
-# its place (Arabic in the order of abjad) or of its sound.
+# Options have Latin letters. A letter of another script stands for the Latin letter that looks alike. If none does, it
+# stands for the letter at the same place of the alphabet (in Arabic, of the abjad order) or with the same sound.
 LATIN = (
     {letter: letter for letter in LETTERS}
     | dict(zip("АВСЕНКМОРТХ", "ABCEHKMOPTX", strict=True))
@@ -143,7 +145,7 @@ CJK = "\u3040-\u30ff\u3400-\u9fff"
 
 
 def _any_of(name: str) -> str:
-    """A word of any language, with no letter beside it where words have spaces around them."""
+    """A pattern for one kind of phrase in all languages; in languages with spaces, it matches whole words only."""
     spaced = "|".join(getattr(phrases, name) for phrases in PHRASES.values() if phrases.spaced)
     others = "".join(f"|{getattr(phrases, name)}" for phrases in PHRASES.values() if not phrases.spaced)
     return rf"(?:(?<![^\W{CJK}])(?:{spaced})(?![^\W{CJK}]){others})"
@@ -153,14 +155,14 @@ GAP = rf"[\s{re.escape(PUNCTUATION)}]*"
 LETTER = re.compile(rf"(?<![^\W_{CJK}])[{''.join(LATIN)}{''.join(LATIN).lower()}](?![^\W_{CJK}])")
 LISTED = re.compile(rf"{LETTER.pattern}[.):]")
 CUED = re.compile(rf"{_any_of('cues')}(?:{GAP}{_any_of('fillers')})*{GAP}$", re.I)
-TIE = r"[\s\"'*_”’»」』】)\]:—–-]*"  # within a clause
+TIE = r"[\s\"'*_”’»」』】)\]:—–-]*"  # characters that do not end a clause
 JUDGED = re.compile(rf"(?:['’]\w+)?{TIE}{_any_of('verdicts')}", re.I)
 JOIN = re.compile(rf"{GAP}(?:{_any_of('joins')}|[,、،/&+]){GAP}", re.I)
 NOUN = re.compile(rf"(?:['’]\w+)?{GAP}{_any_of('nouns')}?{GAP}", re.I)
 REASON = re.compile(rf"{GAP}{_any_of('reasons')}", re.I)
 NEGATED = re.compile(f"{_any_of('negations')}|{_any_of('rejections')}", re.I)
 CAPITAL = rf"(?<![^\W_{CJK}])[{''.join(LATIN)}](?![^\W_{CJK}])"
-# Bounded, for answers that loop: "A or A or A or".
+# The repetition is bounded, because some models loop: "A or A or A or".
 CAPITALS = rf"{CAPITAL}(?:(?i:{JOIN.pattern}){CAPITAL}){{,{len(LETTERS)}}}"
 LINKED = rf"(?:{TIE}(?i:{_any_of('cues')}|{_any_of('fillers')}|{_any_of('nouns')})){{,6}}[\s\"'*]*"
 DENIED = re.compile(  # "not A", "B and C are wrong"; "A not B" is for A
@@ -172,7 +174,7 @@ WORD_AFTER = re.compile(r"\s+[^\W\d_]")
 
 
 def _plain(text: str) -> str:
-    """One form of what is alike: full-width and circled letters, digits, alefs, spaces; no invisible marks."""
+    """Normalises full-width and circled letters, digits, alefs and spaces, and drops invisible characters."""
     text = "".join(mark for mark in unicodedata.normalize("NFKC", text) if unicodedata.category(mark) != "Cf")
     text = "".join(str(unicodedata.decimal(mark, mark)) for mark in text)
     text = re.sub("[\u0640\u064b-\u0652\u0670]", "", text)  # tatweel and vowel signs
@@ -180,7 +182,7 @@ def _plain(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Words alone, in one case without accents, each between spaces; each character of Chinese is one."""
+    """The words of a text, each between spaces, in one case, without accents. A Chinese character is one word."""
     text = unicodedata.normalize("NFD", _plain(text).replace("İ", "i").casefold().replace("ı", "i"))
     text = "".join(mark for mark in text if not unicodedata.combining(mark))
     text = re.sub(rf"([{CJK}])", r" \1 ", text)
@@ -192,34 +194,35 @@ def _words(text: str) -> str:
 
 def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str | None:
     """
-    The letter that a careful reader of Arabic, Chinese, English, Portuguese, Russian and Turkish finds in an answer:
-    full width or in another script, in a phrase, before a text, or an option's text alone.
+    The letter that a careful reader of Arabic, Chinese, English, Portuguese, Russian and Turkish reads in an answer.
+    The letter may be full-width or of another script, in a phrase or before a text; or the answer may be an option's
+    text.
 
     Args:
         prediction: an answer.
         options: letters and texts.
 
     Returns:
-        the letter; None where the answer decides for none or a reader could doubt it.
+        the letter; None if the answer chooses no option, or if a reader could doubt its choice.
     """
-    letters = {_read_whole(_plain(line)) for line in prediction.splitlines()} & options.keys()  # "B", and then why
+    letters = {_read_whole(_plain(line)) for line in prediction.splitlines()} & options.keys()  # a line "B" of several
     if letters:
         return _only(letters)
-    text = _plain(prediction.strip().replace("\n", " | "))  # "A", and on the next line a word: no article
+    text = _plain(prediction.strip().replace("\n", " | "))  # an "A" before a line break is not an article
     by_text = _read_text(text, options)
     text = DENIED.sub("|", text)
-    found = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
-    if any(_are_joined(text, one, other) for one, other in itertools.pairwise(found)):
+    matches = [match for match in LETTER.finditer(text) if LATIN[match[0].upper()] in options]
+    if any(_are_joined(text, first, second) for first, second in itertools.pairwise(matches)):
         return None
     for reads in (_is_declared, _is_heading):
-        letters = {LATIN[match[0].upper()] for match in found if reads(text, match)}
+        letters = {LATIN[match[0].upper()] for match in matches if reads(text, match)}
         if letters:
             return _only(letters)
-    letters = {LATIN[match[0].upper()] for match in found if _is_set_apart(text, match)}
+    letters = {LATIN[match[0].upper()] for match in matches if _is_set_apart(text, match)}
     if not letters or NEGATED.search(text):
         return by_text
-    # Letters that no phrase says to be the answer must be of one mind with all else.
-    letters |= {LATIN[match[0].upper()] for match in found if _is_named(text, match)}
+    # No phrase says that these letters are the answer, so all other letters and the text must agree with them.
+    letters |= {LATIN[match[0].upper()] for match in matches if _is_named(text, match)}
     return _only(letters | ({by_text} if by_text else set()))
 
 
@@ -228,31 +231,31 @@ def _only(letters: Set[str | None]) -> str | None:
 
 
 def _read_whole(line: str) -> str | None:
-    """The letter that is all of a line, but for a noun: "b)", "B şıkkı"."""
+    """The letter of a line that holds nothing else, except perhaps a noun: "b)", "B şıkkı"."""
     match = re.match(rf"{GAP}({LETTER.pattern})", line)
     return LATIN[match[1].upper()] if match and NOUN.fullmatch(line, match.end()) else None
 
 
-def _are_joined(text: str, one: re.Match, other: re.Match) -> bool:
-    """ "A or B", but not "A, a cat"."""
-    is_alike = one[0].islower() == other[0].islower()
-    return is_alike and bool(JOIN.fullmatch(text[one.end() : other.start()]))
+def _are_joined(text: str, first: re.Match, second: re.Match) -> bool:
+    """Whether two letters are joined as in "A or B", but not as in "A, a cat"."""
+    is_alike = first[0].islower() == second[0].islower()
+    return is_alike and bool(JOIN.fullmatch(text[first.end() : second.start()]))
 
 
 def _is_word(text: str, match: re.Match) -> bool:
-    """A capital that may be an article, a conjunction or a preposition: "A cat"."""
+    """Whether a capital may be an article, a conjunction or a preposition: "A cat"."""
     after = text[match.end() :]
     return match[0] in "AEIOАВСКО" and bool(WORD_AFTER.match(after)) and not REASON.match(after)
 
 
 def _is_named(text: str, match: re.Match) -> bool:
-    """A capital that is no word at a sentence's beginning: "A imagem"."""
+    """Whether a letter is a capital, and not a word at the beginning of a sentence: "A imagem"."""
     begins = text[: match.start()].rstrip()[-1:] in (*".!?:", "")
     return match[0].isupper() and not (begins and _is_word(text, match))
 
 
 def _is_declared(text: str, match: re.Match) -> bool:
-    """The letter is said to be the answer."""
+    """Whether the text says that the letter is the answer."""
     before, after = text[max(0, match.start() - 80) : match.start()], text[match.end() :]
     if match[0].islower() and match[0] != match[0].upper():
         return bool(CUED.search(before)) and not after.strip(PUNCTUATION + " ")
@@ -262,7 +265,7 @@ def _is_declared(text: str, match: re.Match) -> bool:
 
 
 def _is_heading(text: str, match: re.Match) -> bool:
-    """The answer begins with the letter and a mark or a reason, and lists no other so: "B. dog"."""
+    """Whether the answer begins with the letter and a mark or a reason, and lists no other letter: "B. dog"."""
     before, after = text[: match.start()], text[match.end() :]
     is_marked = before.strip()[-1:] in tuple("([{*\"'「【") if before else False
     is_marked = is_marked or bool(re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after))
@@ -271,7 +274,7 @@ def _is_heading(text: str, match: re.Match) -> bool:
 
 
 def _is_set_apart(text: str, match: re.Match) -> bool:
-    """A capital in brackets or bold, or at the end of the answer."""
+    """Whether a capital is in brackets or bold, or at the end of the answer."""
     if match[0] != match[0].upper() or not (match[0].isupper() or match[0] in "ابجد"):
         return False
     around = text[: match.start()][-1:] + text[match.end() :][:1]
@@ -279,20 +282,20 @@ def _is_set_apart(text: str, match: re.Match) -> bool:
 
 
 def _read_text(text: str, options: Mapping[str, str]) -> str | None:
-    """The option whose text the answer is, or alone holds; within a longer option a shorter one does not count."""
+    """The option whose text is the answer, or the only one in it; a text within a longer option does not count."""
     answer, texts = _words(text), {letter: _words(option) for letter, option in options.items()}
     clause = _words(re.split(r"[;:،。，、：；]|[.,](?!\d)", text)[0])  # "No, it is not"
     declared = _words(DECLARATION.sub("", text))  # "The answer is no"
-    same = [letter for letter, option in texts.items() if option.strip() and option in (answer, clause, declared)]
-    if same:
-        return same[0] if len(same) == 1 else None
+    equal = [letter for letter, option in texts.items() if option.strip() and option in (answer, clause, declared)]
+    if equal:
+        return equal[0] if len(equal) == 1 else None
     if NEGATED.search(text):
         return None
-    held = {letter: option for letter, option in texts.items() if option.strip() and option in answer}
+    contained = {letter: option for letter, option in texts.items() if option.strip() and option in answer}
     longest = [
         letter
-        for letter, option in held.items()
-        if option in _without(answer, [other for other in held.values() if option in other and option != other])
+        for letter, option in contained.items()
+        if option in _without(answer, [text for text in contained.values() if option in text and option != text])
     ]
     return longest[0] if len(longest) == 1 else None
 
@@ -305,16 +308,17 @@ def _without(answer: str, texts: Sequence[str]) -> str:
 
 def circular_hits(indices: Sequence[int], hits: Sequence[bool]) -> dict[int, bool]:
     """
-    Whether a question and all its rotations, whose indices are its own and multiples of `ROTATION`, were right.
+    Whether a question and all its rotations were answered right. The index of a rotation is the question's index plus
+    a multiple of `ROTATION`.
 
     Returns:
-        by the question's index; without questions that are there as rotations alone, which VLMEvalKit leaves out, too.
+        by the question's index. Questions that are there only as rotations are left out, as in VLMEvalKit.
     """
     groups: dict[int, list[bool]] = defaultdict(list)
     for index, hit in zip(indices, hits, strict=True):
         groups[index % ROTATION].append(hit)
-    given = set(indices)
-    return {index: all(found) for index, found in groups.items() if index in given}
+    all_indices = set(indices)
+    return {index: all(group) for index, group in groups.items() if index in all_indices}
 
 
 class MultipleChoiceAccuracy(evaluate.Metric):
@@ -327,9 +331,9 @@ class MultipleChoiceAccuracy(evaluate.Metric):
             citation="Sun et al., Parrot: Multilingual Visual Instruction Tuning, ICML 2025, arXiv 2406.02539. "
             "Duan et al., VLMEvalKit, 2024, arXiv 2407.11691.",
             inputs_description="predictions: answers. references: letters. options: texts of A, B, ... of each "
-            "question. indices: a rotation's is its question's and a multiple of 1,000,000. release: see "
+            "question. indices: the index of a rotation is its question's plus a multiple of 1,000,000. release: see "
             "`read_letter`. Returns accuracy and accuracy_multilingual (of the questions, without rotations), "
-            "circular_accuracy and circular_accuracy_multilingual (with rotations alone), unparsed, "
+            "circular_accuracy and circular_accuracy_multilingual (only if there are rotations), unparsed, "
             "unparsed_multilingual and count.",
             features=datasets.Features(
                 {
@@ -350,11 +354,11 @@ class MultipleChoiceAccuracy(evaluate.Metric):
     ) -> dict[str, Any]:
         indices = range(len(predictions)) if indices is None else list(indices)
         _check(predictions, references, options, indices)
-        # A benchmark's own indices may be as large: a rotation is one whose question is there.
-        given = set(indices)
-        is_rotated = any(index >= ROTATION and index % ROTATION in given for index in indices)
-        lettered = [dict(zip(LETTERS, texts, strict=False)) for texts in options]
-        pairs = list(zip(predictions, lettered, strict=True))
+        # A benchmark's own indices may be as large. Only if its question is there, too, an index is a rotation's.
+        all_indices = set(indices)
+        is_rotated = any(index >= ROTATION and index % ROTATION in all_indices for index in indices)
+        options_by_letter = [dict(zip(LETTERS, texts, strict=False)) for texts in options]
+        pairs = list(zip(predictions, options_by_letter, strict=True))
         verdicts = {
             "": [read_letter(prediction, texts, release) for prediction, texts in pairs],
             "_multilingual": [read_letter_multilingual(prediction, texts) for prediction, texts in pairs],
@@ -388,8 +392,8 @@ def _check(
             raise ValueError(f"Row {row}: the options {list(texts)} are not 2 to {len(LETTERS)} texts.")
         if reference not in list(LETTERS[: len(texts)]):
             raise ValueError(
-                f"Row {row}: the reference {reference!r} is no letter of its {len(texts)} options {list(texts)}; give "
-                f"one of A to {LETTERS[len(texts) - 1]}."
+                f"Row {row}: the reference {reference!r} is not a letter of its {len(texts)} options {list(texts)}; "
+                f"give one of A to {LETTERS[len(texts) - 1]}."
             )
         if first.setdefault(index, row) != row:
-            raise ValueError(f"Row {row}: the index {index} is row {first[index]}'s; give each row its own.")
+            raise ValueError(f"Row {row}: the index {index} is row {first[index]}'s; give each row its own index.")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""TRL's SFTTrainer, and what a multilingual model is watched by: each language's loss, and which experts serve it."""
+"""TRL's SFTTrainer, with metrics for a multilingual model: each language's loss, and which experts serve it."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ from trainer.plots import draw_losses, draw_router, save
 from trainer.training_rows import SOURCE, open_stored, pictures_of, undecoded
 
 
-# What of a run's arguments says how the model came to be. The others are of one machine, or secrets such as hub_token.
+# The arguments that are written to training.json. The others concern one machine, or are secrets such as hub_token.
 RECORDED = (
     *("stage", "model_name_or_path", "model_revision", "dataset_name", "dataset_config", "datasets"),
     *("dataset_train_split", "test_split_size", "per_device_train_batch_size", "gradient_accumulation_steps"),
@@ -55,12 +55,13 @@ RECORDED_OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules
 
 class ParrotTrainer(SFTTrainer):
     """
-    Logs beside TRL's metrics, for rows that have a `language`: `loss_<language>`, in nats a token, and
-    `router_<language>_<expert>`, the mean of the router's probabilities (eq. 3) for the language's images. Of a model
-    in half precision what is trained is kept in float32, where AdamW's small updates are not rounded away.
+    Logs two more metrics for rows that have a `language`: `loss_<language>`, in nats per token, and
+    `router_<language>_<expert>`, the mean of the router's probabilities (eq. 3) for the language's images. If the
+    model is in half precision, trained weights are kept in float32: half precision would round AdamW's small updates
+    away.
 
     Raises:
-        `ValueError`: if a model in half precision is to be trained without autocast.
+        `ValueError`: if a model in half precision would be trained without autocast.
     """
 
     def __init__(
@@ -75,33 +76,33 @@ class ParrotTrainer(SFTTrainer):
         if isinstance(eval_dataset, dict):
             eval_dataset = {name: undecoded(data) for name, data in eval_dataset.items()}
         with warnings.catch_warnings():
-            # peft (0.21) reads the old name in get_peft_model. This goes when it reads `is_activation_checkpointing`.
+            # peft 0.21 reads the old name in get_peft_model. This may go when it reads `is_activation_checkpointing`.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             super().__init__(model, args, data_collator, undecoded(train_dataset), undecoded(eval_dataset), **kwargs)
         if self.model.dtype != torch.float32 and not (self.args.bf16 or self.args.fp16):
             raise ValueError(
-                f"The model is in {self.model.dtype} and what is trained of it in float32, which runs together only "
-                "under autocast: set bf16 to true, or load the model with dtype float32."
+                f"The model is in {self.model.dtype}, but its trained weights are in float32. Both need autocast: set "
+                "bf16 to true, or load the model with dtype float32."
             )
-        if not self.is_deepspeed_enabled:  # DeepSpeed keeps float32 weights of its own.
+        if not self.is_deepspeed_enabled:  # DeepSpeed keeps its own copy of the weights in float32.
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
-                    parameter.data = parameter.data.float()  # peft does so with its adapters, not with modules_to_save
+                    parameter.data = parameter.data.float()  # peft does so for adapters, but not for modules_to_save
         columns = getattr(self.train_dataset, "column_names", None)
         self._router_language_loss = getattr(self.args, "router_language_loss", 0.0)  # TRL's SFTConfig has none
         if self._router_language_loss and columns is not None and "language" not in columns:
             raise ValueError(
-                f"router_language_loss={self._router_language_loss} needs a language in each row, and the columns "
-                f"are {columns}: add one, or leave the loss out."
+                f"router_language_loss={self._router_language_loss} needs a column `language`, but the columns are "
+                f"{columns}: add it, or leave the loss out."
             )
-        # No closure: the workers of data loaders pickle it.
+        # A partial and not a closure, because the workers of data loaders pickle it.
         self.data_collator: DataCollator = partial(_collate, self.data_collator)
         bare: Any = self.accelerator.unwrap_model(self.model)
         bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
         self._parrot: ParrotForConditionalGeneration = bare
         if not hasattr(self._parrot.lm_head, "bias"):
-            # TRL reads it, and peft (0.21) hides it where it trains tokens of the head. A Parrot's head has none. This
-            # goes when peft passes it on: https://github.com/huggingface/peft/issues/3649
+            # TRL reads lm_head.bias, but peft 0.21 hides it if it trains tokens of the head. A Parrot's head has no
+            # bias. This may go when peft passes the bias on: https://github.com/huggingface/peft/issues/3649
             self._parrot.lm_head.register_parameter("bias", None)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
@@ -109,39 +110,39 @@ class ParrotTrainer(SFTTrainer):
         super()._set_signature_columns_if_needed()
         self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, "language", SOURCE]))
 
-    def _see_a_blank(
+    def _encode_blank_image(
         self, model: ParrotModel, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        # With weights or gradients in shards, the processes wait for each other at every module. So a batch of text
-        # alone runs the modules of images, too, on a blank image that adds nothing, in ParrotModel.forward's order.
+        # With sharded weights or gradients, the processes wait for each other at every module. So a batch without
+        # images runs the modules for images, too, in the order of ParrotModel.forward, on a blank image that adds 0.
         input_ids, embed = kwargs.pop("input_ids"), model.get_input_embeddings()
         image = self.processing_class.image_processor(PILImage.new("RGB", (1, 1)), return_tensors="pt")
         outputs = model.get_image_features(**self._prepare_inputs(image), return_dict=True)
         marks = input_ids.new_full((1, len(outputs.pooler_output[0])), model.config.image_token_id)
         outputs = model.condition_image_features(outputs, marks, embed(marks))
-        nothing = (0 * outputs.pooler_output[0]).sum()
-        return args, kwargs | {"inputs_embeds": embed(input_ids) + nothing}
+        zero = (0 * outputs.pooler_output[0]).sum()
+        return args, kwargs | {"inputs_embeds": embed(input_ids) + zero}
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Writes none. TRL's speaks of a text model; trainer/publish.py writes one, of what was measured."""
+        """Writes no card. TRL's card describes a text model; trainer/publish.py writes a Parrot's card."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in `SFTTrainer`, and whole where FSDP's checkpoints are in shards: `from_pretrained` can load it."""
-        # In shards, transformers writes no weights here: https://github.com/huggingface/transformers/issues/30491
+        """As in `SFTTrainer`, but the weights are whole even if FSDP's checkpoints are sharded."""
+        # From shards, transformers would save no weights: https://github.com/huggingface/transformers/issues/30491
         if self.is_fsdp_enabled and not _internal_call:
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         super().save_model(output_dir, _internal_call)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        # A workaround: FSDP2 makes the model's class one of torch's, and save_pretrained() (transformers 5.24) would
-        # copy that class's file as the model's code. It goes when save_pretrained() copies the right file.
+        # FSDP2 replaces the model's class by one that is defined in torch, and save_pretrained (transformers 5.24)
+        # would copy torch's file as the model's code. This may go when save_pretrained copies the right file.
         if isinstance(self.model, ParrotForConditionalGeneration):
             self.model.__module__ = ParrotForConditionalGeneration.__module__
         super()._save(*args, **kwargs)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As in `SFTTrainer`, with the head on the answers alone; logs what the batch says of its languages."""
-        inputs = dict(inputs)  # the caller's keeps its labels, for compute_metrics
+        """As in `SFTTrainer`, but only answers pass the head; logs each language's loss and router probabilities."""
+        inputs = dict(inputs)  # a copy: the caller's inputs keep their labels, for compute_metrics
         of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
         answers = inputs["labels"][:, 1:] != -100  # (B, L - 1), A of them
         fused: list[FusedCausalLMOutput] = []
@@ -150,33 +151,34 @@ class ParrotTrainer(SFTTrainer):
         def cut_to_answers(_module: nn.Module, _args: Any, output: Any) -> None:
             output.last_hidden_state = output.last_hidden_state[:, :-1][answers][None]  # (1, A, C)
 
-        def see_router(_module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        def keep_routing(_module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
             routed.append(output[1].softmax(dim=-1, dtype=torch.float32))  # (N, E)
 
-        def watched(**batch: Any) -> Any:
+        def model_on_answers(**batch: Any) -> Any:
             if not batch.get("fused_lm_head"):  # a pass for the logits of every position
                 return model(**batch)
-            # The fused head of TRL (1.16) leaves out what is not to be predicted only where Triton runs. Elsewhere it
-            # projects pictures, questions and padding, too, and with a large vocabulary that is most of a step. This
-            # goes when TRL leaves them out everywhere.
+            # The fused head of TRL 1.16 skips tokens without a label only where Triton runs. Elsewhere it computes the
+            # logits of pictures, questions and padding, too: with a large vocabulary, that is most of a step's time.
+            # This may go when TRL skips these tokens everywhere.
             batch["shift_labels"] = batch.pop("labels")[:, 1:][answers][None]  # (1, A)
             with self._parrot.model.register_forward_hook(cut_to_answers):
                 fused.append(model(**batch))
             return fused[0]
 
         with ExitStack() as hooks:
-            hooks.enter_context(self._parrot.model.moe.register_forward_hook(see_router))
+            hooks.enter_context(self._parrot.model.moe.register_forward_hook(keep_routing))
             if self._sharded:
-                # On the backbone: peft (before 0.21) calls the forward of the whole model past its hooks.
+                # The hook is on the backbone: peft before 0.21 calls the whole model's forward without its hooks.
                 gather = partial(_gather_head, self._parrot.lm_head)
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(gather))
-            if self._sharded and "pixel_values" not in inputs:  # It comes last, after the hooks that gather.
-                hooks.enter_context(self._parrot.model.register_forward_pre_hook(self._see_a_blank, with_kwargs=True))
-            loss = super().compute_loss(watched, inputs, *args, **kwargs)
+            if self._sharded and "pixel_values" not in inputs:  # registered last, to run after the hooks that gather
+                blank_hook = self._encode_blank_image
+                hooks.enter_context(self._parrot.model.register_forward_pre_hook(blank_hook, with_kwargs=True))
+            loss = super().compute_loss(model_on_answers, inputs, *args, **kwargs)
         if self._router_language_loss and self.model.training and of_images and routed:
-            # Batches that are accumulated add up: TRL's own loss is divided by the tokens of all of them.
+            # The losses of accumulated batches are added. TRL has divided its own by the tokens of all of them.
             weight = self._router_language_loss / self.current_gradient_accumulation_steps
-            loss = loss - weight * told_of_languages(routed[0], of_images)
+            loss = loss - weight * expert_language_information(routed[0], of_images)
 
         losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
         losses = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
@@ -189,8 +191,12 @@ class ParrotTrainer(SFTTrainer):
         self, losses: list[tuple[str | None, float, int]], routed: list[tuple[str | None, list[float]]]
     ) -> None:
         """
-        Adds to the metrics what all processes saw: of samples the sums of losses and of tokens, of images P. In a
-        mixture, rows of a data set without the column have no language: they do not count.
+        Adds each language's loss and router probabilities in the batches of all processes to the metrics. Samples and
+        images without a language do not count; a data set of a mixture may have no column `language`.
+
+        Args:
+            losses: for each sample its language, the sum of its tokens' losses, and the number of these tokens.
+            routed: for each image its language and P of eq. 3.
         """
         metrics = self._metrics["train" if self.model.training else "eval"]
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -206,17 +212,17 @@ class ParrotTrainer(SFTTrainer):
                 metrics[f"router_{language}_{expert}"].append(weight)
 
 
-def told_of_languages(routed: torch.Tensor, languages: list[str | None]) -> torch.Tensor:
+def expert_language_information(routed: torch.Tensor, languages: list[str | None]) -> torch.Tensor:
     """
-    The mutual information, in nats, of expert and language, if all languages of a batch were as frequent.
+    The mutual information of expert and language, in nats. All languages of the batch have the same weight.
 
     Args:
         routed: the router's probabilities, (N, E).
-        languages: of the images, N. In a mixture some rows have none: they do not count.
+        languages: the language of each of the N images. Images without a language do not count.
     """
     means = torch.stack(
         [
-            routed[torch.tensor([other == language for other in languages], device=routed.device)].mean(dim=0)
+            routed[torch.tensor([name == language for name in languages], device=routed.device)].mean(dim=0)
             for language in dict.fromkeys(languages)
             if language is not None
         ]
@@ -226,31 +232,31 @@ def told_of_languages(routed: torch.Tensor, languages: list[str | None]) -> torc
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
-    """The last checkpoint that was written to its end, of which trainer_state.json is the last file; None without."""
-    paths = Path(folder).glob("checkpoint-*")  # others may have been kept by another name, such as checkpoint-best
+    """The last complete checkpoint, or None. The last file that is written to a checkpoint is trainer_state.json."""
+    paths = Path(folder).glob("checkpoint-*")  # some may have no number, such as checkpoint-best
     by_step = {int(path.name[11:]): path for path in paths if path.name[11:].isdecimal()}
     for _, path in sorted(by_step.items(), reverse=True):
         if (path / "trainer_state.json").exists():
             return str(path)
-        print(f"{path} was not written to its end: passed over.")
+        print(f"{path} is skipped: it is incomplete, for it has no trainer_state.json.")
     return None
 
 
 def _gather_head(head: nn.Module, _backbone: ParrotModel, _args: tuple[Any, ...]) -> None:
-    # A workaround: TRL (1.16) reads the head's weight outside the head's forward. Where accelerate (1.15) shards the
-    # head on its own, TRL gathers it by full_tensor(), and then each process would learn from its own batch alone.
-    # Gathered before, it is a plain tensor. TRL gathers since https://github.com/huggingface/trl/pull/6077. This goes
-    # when test_distributed.py passes without it.
+    # TRL 1.16 reads the head's weight outside the head's forward. Where accelerate 1.15 shards the head separately,
+    # TRL gathers the weight with full_tensor(), and its gradients miss the all-reduce: each process would learn only
+    # from its own batch. After unshard(), the weight is a plain tensor. TRL gathers it since
+    # https://github.com/huggingface/trl/pull/6077. This may go when test_distributed.py passes without it.
     if isinstance(head, FSDPModule):
         head.unshard()
 
 
 def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch, with the languages of its rows and images. An error says of which row it is."""
+    """Makes a batch of rows, with the languages of its rows and images. An error names the row."""
     rows = [dict(row) for row in rows]
     sources = [row.pop(SOURCE, None) or f"Row {index} of a batch of {len(rows)}" for index, row in enumerate(rows)]
-    if _is_data_sets_fault(collator, rows[0]):
-        return collator(rows)  # raises TRL's error, which names no row
+    if _has_wrong_loss(collator, rows[0]):
+        return collator(rows)  # raises TRL's error about the arguments, which concerns all rows
     for row, source in zip(rows, sources, strict=True):
         with _naming(row, source):
             _prepare(row, collator)
@@ -260,14 +266,14 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
         languages["language_of_images"] = [row["language"] for row in rows for _ in row.get("images") or []]
     try:
         return languages | collator([dict(row) for row in rows])
-    except Exception:  # The chat template and the tokenizer raise kinds of their own.
+    except Exception:  # The chat template and the tokenizer have their own classes of errors.
         for row, source in zip(rows, sources, strict=True):
             with _naming(row, f"{source}, with max_length={collator.max_length}" if collator.max_length else source):
                 collator([dict(row)])
         raise
 
 
-def _is_data_sets_fault(collator: DataCollator, row: dict[str, Any]) -> bool:
+def _has_wrong_loss(collator: DataCollator, row: dict[str, Any]) -> bool:
     if not isinstance(collator, DataCollatorForVisionLanguageModeling):
         return False
     return collator.completion_only_loss if "messages" in row else collator.assistant_only_loss
@@ -285,10 +291,10 @@ def _naming(row: dict[str, Any], source: str) -> Iterator[None]:
 
 def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
     """
-    Opens a row's pictures, in place.
+    Opens the pictures of a row, in place, and checks its messages.
 
     Raises:
-        `ValueError`: if one cannot be read, if a text holds a mark, or if there is no answer to learn from.
+        `ValueError`: if a picture cannot be read, if a text contains the image mark, or if there is no answer.
     """
     if {"image", "images"} & row.keys():
         pictures = pictures_of(row)
@@ -302,15 +308,15 @@ def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
         texts = [content] if isinstance(content, str) else [part.get("text") for part in content or []]
         if any(mark in text for text in texts if text):
             raise ValueError(
-                f"a text holds {mark!r}: remove it. Pictures of the column `images` come before the first text by "
-                'themselves, or stand where a part {"type": "image"} stands.'
+                f"a text holds {mark!r}: remove it. Pictures of the column `images` are put before the first text, or "
+                'where the row has a part {"type": "image"}.'
             )
     if collator.assistant_only_loss and not any(message["role"] == "assistant" for message in row["messages"]):
-        raise ValueError("it has no turn of the role 'assistant', so nothing to learn from. Leave it out.")
+        raise ValueError("it has no turn of the role 'assistant' to learn from. Leave the row out.")
 
 
 def record(
-    given: dict[str, Any],
+    arguments: dict[str, Any],
     folder: Path,
     seconds: float,
     state: TrainerState,
@@ -318,31 +324,31 @@ def record(
     editions: list[str],
 ) -> None:
     """
-    Writes `training.json`, how the model came to be: a run by its recipe, hardware, time and versions, after those of
-    the model that it began with. Of a folder of this machine it has the name alone.
+    Writes `training.json`, the history of the model: the recipe, hardware, time and versions of this run, after the
+    runs that made its base model. Of a path on this machine, only the last name is recorded.
 
     Args:
-        given: a run's arguments by name.
-        folder: of the trained model.
-        seconds: that training took; since it was resumed, if it was.
-        state: the trainer's, at the end.
-        resumed_from: the checkpoint, if there was one.
-        editions: of this project, that trained it.
+        arguments: the run's arguments by name.
+        folder: the trained model's folder.
+        seconds: duration of training, counted from where it was resumed, if it was.
+        state: the trainer's state at the end.
+        resumed_from: the checkpoint that training was resumed from, or None.
+        editions: the editions of this project that trained the model.
     """
-    base = Path(given["model_name_or_path"]) / "training.json"
+    base = Path(arguments["model_name_or_path"]) / "training.json"
     runs = json.loads(base.read_text(encoding="utf-8")) if base.is_file() else []
 
     def public(value: Any) -> Any:
         if isinstance(value, list):
-            return [public(one) for one in value]
+            return [public(item) for item in value]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         if isinstance(value, dict):
-            return {name: public(one) for name, one in value.items() if one is not None}
+            return {name: public(item) for name, item in value.items() if item is not None}
         return Path(value).resolve().name if isinstance(value, str) and value and Path(value).exists() else value
 
-    recipe = {name: given[name] for name in RECORDED + RECORDED_OF_LORA * given["use_peft"]}
-    if given["max_steps"] > 0:
+    recipe = {name: arguments[name] for name in RECORDED + RECORDED_OF_LORA * arguments["use_peft"]}
+    if arguments["max_steps"] > 0:
         del recipe["num_train_epochs"]  # max_steps overrides it
     process = PartialState()
     device = f"{process.device.type}, {os.cpu_count()} cores"
@@ -364,21 +370,21 @@ def record(
 
 
 def languages_of(log_history: list[dict[str, float]]) -> list[str]:
-    """The languages of which a run logged the loss."""
+    """The languages for which a run has logged a loss."""
     return sorted({key.removeprefix("loss_") for log in log_history for key in log if key.startswith("loss_")})
 
 
 def draw_run(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     """
-    Draws a run: the loss and each language's (`loss.png`), and at the end of training which expert serves which
-    language (`router.png`).
+    Draws the losses of a run, in all and by language (`loss.png`), and the router's mean probabilities by language at
+    the end of training (`router.png`).
 
     Args:
-        log_history: of a trainer's state.
-        folder: where the pictures go.
+        log_history: the `log_history` of a trainer's state.
+        folder: the folder for the pictures.
 
     Returns:
-        the pictures' paths; none if nothing was logged.
+        the paths of the pictures; an empty list if no loss was logged.
     """
     logs = [log for log in log_history if "loss" in log]
     if not logs:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Opens a picture, or says in one line whose picture cannot be opened and why."""
+"""Opens a picture, or says in one line which picture cannot be opened, and why."""
 
 import io
 from pathlib import Path
@@ -21,23 +21,23 @@ from PIL import Image, ImageFile
 
 def open_picture(source: bytes | Path, place: str) -> ImageFile.ImageFile:
     """
-    A picture with all its pixels read.
+    Opens a picture and reads all its pixels.
 
     Args:
-        source: the content of an image file, or the file.
-        place: what the picture belongs to, such as a file and a row. The error begins with it.
+        source: the content of an image file, or its path.
+        place: where the picture belongs, such as a file and a row. The error begins with it.
 
     Raises:
-        `ValueError`: in one line, if there is no such file or it is no whole picture.
+        `ValueError`: in one line, if the file does not exist or is not a whole picture.
     """
     try:
         image = Image.open(source if isinstance(source, Path) else io.BytesIO(source))
         image.load()
         return image
-    # Pillow's decoders raise OSError, SyntaxError, RuntimeError, struct.error and others for damaged files, see
-    # https://github.com/python-pillow/Pillow/issues/6252. When Pillow has one error for them, catch that one.
+    # For damaged files, Pillow's decoders raise OSError, SyntaxError, RuntimeError, struct.error and others:
+    # https://github.com/python-pillow/Pillow/issues/6252. When Pillow has one class for them, catch only that class.
     except Exception as error:
-        reason = "it is no image file" if isinstance(error, Image.UnidentifiedImageError) else _in_one_line(error)
+        reason = "it is not an image file" if isinstance(error, Image.UnidentifiedImageError) else _in_one_line(error)
         raise ValueError(f"{place} cannot be read: {reason}. Repair it or leave its row out.") from error
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The pictures that training and the benchmark draw; without imports that training would wait for."""
+"""Draws the pictures of training and of the benchmark. It has no slow imports, because training imports it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +25,8 @@ from matplotlib.image import AxesImage
 from trainer.benchmark_rows import Measured, Results
 
 
-SMALLEST_DIFFERENCE = 0.05  # of the router's colours: so an even router looks even
-FEWEST_ANSWERS = 10  # for an interval to be drawn: of fewer it says no more than that it is wide
+SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours, so that an even router looks even.
+FEWEST_ANSWERS = 10  # Fewest answers for which an interval is drawn: with fewer, it is too wide to say anything.
 
 
 def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
@@ -36,7 +36,7 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
 
     Args:
         weights: probabilities of the experts by language.
-        title: what they are weights of.
+        title: title of the picture.
     """
     experts = len(next(iter(weights.values())))
     figure, axes = pyplot.subplots(
@@ -50,17 +50,17 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
 
 
 def largest_difference(weights: Mapping[str, Sequence[float]]) -> float:
-    """Of an expert's weight for a language from its mean over the languages, in percentage points; for colours."""
+    """The largest difference of an expert's weight from its mean over languages, in percentage points, for colours."""
     table = np.array(list(weights.values()))  # (languages, experts)
     return 100 * float(max(SMALLEST_DIFFERENCE, np.abs(table - table.mean(axis=0)).max()))
 
 
 def show_router(axes: Axes, weights: Mapping[str, Sequence[float]], limit: float) -> AxesImage:
     """
-    Fills axes as `draw_router` says.
+    Draws the table of `draw_router` into axes.
 
     Args:
-        axes: to be filled.
+        axes: the axes to draw into.
         weights: probabilities of the experts by language.
         limit: the difference, in percentage points, that has the strongest colour.
     """
@@ -87,7 +87,7 @@ def draw_losses(
     Draws the training loss.
 
     Args:
-        steps: each logged step with the loss of all answers, in nats a token.
+        steps: each logged step with the loss of all answers, in nats per token.
         of_languages: the same by language.
     """
     columns = -(-len(of_languages) // 14)
@@ -95,9 +95,9 @@ def draw_losses(
     colors = pyplot.get_cmap("turbo")(np.linspace(0.05, 0.95, len(of_languages)))
     for color, (language, points) in zip(colors, of_languages.items(), strict=True):
         axes.plot(*zip(*points, strict=True), label=language, linewidth=1, color=color)
-    if len(of_languages) != 1:  # of one language it is the language's own
+    if len(of_languages) != 1:  # with one language, both curves are the same
         axes.plot(*zip(*steps, strict=True), "k", label="all", linewidth=2)
-    axes.set(xlabel="step", ylabel="loss (nats a token)", yscale="log")
+    axes.set(xlabel="step", ylabel="loss (nats per token)", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(which="both", linewidth=0.3)
@@ -109,16 +109,15 @@ def draw_losses(
 
 def draw_accuracies(results: Mapping[str, Results]) -> Figure:
     """
-    Draws how many answers are right: above, of all categories together, the model's with their 95% intervals and the
-    baselines'; below, the model's in each category.
+    Draws accuracies. The upper plot shows the accuracy over all categories, of the model with 95% intervals and of the
+    baselines. The lower plot shows the accuracy of the model in each category.
 
     Args:
-        results: by answerer and language, the model first; of each language `all`, `category` and how they were
-            measured, as `trainer.benchmark_results.summarize` gives it.
+        results: the output of `trainer.benchmark_results.summarize` by answerer, the model first.
     """
     model = next(iter(results.values()))
     languages = list(model)
-    categories = list(dict.fromkeys(name for found in model.values() for name in found["category"]))
+    categories = list(dict.fromkeys(name for measured in model.values() for name in measured["category"]))
     figure, (bars, heat) = pyplot.subplots(
         2,
         1,
@@ -127,32 +126,32 @@ def draw_accuracies(results: Mapping[str, Results]) -> Figure:
         sharex=True,
         layout="constrained",
     )
-    for number, (name, found) in enumerate(results.items()):
-        # Of a baseline, only what answered all questions can be compared.
+    for index, (name, result) in enumerate(results.items()):
+        # A baseline can be compared only where it answered all questions.
         shares = {
-            place: measured
+            place: share
             for place, language in enumerate(languages)
-            if (measured := found[language]["all"]) and (found is model or measured["count"] == measured["questions"])
+            if (share := result[language]["all"]) and (result is model or share["count"] == share["questions"])
         }
-        places, heights = list(shares), [_percent_of(one) for one in shares.values()]
+        places, heights = list(shares), [_percent_of(share) for share in shares.values()]
         if not places:
             continue
-        if found is not model:
-            bars.hlines(heights, *np.add.outer([-0.42, 0.42], places), label=name, color=f"C{number}", linewidth=2)
+        if result is not model:
+            bars.hlines(heights, *np.add.outer([-0.42, 0.42], places), label=name, color=f"C{index}", linewidth=2)
             continue
         bars.bar(places, heights, 0.7, label=name, color="#bcd4e6")
-        for place, one in shares.items():
-            if one["count"] >= FEWEST_ANSWERS:
-                bars.vlines(place, 100 * one["low"], 100 * one["high"], color="black", linewidth=1)
-    together = f"of all {len(categories)} categories together" if len(categories) > 1 else "of all questions"
-    bars.set(ylim=(0, 100), ylabel="accuracy (%)", title=f"Right answers, {together}")
+        for place, share in shares.items():
+            if share["count"] >= FEWEST_ANSWERS:
+                bars.vlines(place, 100 * share["low"], 100 * share["high"], color="black", linewidth=1)
+    scope = f"all {len(categories)} categories together" if len(categories) > 1 else "all questions"
+    bars.set(ylim=(0, 100), ylabel="accuracy (%)", title=f"Accuracy, {scope}")
     bars.grid(axis="y", linewidth=0.3)
     bars.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     table = [[_percent_of(model[language]["category"].get(name)) for language in languages] for name in categories]
     image = heat.imshow(table, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     heat.set_xticks(range(len(languages)), languages)
     heat.set_yticks(range(len(categories)), categories)
-    heat.set(xlabel="language of the question", title="The model's in each category")
+    heat.set(xlabel="language of the question", title="Accuracy of the model in each category")
     for row, percents in enumerate(table):
         for column, percent in enumerate(percents):
             if not np.isnan(percent):
@@ -167,6 +166,6 @@ def _percent_of(measured: Measured | None) -> float:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Writes a picture and forgets it."""
+    """Writes a figure to a file and closes it."""
     figure.savefig(file, dpi=120)
     pyplot.close(figure)

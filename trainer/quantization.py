@@ -12,13 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-What quantisation makes of a Parrot: its size, and how far its logits and its answers about one picture move.
+Measures what quantisation changes in a Parrot: its size, its logits and its answers about one picture.
 
     python -m trainer.quantization --model models/demo-parrot --image data/demo/example.jpg \
         --question "Which animal is shown in the picture?" "图中是哪种动物？"
 
-Each way is a user's own config, without a list of modules to skip. It needs bitsandbytes and torchao:
-`pip install -e ".[serving]"`. The size is that of the weights as they are saved.
+Each quantisation config is as a user would write it, without a list of modules to skip. The size is that of the saved
+weights. It needs bitsandbytes and torchao: `pip install -e ".[serving]"`.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class QuantizationArguments:
 
     model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
     image: str = field(metadata={"help": "File of the picture."})
-    question: list[str] = field(metadata={"help": "Questions; each is asked by itself."})
+    question: list[str] = field(metadata={"help": "Questions; each is asked in a chat of its own."})
     max_new_tokens: int = field(default=16, metadata={"help": "Longest answer, in tokens."})
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is measured of quantised Parrots by `python -m trainer.quantization`."""
+"""The measurements of quantised Parrots for `python -m trainer.quantization`."""
 
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from trainer.sources import check_source
 
 
 def ways() -> dict[str, dict[str, Any]]:
-    """Arguments of `from_pretrained` by the way that they load a model, float32 first."""
+    """For each way to load a model, the arguments of `from_pretrained`; float32 comes first."""
     return {
         "float32": {"dtype": "float32"},
         "bfloat16": {"dtype": "bfloat16"},
@@ -40,15 +40,15 @@ def ways() -> dict[str, dict[str, Any]]:
 
 
 def saved_bytes(model: ParrotForConditionalGeneration) -> int:
-    """Size of the weights' files."""
+    """Size of the saved weights files."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
 
 
-def answers(model: ParrotForConditionalGeneration, asked: list[Any], length: int) -> Iterator[tuple[Any, list[int]]]:
-    """Of each prompt, the logits of the first token of the answer, (V,), and the greedy answer's tokens."""
-    for inputs in asked:
+def answers(model: ParrotForConditionalGeneration, prompts: list[Any], length: int) -> Iterator[tuple[Any, list[int]]]:
+    """For each prompt, the logits of the first token of the answer, (V,), and the greedy answer's tokens."""
+    for inputs in prompts:
         inputs = inputs | {"pixel_values": inputs["pixel_values"].to(model.dtype)}
         with torch.no_grad():
             logits = model(**inputs, logits_to_keep=1).logits[0, -1].float()
@@ -61,7 +61,8 @@ def measure_quantized(arguments: QuantizationArguments) -> dict[str, dict[str, f
     Loads the model in each way and prints a table.
 
     Returns:
-        by the way: `bytes`, `difference` (the largest one of a logit, against float32) and `same` (answers).
+        for each way: `bytes`, `difference` (the largest difference of a logit from float32), and `same` (the number of
+        answers that equal float32's).
     """
     check_source(arguments.model, "--model")
     processor = ParrotProcessor.from_pretrained(arguments.model)
@@ -69,20 +70,20 @@ def measure_quantized(arguments: QuantizationArguments) -> dict[str, dict[str, f
     picture = {"type": "image", "image": image.convert("RGB")}
     chats = [[{"role": "user", "content": [picture, {"type": "text", "text": text}]}] for text in arguments.question]
     options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-    asked = [dict(processor.apply_chat_template(chat, **options)) for chat in chats]
+    prompts = [dict(processor.apply_chat_template(chat, **options)) for chat in chats]
     results: dict[str, dict[str, float]] = {}
     expected: list[tuple[Any, list[int]]] = []
     print("| loaded as | size in MB | largest difference of a logit | same answers |\n|---|---|---|---|")
     for way, kwargs in ways().items():
         model = ParrotForConditionalGeneration.from_pretrained(arguments.model, **kwargs).eval()
-        written = list(answers(model, asked, arguments.max_new_tokens))
-        expected = expected or written
-        pairs = list(zip(written, expected, strict=True))
+        outputs = list(answers(model, prompts, arguments.max_new_tokens))
+        expected = expected or outputs
+        pairs = list(zip(outputs, expected, strict=True))
         results[way] = {
             "bytes": saved_bytes(model),
-            "difference": max((logits - other).abs().max().item() for (logits, _), (other, _) in pairs),
-            "same": sum(tokens == other for (_, tokens), (_, other) in pairs),
+            "difference": max((logits - exact).abs().max().item() for (logits, _), (exact, _) in pairs),
+            "same": sum(tokens == exact for (_, tokens), (_, exact) in pairs),
         }
         size, difference, same = results[way].values()
-        print(f"| {way} | {size / 1e6:.1f} | {difference:.2g} | {same} of {len(asked)} |", flush=True)
+        print(f"| {way} | {size / 1e6:.1f} | {difference:.2g} | {same} of {len(prompts)} |", flush=True)
     return results

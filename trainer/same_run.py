@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tells whether a run is the one that a folder's checkpoints are of: only then does it go on from them."""
+"""Checks that a folder's checkpoints belong to the same run, before the run goes on from them."""
 
 import dataclasses
 import hashlib
@@ -30,7 +30,7 @@ from transformers.trainer_callback import ExportableState
 from trainer.training_rows import SOURCE, as_stored, pictures_of
 
 
-# Arguments that change nothing of what is learned, by the beginning of their names. All others make a run what it is.
+# How the names of arguments begin that do not change what is learned. All other arguments define the run.
 FREE = (
     *("output_dir", "resume_from_checkpoint", "logging_", "log_", "disable_tqdm", "report_to", "run_name", "project"),
     *("trackio_", "eval", "save_", "push_to_hub", "hub_", "per_device_eval_batch_size", "prediction_loss_only"),
@@ -40,40 +40,40 @@ FREE = (
     *("activation_", "gradient_checkpointing", "torch_", "tf32", "attn_implementation", "skip_memory_metrics"),
     *("full_determinism", "enable_jit_checkpoint", "restore_callback_states", "trust_remote_code", "use_cache"),
 )
-# With these schedules the rate of a step does not depend on how many steps follow.
+# With these schedules, the learning rate of a step does not depend on the number of steps that follow.
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt")
-ROWS = 10_000  # Rows of the training data that are compared, evenly spread.
-LAST_BYTES = 256  # Of a picture, its last bytes: formats compress, so other pixels change them.
-STREAMED_ROWS = 100  # The first rows of streamed data that are compared.
+ROWS = 10_000  # Number of rows of the training data that are compared; they are evenly spread.
+LAST_BYTES = 256  # Number of a picture's last bytes that are compared: compression lets any pixel change them.
+STREAMED_ROWS = 100  # Number of the first rows of streamed data that are compared.
 
 
 class RunRecord(TrainerCallback, ExportableState):
     """
-    Keeps what makes a run in the `trainer_state.json` of its checkpoints, the last file that is written of each.
+    Stores the arguments that define a run in `trainer_state.json`, the last file that is written to a checkpoint.
 
     Args:
-        arguments: as of `run_arguments`.
-        editions: of this project, that trained it so far.
+        arguments: the run's arguments, from `run_arguments`.
+        editions: the editions of this project that have trained the run so far.
     """
 
     def __init__(self, arguments: dict[str, Any], editions: list[str]) -> None:
         self.arguments, self.editions = arguments, editions
 
     def state(self) -> dict[str, Any]:
-        """What transformers writes into `trainer_state.json`."""
+        """The values that transformers writes into `trainer_state.json`."""
         return {"args": {"arguments": self.arguments, "editions": self.editions}, "attributes": {}}
 
 
 def run_arguments(*groups: Any) -> dict[str, Any]:
     """
-    What makes a run, as JSON values: its arguments without those that are free, and the weights that it begins with.
+    What defines a run, as JSON values: its arguments except FREE ones, and a hash of the weights that it begins with.
 
     Args:
         groups: dataclasses of arguments, `model_name_or_path`, `per_device_train_batch_size` and others among them.
     """
     names = [(group, field.name) for group in groups for field in dataclasses.fields(group)]
     arguments = {name: getattr(group, name) for group, name in names if not name.startswith(FREE)}
-    # Accumulation and processes may share the batch in another way: the steps are the same.
+    # Processes and accumulation steps may share the batch in another way: the optimizer's steps stay the same.
     batch = ("per_device_train_batch_size", "gradient_accumulation_steps")
     size, steps = (arguments.pop(name) for name in batch)
     arguments["batch size of all processes and accumulated steps"] = size * steps * PartialState().num_processes
@@ -87,33 +87,33 @@ def run_arguments(*groups: Any) -> dict[str, Any]:
 
 
 def hash_of_weights(name: str) -> str | None:
-    """A hash of the weights files in a folder; None for a Hub id, where `model_revision` tells."""
+    """A hash of the weights files in a folder; None for a Hub id, where `model_revision` identifies the weights."""
     hashes = hashes_of_files(name)
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16] if hashes else None
 
 
 def hashes_of_files(folder: str | Path) -> dict[str, str]:
     """
-    The SHA-256 of each weights file in a folder, by name: of all its bytes, for stage 1 changes few of them. It takes
-    one to two seconds for each gigabyte on a core.
+    The SHA-256 of each weights file in a folder, by file name. All bytes count, because stage 1 changes few of them.
+    This takes one to two seconds per gigabyte on one core.
     """
     files = sorted(Path(folder).glob("*.safetensors"))
     return {file.name: _digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
 
 @lru_cache
-def _digest(file: Path, _size: int, _time: int) -> str:
-    """Of a file's content, once for each size and time that it has."""
+def _digest(file: Path, _size: int, _mtime_ns: int) -> str:
+    """The SHA-256 of a file, cached until its size or its mtime changes."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def hash_of_rows(data: Dataset | IterableDataset) -> str:
     """
-    The number of rows and a hash of up to ROWS of them; of streamed data, of the first STREAMED_ROWS.
+    The number of rows and a hash of up to ROWS rows. For streamed data, a hash of the first STREAMED_ROWS rows.
 
     Args:
-        data: with pictures that are not decoded. Of a picture, its file's name, size and last bytes count.
+        data: rows with undecoded pictures. The hash covers a picture's file name, its size and its last bytes.
     """
     if isinstance(data, Dataset):
         count = f"{len(data)} rows"
@@ -123,15 +123,15 @@ def hash_of_rows(data: Dataset | IterableDataset) -> str:
 
     digest = hashlib.sha256()
     for row in rows:
-        pictures = [_told_of_picture(picture) for picture in pictures_of(row)]
-        # Not where it is from: a folder may have several names.
+        pictures = [_picture_identity(picture) for picture in pictures_of(row)]
+        # The source is left out, because one folder may have several paths.
         rest = {name: row[name] for name in row.keys() - {SOURCE, "image", "images"}}
-        digest.update(json.dumps([rest, pictures], default=_told_of_value, sort_keys=True).encode())
+        digest.update(json.dumps([rest, pictures], default=_as_json, sort_keys=True).encode())
     return f"{count}, {digest.hexdigest()[:16]}"
 
 
-def _told_of_picture(picture: Any) -> Any:
-    """Of a file, its own name and its content: its folder may have several names, and its name several contents."""
+def _picture_identity(picture: Any) -> Any:
+    """The name of a picture's file without the folder, for one folder may have several paths; and its content."""
     picture = as_stored(picture)
     path = picture.get("path") if isinstance(picture, dict) else None
     if path is None:
@@ -145,49 +145,51 @@ def _told_of_picture(picture: Any) -> Any:
     return {"path": os.path.basename(path), "bytes": content}
 
 
-def _told_of_value(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return f"{len(value)} {value[-LAST_BYTES:].hex()}" if isinstance(value, bytes) else str(value)
 
 
 def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint: str | None) -> None:
     """
-    Checks that what an output folder holds, and the checkpoint to go on from, are of this very run.
+    Checks that the output folder's model and the checkpoint to go on from belong to this run.
 
     Args:
-        arguments: what is known of it, as of `run_arguments`.
-        output_dir: where the run writes.
-        checkpoint: the checkpoint's folder; None if the run begins.
+        arguments: the run's arguments as far as they are known, from `run_arguments`.
+        output_dir: the run's output folder.
+        checkpoint: the checkpoint's folder; None if the run begins anew.
 
     Raises:
-        `ValueError`: if they are of another run. It names the folder and each argument that differs.
+        `ValueError`: if they belong to another run. The message names the folder and each argument that differs.
     """
     if checkpoint and not _read_state(checkpoint):
-        raise ValueError(f"resume_from_checkpoint: there is no checkpoint in {checkpoint}, for it has no state.")
+        raise ValueError(
+            f"resume_from_checkpoint: there is no checkpoint in {checkpoint}, because it has no trainer_state.json."
+        )
     for folder in [checkpoint, output_dir]:
         state = folder and _read_state(folder)
         if not state:
             continue
-        if (before := state.get("stateful_callbacks", {}).get(RunRecord.__name__)) is None:
+        if (record := state.get("stateful_callbacks", {}).get(RunRecord.__name__)) is None:
             raise ValueError(
-                f"{folder} was trained without a record of its arguments, so it cannot be told whether it is of the "
-                "same run. Give another --output_dir."
+                f"{folder} was trained without a record of its arguments, so it cannot be compared with this run. "
+                "Give another --output_dir."
             )
-        before = before["args"]["arguments"]
+        old = record["args"]["arguments"]
         free = set()
-        if before["lr_scheduler_type"] in ENDLESS and (before["warmup_steps"] >= 1 or not before["warmup_steps"]):
+        if old["lr_scheduler_type"] in ENDLESS and (old["warmup_steps"] >= 1 or not old["warmup_steps"]):
             free = {"max_steps", "num_train_epochs"}
-        # A release of a library may have an argument more or fewer.
-        shared = [name for name in arguments if name in before and name not in free]
-        changes = [change for name in shared for change in _differences(name, before[name], arguments[name])]
+        # Another release of a library may have more or fewer arguments: only shared ones are compared.
+        shared = [name for name in arguments if name in old and name not in free]
+        changes = [change for name in shared for change in _differences(name, old[name], arguments[name])]
         if changes:
             raise ValueError(
-                f"{folder} is of another run: {'; '.join(changes)}. To go on, give what it was trained with; for a "
-                "new run, give another --output_dir."
+                f"{folder} belongs to another run: {'; '.join(changes)}. To go on with it, give the arguments that it "
+                "was trained with; for a new run, give another --output_dir."
             )
 
 
 def editions_of(checkpoint: str | None) -> list[str]:
-    """The editions of this project that a checkpoint was trained by; those of before it recorded any are unknown."""
+    """The editions of this project that trained a checkpoint; "unknown" if the checkpoint does not record them."""
     if checkpoint is None:
         return []
     return (_read_state(checkpoint) or {})["stateful_callbacks"][RunRecord.__name__]["args"].get(
@@ -196,7 +198,7 @@ def editions_of(checkpoint: str | None) -> list[str]:
 
 
 def is_finished(output_dir: str | Path, training_args: TrainingArguments) -> bool:
-    """Whether an output folder holds a model that was trained, and saved, to the end of a run's steps or epochs."""
+    """Whether an output folder holds the saved model of a run that has done all its steps or epochs."""
     state = _read_state(output_dir)
     if not state:
         return False
@@ -224,4 +226,4 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
 def _is_same_folder(old: Any, new: Any) -> bool:
     if not (isinstance(old, str) and isinstance(new, str) and Path(old).exists() and Path(new).exists()):
         return False
-    return Path(old).samefile(new)  # it may have several names
+    return Path(old).samefile(new)  # one folder may have several paths

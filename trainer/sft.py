@@ -23,14 +23,14 @@ A run is a YAML recipe, the command line overrides it, and an argument that noth
 Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
 experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by LoRA: all
 its linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs
-`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` what is frozen takes half the memory, and what is
-trained stays in float32 until the final save.
+`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` frozen weights take half the memory, and trained
+weights stay in float32 until the final save.
 
 Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
-to see each language's loss and experts, `language`; the loss is taken on the answers. A Hub id or a folder is
-`--dataset_name`. A recipe can mix several, whatever forms their `messages` and `images` have. A fraction is a share of
-the mixture: the mixture is as large as it can be without repeating any data set, and each gives its first rows. One
-that is listed twice counts twice. Without fractions all rows count:
+to see each language's loss and experts, `language`; the loss is taken on the answers. `--dataset_name` takes a Hub id
+or a folder. A recipe can mix several data sets, and the forms of their `messages` and `images` may differ. A fraction
+is a share of the mixture. The mixture is as large as it can be without repeating a data set, and takes the first rows
+of each. A data set that is listed twice counts twice. Without fractions, all rows are used:
 
     datasets:
       - {path: org/llava-multilingual, fraction: 0.8}
@@ -39,14 +39,14 @@ that is listed twice counts twice. Without fractions all rows count:
 
 Watching. Each language's loss and the router's weights are logged with the metrics, to `--report_to tensorboard` or
 `trackio` too, and drawn at the end. `--eval_strategy steps` also gives `eval_loss` and `eval_loss_<language>` on the
-test split. `--push_to_hub` uploads the folder as it is; trainer/publish.py makes of it what others can trust, with a
-card of how it came to be, from `training.json`.
+test split. `--push_to_hub` uploads the folder as it is; trainer/publish.py checks it and adds a model card, with the
+history of its training from `training.json`.
 
 Going on. A run whose output folder holds a checkpoint goes on from it, or from `--resume_from_checkpoint`, if it is
-the same run: the same stage, model, data and all arguments that change what is learned. It may be logged, saved and
-evaluated in another way, and processes and accumulation may share the batch in another way. The number of steps may
-change if the schedule does not depend on it (constant, constant_with_warmup, inverse_sqrt). Anything else is an error
-that names what differs. A finished run that is given again trains nothing.
+the same run: the same stage, model, data and all arguments that change what is learned. Logging, saving and evaluation
+may change, and so may the way in which processes and accumulation steps share the batch. The number of steps may
+change if the learning-rate schedule does not depend on it (constant, constant_with_warmup, inverse_sqrt). Any other
+change is an error that names what differs. A finished run that is started again trains nothing.
 
 Tried on two CPU cores.
 """
@@ -77,7 +77,7 @@ from trl import (
 )
 
 
-if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
+if __name__ == "__main__":  # Python puts the folder of this file on the path, not the repository.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
@@ -104,45 +104,45 @@ class ParrotScriptArguments(ScriptArguments, DatasetMixtureConfig):
 
     stage: Literal["align", "instruct"] = field(
         default="instruct",
-        metadata={"help": "1, align: the projector alone, experts bypassed. 2, instruct: all but the vision tower."},
+        metadata={"help": "align (1) trains the projector, without experts; instruct (2) all but the vision tower."},
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stage not in TRAINED:  # the parser checks the command line alone, and not a recipe
-            raise ValueError(f"stage={self.stage!r} is none of the stages: give {' or '.join(TRAINED)}.")
+        if self.stage not in TRAINED:  # the parser checks the command line, but not a recipe
+            raise ValueError(f"stage={self.stage!r} is not a stage: give {' or '.join(TRAINED)}.")
 
 
 @dataclass
 class ParrotSFTConfig(SFTConfig):
-    """TRL's training arguments, with the loss on answers alone and no sequence cut, unless asked for."""
+    """TRL's training arguments. By default, the loss is on answers only, and no sequence is truncated."""
 
-    assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers alone."})
+    assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers only."})
     router_language_loss: float = field(
         default=0.0,
         metadata={
-            "help": "Weight of a loss that rewards what the choice of an expert tells of a row's language: the mutual "
-            "information in nats, over the languages of a batch alike."
+            "help": "Weight of a loss that rewards the mutual information, in nats, of the expert and the row's "
+            "language. All languages of a batch count the same."
         },
     )
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Longest sequence in tokens. Text beyond it is cut off, as always in TRL; to cut an image is an "
-            "error that names the row."
+            "help": "Longest sequence in tokens. TRL cuts off text beyond it. Where it would cut an image, an error "
+            "names the row."
         },
     )
     activation_checkpointing: bool | None = field(
         default=None,
-        metadata={"help": "Compute activations again in the backward pass, to save memory. On unless switched off."},
+        metadata={"help": "Compute activations again in the backward pass, to save memory. On by default."},
     )
     gradient_checkpointing: bool | None = field(
         default=None, metadata={"help": "The deprecated name of activation_checkpointing."}
     )
 
     def __post_init__(self) -> None:
-        # TRL (1.16) switches it on by the old name, of which transformers warns from 5.23 on; before, it has that name
-        # alone. This goes with TRL's use of the new name.
+        # TRL 1.16 only knows the old name, and transformers before 5.23 does, too; later versions warn about it. This
+        # may go when TRL uses the new name.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing is not False
         self.gradient_checkpointing = self.activation_checkpointing
@@ -158,28 +158,28 @@ class ParrotModelConfig(ModelConfig):
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Modules that LoRA adapts: names, or one regular expression of whole paths. If not given, all "
-            "linear layers of the language model, and experts that are parameters."
+            "help": "Modules that LoRA adapts: names, or one regular expression that matches whole paths. By default, "
+            "all linear layers of the language model, and its experts where they are parameters."
         },
     )
     lora_modules_to_save: list[str] | None = field(
         default_factory=lambda: ["multi_modal_projector", "moe"],
-        metadata={"help": "Modules that are trained in full beside LoRA."},
+        metadata={"help": "Modules that are trained in full, without LoRA."},
     )
 
 
 def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset | IterableDataset]:
     """
-    The splits of `dataset_name`, or of the mixture `datasets`. Each row says where it is from in `_source`.
+    Loads splits of `dataset_name`, or of the mixture `datasets`. The column `_source` names each row's origin.
 
     Raises:
-        `ValueError`: for arguments that do not go together, or data or a split that is not there.
+        `ValueError`: if arguments contradict each other, or if the data or a split do not exist.
     """
     name, parts = script_args.dataset_name, script_args.datasets
     if bool(name) == bool(parts) or (name and script_args.test_split_size):
         raise ValueError(
             f"dataset_name={name!r}, datasets={parts} and test_split_size={script_args.test_split_size}: give either "
-            "dataset_name, or datasets and, if it is to be split, test_split_size."
+            "dataset_name or datasets; test_split_size is for datasets only."
         )
     if name:
         check_source(name, "--dataset_name", "dataset")
@@ -192,7 +192,7 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
         if split not in data:
             raise ValueError(
                 f"There is no split {split!r} in {name or parts}, only {list(data)}: set dataset_train_split and "
-                "dataset_test_split to what there is, or eval_strategy to 'no'."
+                "dataset_test_split to splits that exist, or eval_strategy to 'no'."
             )
     return [with_source(data[split], f"{name} ({split})") if name else data[split] for split in splits]
 
@@ -208,32 +208,32 @@ def _naming_data(name: str) -> Iterator[None]:
 
 def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, Dataset | IterableDataset]:
     """
-    The mixture `datasets`, as of TRL's `get_dataset`, whatever forms `messages` and `images` of its parts have.
+    Loads the mixture `datasets` as TRL's `get_dataset` does, but the forms of `messages` and `images` may differ.
 
     Raises:
-        `ValueError`: for arguments that do not go together, or data that are not there.
+        `ValueError`: if arguments contradict each other, or if data do not exist.
     """
     configs = script_args.datasets
     streaming = script_args.streaming or script_args.dataset_streaming
     fractions = [config.fraction for config in configs if config.fraction is not None]
     for config in configs:
-        # With files, a name without a slash is one of the readers of `datasets`, such as json.
+        # If files are given, a path without a slash is the name of a loader of `datasets`, such as json.
         if "/" in config.path or not (config.data_files or config.data_dir):
             check_source(config.path, "path in datasets", "dataset")
         if config.fraction is not None and config.fraction <= 0:
             raise ValueError(
-                f"fraction={config.fraction} of {config.path} in datasets must be positive, or leave it out."
+                f"fraction={config.fraction} of {config.path} in datasets must be positive: change it or leave it out."
             )
     if fractions and len(fractions) < len(configs):
-        raise ValueError(f"datasets={configs}: give a fraction of all of them, or of none.")
+        raise ValueError(f"datasets={configs}: give all of them a fraction, or none.")
     if streaming and (fractions or script_args.test_split_size):
         raise ValueError("Streamed data have no known length: leave out fraction and test_split_size, or streaming.")
     parts = []
     for config in configs:
         with _naming_data(config.path):
             files = config.data_files or (None if config.data_dir else data_files(config.path, config.name))
-            alone = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
-            part = get_dataset(alone)["train"]
+            single = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
+            part = get_dataset(single)["train"]
         parts.append(with_source(part, f"{config.path} ({config.split})"))
     if fractions:
         shares = [fraction / sum(fractions) for fraction in fractions]
@@ -253,39 +253,39 @@ def check_data(data: Dataset | IterableDataset, stage: str, training_args: Parro
     columns = data.column_names or list(next(iter(data)))
     if training_args.assistant_only_loss and "messages" not in columns:
         raise ValueError(
-            f"The data have the columns {columns} and no `messages`, of which the answers are learned. To learn all "
-            "of a text, or a completion, give --assistant_only_loss false."
+            f"The data have the columns {columns}, but no `messages` with answers to learn. To learn whole texts, or "
+            "completions, give --assistant_only_loss false."
         )
     if training_args.completion_only_loss and "messages" in columns:
         raise ValueError(
-            "completion_only_loss is for `prompt` and `completion`, and the data have `messages`: drop it."
+            "completion_only_loss is for `prompt` and `completion`, but the data have `messages`: leave it out."
         )
     if stage == "align":
         rows = undecoded(data) if isinstance(data, Dataset) else data.take(1000)
         if not any(pictures_of(row) for row in rows):
             raise ValueError(
-                "No row has a picture, and stage 'align' trains nothing but the projector. Give data with `images`."
+                "No row has a picture, but stage 'align' trains only the projector. Give data with `images`."
             )
 
 
 def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
-    """Leaves what a stage trains trainable, and switches the experts as it asks."""
+    """Freezes what the stage does not train, and bypasses the experts in stage 'align'."""
     model.config.use_experts = stage != "align"
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(TRAINED[stage]))
 
 
 def print_trained(model: ParrotForConditionalGeneration) -> None:
-    """Prints how many parameters of each part are trained; once, of however many processes."""
+    """Prints how many parameters of each part are trained and frozen, on the main process only."""
     if not PartialState().is_main_process:
         return
     print(f"The experts {'run' if model.config.use_experts else 'are bypassed'}.")
     for name, module in [*model.model.named_children(), ("lm_head", model.lm_head)]:
         counts = {True: 0, False: 0}
         for parameter in module.parameters():
-            # bitsandbytes packs two weights in a byte, ZeRO-3 leaves each process a part: both keep the whole shape.
-            packed = getattr(parameter, "quant_state", None)
-            shape = packed.shape if packed else getattr(parameter, "ds_shape", parameter.shape)
+            # bitsandbytes packs two weights into a byte, and ZeRO-3 shards weights. Both store the original shape.
+            quant_state = getattr(parameter, "quant_state", None)
+            shape = quant_state.shape if quant_state else getattr(parameter, "ds_shape", parameter.shape)
             counts[parameter.requires_grad] += shape.numel()
         print(f"  {name:22} {counts[True]:>15,} trained {counts[False]:>15,} frozen")
 
@@ -293,32 +293,32 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
 def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> None:
     """
     Raises:
-        `ValueError`: for arguments that do not go together, or a model that is not there or is an adapter.
+        `ValueError`: if arguments contradict each other, or if the model does not exist or is an adapter.
     """
     name = model_args.model_name_or_path
     if not name:
         raise ValueError("model_name_or_path is missing: give a folder or Hub id of a Parrot.")
     check_source(name, "--model_name_or_path", revision=model_args.model_revision)
     if find_adapter_config_file(name, revision=model_args.model_revision):
-        # from_pretrained would load it into its base, and a new adapter, or the final save, would lose it:
+        # from_pretrained would load the adapter into its base, and a new adapter or the final save would lose it:
         # https://github.com/huggingface/trl/issues/2418
         raise ValueError(
-            f"{name} is a LoRA adapter. Merge it into its base by python trainer/publish.py --model {name} "
+            f"{name} is a LoRA adapter. Merge it into its base with python trainer/publish.py --model {name} "
             "--repo_id ORG/NAME --license LICENSE --dry_run FOLDER, and give FOLDER as --model_name_or_path."
         )
     if model_args.use_peft and script_args.stage == "align":
-        raise ValueError("use_peft adapts the language model, which stage 'align' leaves alone: use it in 'instruct'.")
+        raise ValueError("use_peft adapts the language model, but stage 'align' does not train it: use 'instruct'.")
     if model_args.load_in_4bit or model_args.load_in_8bit:
         if not model_args.use_peft:
             raise ValueError("load_in_4bit and load_in_8bit freeze the language model: train adapters with use_peft.")
         if model_args.dtype == "auto":
-            raise ValueError("load_in_4bit needs the type to compute in: set dtype to bfloat16 instead of 'auto'.")
+            raise ValueError("load_in_4bit needs a dtype to compute in: set dtype to bfloat16 instead of 'auto'.")
 
 
 def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
     """
     Raises:
-        `ValueError`: for arguments that do not go together, or a model that is not there or is an adapter.
+        `ValueError`: if arguments contradict each other, or if the model does not exist or is an adapter.
     """
     check_model(script_args, model_args)
     if quantization_config := get_quantization_config(model_args):
@@ -341,18 +341,18 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
 def lora_config(
     model_args: ParrotModelConfig, model: ParrotForConditionalGeneration, processor: ParrotProcessor
 ) -> LoraConfig | None:
-    """TRL's configuration, with the language model's linear layers and the chat's tokens; None without LoRA."""
+    """TRL's LoRA configuration for the language model's linear layers and the chat's tokens; None without LoRA."""
     config = get_peft_config(model_args)
     if config is None:
         return None
     if model_args.lora_target_modules is None and model_args.lora_target_parameters is None:
-        said = set_lora_targets(config, model)
-        model_args.lora_target_modules = config.target_modules  # recorded
+        summary = set_lora_targets(config, model)
+        model_args.lora_target_modules = config.target_modules  # for training.json
     else:
-        said = f"LoRA adapts {model_args.lora_target_modules or model_args.lora_target_parameters}."
+        summary = f"LoRA adapts {model_args.lora_target_modules or model_args.lora_target_parameters}."
     tokens = set_trained_tokens(config, model, processor)
     if PartialState().is_main_process:
-        print(f"{said} Trained besides are the tokens {' '.join(tokens)}.")
+        print(f"{summary} The tokens {' '.join(tokens)} are trained, too.")
     return config
 
 
@@ -364,7 +364,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     arguments = run_arguments(script_args, training_args, model_args)
     check_same_run(arguments, output_dir, checkpoint)  # before anything is loaded
     editions = list(dict.fromkeys([*editions_of(checkpoint), edition()]))
-    set_seed(training_args.seed)  # TRL splits a mixture without a seed of its own
+    set_seed(training_args.seed)  # load_mixture draws the test split with the global seed
     splits = [script_args.dataset_train_split]
     if training_args.eval_strategy != "no":
         splits.append(script_args.dataset_test_split)
@@ -373,12 +373,12 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     arguments["rows of the training data"] = hash_of_rows(undecoded(train_dataset))
     check_same_run(arguments, output_dir, checkpoint)
     if not training_args.resume_from_checkpoint and is_finished(output_dir, training_args):
-        print(f"{output_dir} holds this run, trained to its end. Nothing is left to train.")
+        print(f"{output_dir} holds the finished model of this run. Nothing is left to train.")
         return
     model = load_model(script_args, model_args)
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
-    if not model_args.use_peft:  # With it, peft freezes all that it does not adapt.
+    if not model_args.use_peft:  # With LoRA, peft freezes all that it does not adapt.
         freeze(model, script_args.stage)
     trainer = ParrotTrainer(
         model=model,
@@ -393,9 +393,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if checkpoint:
         print(f"Going on from {checkpoint}.")
     trained = trainer.train(resume_from_checkpoint=checkpoint)
-    if script_args.stage == "align":  # The experts were bypassed for this stage alone.
+    if script_args.stage == "align":  # The experts were bypassed for this stage only.
         model.config.use_experts = own_use_experts
-    if not model_args.use_peft:  # checkpoints have in float32 what is trained
+    if not model_args.use_peft:  # trained weights are in float32 so far, also in the checkpoints
         model.to(own_dtype)
     trainer.save_model()
     if trainer.is_world_process_zero():
@@ -406,8 +406,8 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name
-        trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is no Hub id
-    # A process that leaves its group to the interpreter's end may abort there, and takes down those that still write.
+        trainer.push_to_hub(dataset_name=None if name and Path(name).exists() else name)  # a folder is not a Hub id
+    # A process that exits without destroying its process group may abort, and end processes that are still writing.
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
 
@@ -422,6 +422,6 @@ if __name__ == "__main__":
     with one_line_errors():
         try:
             arguments = parser.parse_args_and_config()
-        except (TypeError, ValueError, yaml.YAMLError) as error:  # The libraries that read arguments raise them.
+        except (TypeError, ValueError, yaml.YAMLError) as error:  # raised by TRL, argparse, dataclasses and PyYAML
             raise ValueError(" ".join(str(error).split())) from error
         main(*arguments)

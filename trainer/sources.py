@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tells at once that a model or a data set is not there, before libraries look for it on the Hub for half a minute."""
+"""Checks quickly that a model or a data set exists; libraries would look for it on the Hub for half a minute."""
 
 import os
 from difflib import get_close_matches
@@ -32,19 +32,19 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
 
 
-SECONDS = 5.0  # The Hub's answer is one line of JSON.
+SECONDS = 5.0  # Timeout of a request to the Hub. Its answer is one line of JSON.
 
 
 def check_source(
     name: str, argument: str, kind: Literal["model", "dataset"] = "model", revision: str | None = None
 ) -> None:
     """
-    Checks that a folder or a Hub repository exists, or lies in the cache.
+    Checks that a folder or a Hub repository exists, or is in the cache.
 
     Args:
         name: the folder or Hub id.
-        argument: the argument that holds it, as the user types it. The error names it.
-        kind: what is looked for.
+        argument: the name of the user's argument that holds `name`, for the error.
+        kind: the kind of repository.
         revision: branch, tag or commit on the Hub.
 
     Raises:
@@ -73,7 +73,7 @@ def check_source(
         ) from error
     except RevisionNotFoundError as error:
         raise ValueError(f"{argument}={name!r} has no revision {revision!r} on the Hub.") from error
-    except HfHubHTTPError:  # The Hub is there and has trouble: the library that downloads retries.
+    except HfHubHTTPError:  # The Hub answers with another error: the library that downloads it retries.
         return
     except (HTTPError, OfflineModeIsEnabled, OSError) as error:
         raise ValueError(
@@ -90,7 +90,7 @@ def _is_cached(name: str, kind: str) -> bool:
 
 
 def _can_be_hub_id(name: str) -> bool:
-    """Whether the name is of a Hub id's form. `models/mine` is a path where there is a folder `models`."""
+    """Whether the name has the form of a Hub id. `models/mine` is a path if there is a folder `models`."""
     try:
         validate_repo_id(name)
     except HFValidationError:

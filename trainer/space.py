@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The page of `trainer/demo.py` as a Hugging Face Space: the same files, and who it shows."""
+"""Makes a Hugging Face Space of the page of `trainer/demo.py`: the same files, and the model that it shows."""
 
 import shutil
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ from huggingface_hub import HfApi
 from trainer import REPOSITORY
 
 
-MODULES = ("__init__", "command_line", "demo", "demo_page", "plots", "sources")  # the page and what it imports of ours
+MODULES = ("__init__", "command_line", "demo", "demo_page", "plots", "sources")  # the page and the modules it imports
 GRADIO = "6.31.0"
 REQUIREMENTS = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.10", "matplotlib>=3.9", "pillow>=11", "jinja2>=3.1")
 
 
 def write_space(folder: Path, model: str, revision: str | None, pictures: Sequence[str] = ()) -> None:
     """
-    Writes what a Space holds.
+    Writes the files of a Space.
 
     Args:
-        folder: a new one.
+        folder: a new folder for the files.
         model: Hub id of the Parrot that the page shows.
-        revision: its branch, tag or commit.
-        pictures: files to choose from on the page.
+        revision: the model's branch, tag or commit.
+        pictures: picture files to choose from on the page.
 
     Raises:
-        `OSError`: if a picture is not there.
+        `OSError`: if a picture does not exist.
     """
     (folder / "trainer").mkdir(parents=True)
     for name in MODULES:
@@ -61,7 +61,7 @@ def write_space(folder: Path, model: str, revision: str | None, pictures: Sequen
 
 
 def upload_space(folder: Path, repo_id: str, private: bool) -> str:
-    """Uploads what `write_space` wrote, in one commit. Returns the commit."""
+    """Uploads the folder of `write_space` in one commit. Returns the id of the commit."""
     api = HfApi()
     api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True)
     return api.upload_folder(repo_id=repo_id, repo_type="space", folder_path=folder, commit_message="The page").oid

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Rows of training data: each with its source, those of several data sets in one shape, pictures opened one by one."""
+"""Rows of training data: names the source of each row, brings data sets into one shape, opens pictures one by one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,8 @@ from datasets import Dataset, Features, Image, IterableDataset, LargeList, List,
 from trainer import pictures
 
 
-SOURCE = "_source"  # a column of our own: data sets have one of the name `source`
-# Of a mixture. `messages` has parts and not strings, since a data set may have its pictures between texts.
+SOURCE = "_source"  # with an underscore, because data sets may have a column `source`
+# The rows of a mixture. A message has a list of parts and not a string, because pictures may stand between texts.
 SHAPE = Features(
     {
         "messages": List(
@@ -35,12 +35,12 @@ SHAPE = Features(
         SOURCE: Value("string"),
     }
 )
-IMAGE = Image()  # It opens what lies elsewhere, such as in an archive, as a data set's own column would.
+IMAGE = Image()  # opens pictures that are not local files, e.g. in an archive, like the column of a data set
 
 
 def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
     """
-    Rows that say where they are from, in a column `_source`, as in `data/mine, row 3`.
+    Adds a column `_source` with the origin of each row, such as `data/mine, row 3`.
 
     Raises:
         `ValueError`: if the data have no column to train on.
@@ -48,7 +48,7 @@ def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | Iterabl
     if isinstance(data, Dataset):
         check_columns(data.column_names, name)
         return data.add_column(SOURCE, [f"{name}, row {index}" for index in range(len(data))])
-    data = undecoded(data)  # map would open the pictures, and its errors do not name the row
+    data = undecoded(data)  # map would open the pictures, and its errors would not name the row
     check_columns(data.column_names or list(next(iter(data))), name)
     features = None if data.features is None else Features(data.features | {SOURCE: Value("string")})
     return data.map(lambda _, index: {SOURCE: f"{name}, row {index}"}, with_indices=True, features=features)
@@ -60,16 +60,16 @@ def check_columns(columns: list[str], name: str) -> None:
         `ValueError`: if rows of these columns cannot be trained on.
     """
     if not {"messages", "prompt", "text", "input_ids", "images"} & set(columns):
-        convert = "Convert LLaVA-style rows by python -m trainer.convert_llava"
+        convert = "Convert LLaVA-style rows with python -m trainer.convert_llava"
         if "conversations" not in columns:
             convert = "Rows need `messages`: a list of roles and texts"
-        raise ValueError(f"{name} has the columns {columns} and no `messages`. {convert}.")
+        raise ValueError(f"{name} has the columns {columns}, but no `messages`. {convert}.")
 
 
 def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | IterableDataset:
-    """The rows of all parts, one part after the other; in one shape, if the parts differ in theirs."""
+    """Concatenates the parts. If their features differ, their rows are brought into `SHAPE` first."""
     features = [part.features for part in parts]
-    if None in features or any(one != features[0] for one in features):
+    if None in features or any(schema != features[0] for schema in features):
         parts = [
             _in_shape(part)
             if isinstance(part, Dataset)
@@ -80,9 +80,9 @@ def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | Itera
 
 
 def _in_shape(data: Dataset) -> Dataset:
-    """As `_shape_row` for each row, without a copy of the pictures on disk where they are a list already."""
+    """As `_shape_row` for each row. If the pictures already are a list, they are not copied on disk."""
     if "messages" not in data.column_names:
-        raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be mixed with others.")
+        raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be part of a mixture.")
     if "image" in data.column_names or not isinstance(data.features.get("images", SHAPE["images"]), (List, LargeList)):
         return undecoded(data).map(_shape_row, features=SHAPE, remove_columns=data.column_names)
     columns = [name for name in ("language", SOURCE) if name in data.column_names]
@@ -94,9 +94,9 @@ def _in_shape(data: Dataset) -> Dataset:
     else:
         images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SHAPE["images"]}))
         counts = [0] * len(data)
-    texts = texts.add_column("number", counts).map(
-        lambda row: {"messages": _shape_messages(row["messages"], row["number"], row.get(SOURCE))},
-        remove_columns=["number"],
+    texts = texts.add_column("num_images", counts).map(
+        lambda row: {"messages": _shape_messages(row["messages"], row["num_images"], row.get(SOURCE))},
+        remove_columns=["num_images"],
         features=Features({name: SHAPE[name] for name in ("messages", *columns)}),
     )
     return concatenate_datasets([texts, images], axis=1)
@@ -112,28 +112,33 @@ def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shape_messages(messages: list[dict[str, Any]] | None, number: int, source: str | None) -> list[dict[str, Any]]:
-    """Messages of parts. Pictures of texts without marks come before the first user's text, as in TRL."""
+def _shape_messages(
+    messages: list[dict[str, Any]] | None, num_images: int, source: str | None
+) -> list[dict[str, Any]]:
+    """Messages with lists of parts. If messages are strings, all pictures go before the first user's, as in TRL."""
     if messages is None:
         raise ValueError(f"{source}: it has no `messages`. Leave it out.")
     shaped, placed = [], False
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            before = 0 if placed or message.get("role") != "user" else number
+            before = 0 if placed or message.get("role") != "user" else num_images
             placed = placed or message.get("role") == "user"
             content = [{"type": "image"}] * before + [{"type": "text", "text": content}]
         if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
             raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
-        if held := [part for part in content if any(part.get(name) for name in ("image", "path", "url", "image_url"))]:
-            raise ValueError(f"{source}: a part holds its picture, {held[0]!r:.100}. Put it into the column `images`.")
+        keys = ("image", "path", "url", "image_url")
+        if with_picture := [part for part in content if any(part.get(key) for key in keys)]:
+            raise ValueError(
+                f"{source}: a part holds its picture, {with_picture[0]!r:.100}. Put it into the column `images`."
+            )
         parts = [{"type": part["type"], "text": part.get("text")} for part in content]
         shaped.append({"role": message.get("role"), "content": parts})
     return shaped
 
 
 def as_stored(picture: Any) -> Any:
-    """A path or bytes as a column of pictures stores them; anything else as it is."""
+    """A path or bytes in the form in which `datasets` stores a picture; any other picture unchanged."""
     if isinstance(picture, str):
         return {"path": picture, "bytes": None}
     return {"path": None, "bytes": picture} if isinstance(picture, bytes) else picture
@@ -141,10 +146,10 @@ def as_stored(picture: Any) -> Any:
 
 def pictures_of(row: dict[str, Any]) -> list[Any]:
     """
-    A row's pictures, as they are stored, from its column `images` or its column of one picture, `image`.
+    A row's pictures as they are stored, from its column `images`, or from its column `image` with one picture.
 
     Raises:
-        `ValueError`: if the one picture is missing. It begins with the row's source, if the row still has it.
+        `ValueError`: if `image` is empty. The message begins with the row's source if the row still has it.
     """
     if "image" not in row:
         images = row.get("images")
@@ -158,7 +163,7 @@ def pictures_of(row: dict[str, Any]) -> list[Any]:
 
 
 def undecoded(data: Dataset | IterableDataset | None) -> Any:
-    """The same rows with pictures as files or bytes, so that `open_stored` can say what is wrong with one."""
+    """The same rows with pictures as paths or bytes, so that `open_stored` can say what is wrong with a picture."""
     if data is None or data.features is None or (isinstance(data, Dataset) and data.format["type"]):
         return data
     features = Features({name: _undecoded_feature(feature) for name, feature in data.features.items()})
@@ -166,12 +171,12 @@ def undecoded(data: Dataset | IterableDataset | None) -> Any:
         return data
     if isinstance(data, IterableDataset):
         return data.cast(features)
-    # Dataset.cast would write a copy of all pictures, though the storage of both features is the same.
+    # Dataset.cast would write a copy of all pictures, although both features store them in the same way.
     return Dataset(data.data.cast(features.arrow_schema), indices_table=data._indices)
 
 
 def _undecoded_feature(feature: Any) -> Any:
-    # IterableDataset.decode(False) would leave JSON values as texts, too.
+    # IterableDataset.decode(False) would not decode JSON values either.
     if isinstance(feature, Image):
         return replace(feature, decode=False)
     return type(feature)(_undecoded_feature(feature.feature)) if isinstance(feature, (List, LargeList)) else feature
@@ -179,10 +184,11 @@ def _undecoded_feature(feature: Any) -> Any:
 
 def open_stored(picture: Any, place: str) -> Any:
     """
-    A picture as a PIL image; one that is open, or that transformers loads (a URL, base64), as it is.
+    Opens a picture as a PIL image. An open image, and one that transformers loads (a URL, base64), is returned as it
+    is.
 
     Raises:
-        `ValueError`: if there is no such file or it cannot be read.
+        `ValueError`: if the file does not exist or cannot be read.
     """
     if isinstance(picture, str) and (len(picture) > 1000 or picture.startswith(("http://", "https://", "data:"))):
         return picture
@@ -191,11 +197,11 @@ def open_stored(picture: Any, place: str) -> Any:
         return picture
     path, content = picture.get("path"), picture.get("bytes")
     if content is None and path and "://" not in path and not Path(path).is_file():
-        raise ValueError(f"{place}: there is no such file, {path!r}. Name one that is there, or leave the row out.")
+        raise ValueError(f"{place}: there is no such file, {path!r}. Correct the path, or leave the row out.")
     place = f"{place} ({path or 'bytes'})"
     try:
         if content is None and path and "://" in path:
             return IMAGE.decode_example({"path": path, "bytes": None})
-    except Exception as error:  # of the network and of Pillow's formats
+    except Exception as error:  # from the network, the archive or Pillow
         raise ValueError(f"{place} cannot be read: {' '.join(str(error).split())}. Leave its row out.") from error
     return pictures.open_picture(Path(path) if content is None and path else content or b"", place)

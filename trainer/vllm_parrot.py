@@ -13,13 +13,13 @@
 # limitations under the License.
 """A Parrot in vLLM, on its Transformers modeling backend.
 
-An image's tokens depend on the prompt's words, but vLLM encodes an image by itself, before its prompt, and caches what
-comes out under the image's hash. So the words travel with the image. The multimodal processor has the prompt's token
-ids and makes them an option of the image: vLLM hashes an image with its options, so that all of its caches (processor,
-encoder, prefix) tell the same image in two prompts apart, and the model gets both.
+An image's tokens depend on the prompt's words, but vLLM encodes each image without its prompt, and caches the result
+under a hash of the image. So the words are passed along with the image: the multimodal processor makes the prompt's
+token ids an option of the image. vLLM hashes an image together with its options. Thus all its caches (processor,
+encoder, prefix) distinguish the same image in two prompts, and the model gets both the image and the words.
 
-The tower, which no prompt touches, runs once for an image however many prompts it stands in: its output is kept here,
-under a hash of the image's pixels.
+The tower's output does not depend on the prompt. The tower runs once for an image, however many prompts hold the
+image: its output is cached here, under a hash of the image's pixels.
 """
 
 import hashlib
@@ -46,14 +46,14 @@ from vllm.multimodal.inputs import MultiModalFieldConfig
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotModel
 
 
-PROMPT, PIXELS = "parrot_prompt", "parrot_pixels"  # of each image: its prompt's token ids, a hash of its pixels
+PROMPT, PIXELS = "parrot_prompt", "parrot_pixels"  # Keys for an image's prompt (token ids) and the hash of its pixels.
 
 
 class ParrotProcessingInfo(MultiModalProcessingInfo):
-    """As for any model of the backend, with an option that is not the processor's."""
+    """As `MultiModalProcessingInfo`, but hides the option PROMPT from transformers' processor."""
 
     def get_hf_processor(self, **kwargs: Any) -> Any:
-        """The processor of transformers."""
+        """The processor that transformers loads."""
         return super().get_hf_processor(**{name: value for name, value in kwargs.items() if name != PROMPT})
 
 
@@ -61,7 +61,7 @@ class ParrotMultiModalProcessor(MultiModalProcessor):
     """Sends each image to the model with its prompt's token ids and with a hash of its pixels."""
 
     def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """As `MultiModalProcessor.apply`, the prompt's token ids being an option of its images."""
+        """As `MultiModalProcessor.apply`, with the prompt's token ids as an option of its images."""
         options = dict(inputs.hf_processor_mm_kwargs) | {PROMPT: np.asarray(inputs.prompt)}
         return super().apply(replace(inputs, hf_processor_mm_kwargs=options), *args, **kwargs)
 
@@ -91,20 +91,20 @@ class ParrotMultiModalProcessor(MultiModalProcessor):
 class ParrotForVLLM(TransformersMultiModalForCausalLM):
     """Tower, projector and experts as transformers runs them; vLLM's attention and head for the language model."""
 
-    # How many images' H is kept, in the host's memory: 1 GB in bfloat16 for CLIP-L/14-336 and a 7B language model.
+    # Number of images whose H is cached in host memory: 1 GB in bfloat16 for CLIP-L/14-336 and a 7B language model.
     max_kept_images = 256
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         ParrotModel.engine_runs_experts = True
-        AutoModel.register(ParrotConfig, ParrotModel, exist_ok=True)  # vLLM puts a head of its own on it
+        AutoModel.register(ParrotConfig, ParrotModel, exist_ok=True)  # without a head, because vLLM adds its own
         try:
             super().__init__(vllm_config=vllm_config, prefix=prefix)
         finally:
             AutoModel.register(ParrotConfig, ParrotForConditionalGeneration, exist_ok=True)
         for module in self.model.vision_tower.modules():
             if hasattr(module, "use_head"):
-                # SigLIP's pooled output is not read, and its attention cannot run with the layers that vLLM puts into
-                # it on a CPU.
+                # Nothing reads SigLIP's pooled output, and its attention cannot run on a CPU with the layers that vLLM
+                # puts into it.
                 module.use_head = False
         self.kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()  # pixels' hash -> H of eq. 1, (K, C)
 
@@ -114,27 +114,27 @@ class ParrotForVLLM(TransformersMultiModalForCausalLM):
 
         Args:
             pixel_values, num_image_patches: as in vLLM's backend.
-            parrot_prompt, parrot_pixels: of each image, its prompt's token ids and the hash of its pixels.
+            parrot_prompt, parrot_pixels: for each image, its prompt's token ids and the hash of its pixels.
         """
         prompts, keys = kwargs.pop(PROMPT), [bytes(key.tolist()) for key in kwargs.pop(PIXELS)]
         features = torch.stack(self._encode(keys, **kwargs))  # (N, K, C)
         mark = self.config.image_token_id
-        # Images stand in the prompts as one mark each. Here the words matter, and one image for each row, after them.
+        # In these prompts, each image is a single mark. Each row gets its prompt's words, and after them one image.
         ids = pad_sequence(list(prompts), batch_first=True, padding_value=mark).to(features.device)  # (N, L)
         image = ids.new_full(features.shape[:2], mark)  # (N, K)
         embeds = self.embed_input_ids(torch.cat([ids, image], dim=1))
         is_word = ids != mark
         conditioned = self.model.condition_image_features(
             BaseModelOutputWithPooling(pooler_output=features),
-            input_ids=torch.cat([ids.where(is_word, -1), image], dim=1),  # -1: neither a word nor this image
+            input_ids=torch.cat([ids.where(is_word, -1), image], dim=1),  # -1 is neither a word nor the image
             inputs_embeds=embeds,
             attention_mask=torch.cat([is_word, torch.ones_like(image, dtype=torch.bool)], dim=1),
         )
         return conditioned.pooler_output
 
     def _encode(self, keys: list[bytes], **kwargs: Any) -> list[torch.Tensor]:
-        """H of eq. 1 of each image; the tower runs for the images that it has not seen lately."""
-        # An image that stands here twice runs twice: vLLM measures the memory that it needs by copies of one image.
+        """H of eq. 1 of each image. The tower runs only for images that are not cached."""
+        # An image that is here twice runs twice: vLLM measures the memory that a batch needs with copies of one image.
         missing = [index for index, key in enumerate(keys) if key not in self.kept]
         new = {}
         if missing:

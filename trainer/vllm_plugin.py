@@ -11,19 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What vLLM loads in each of its processes, by the entry point `vllm.general_plugins`: where a Parrot's code is.
+"""Tells vLLM where Parrot's code is. vLLM loads this by the entry point `vllm.general_plugins` in each process.
 
     pip install -e ".[vllm]"
     vllm serve org/parrot
 
-It is kept apart from trainer/vllm_parrot.py, whose imports would delay every other model under the same vLLM.
+It is a file of its own, because the imports of trainer/vllm_parrot.py would delay every other model in the same vLLM.
 """
 
 from vllm import ModelRegistry
 
-import modeling_parrot  # noqa: F401  (tells transformers of the classes, so that no checkpoint's own code is run)
+import modeling_parrot  # noqa: F401  (registers the classes with transformers, so that no checkpoint's code runs)
 
 
 def register() -> None:
-    """Tells vLLM of a Parrot."""
+    """Registers Parrot with vLLM."""
     ModelRegistry.register_model("ParrotForConditionalGeneration", "trainer.vllm_parrot:ParrotForVLLM")

@@ -12,9 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-How fast vLLM answers with the plug-in, beside transformers' `generate` in batches, on the same questions: a hundred
-about ten pictures, each picture with each question. Also how fast it is if the tower runs for each prompt anew, and
-when all is asked a second time.
+Measures how fast vLLM answers with the plug-in, and how fast transformers' `generate` does in batches. Both answer the
+same hundred questions, ten about each of ten pictures. vLLM is also timed with the tower run anew for each prompt, and
+when all questions are asked a second time.
 
     python -m trainer.vllm_speed --model models/demo-parrot --benchmark "data/demo/mini_mmmb_{language}.tsv"
 
@@ -33,10 +33,10 @@ class VllmSpeedArguments:
 
     model: str = field(metadata={"help": "Folder or Hub id of a Parrot."})
     benchmark: str = field(metadata={"help": "TSV file, with {language} in the place of the language."})
-    languages: list[str] | None = field(default=None, metadata={"help": "Languages to ask in; the six if not given."})
-    pictures: int = field(default=10, metadata={"help": "Pictures, of the benchmark's first rows."})
-    questions: int = field(default=10, metadata={"help": "Questions about each, from all languages."})
-    batch_size: int = field(default=32, metadata={"help": "Questions that are answered together."})
+    languages: list[str] | None = field(default=None, metadata={"help": "Languages to ask in; by default, the six."})
+    pictures: int = field(default=10, metadata={"help": "Number of pictures, from the benchmark's first rows."})
+    questions: int = field(default=10, metadata={"help": "Number of questions about each, from all languages."})
+    batch_size: int = field(default=32, metadata={"help": "Number of questions that are answered together."})
     max_new_tokens: int = field(default=16, metadata={"help": "Longest answer, in tokens."})
     rounds: int = field(default=3, metadata={"help": "How often each way is timed; the median counts."})
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The ways of answering that `python -m trainer.vllm_speed` times."""
+"""The ways to answer that `python -m trainer.vllm_speed` times."""
 
 import os
 import statistics
@@ -30,7 +30,7 @@ from trainer.vllm_speed import VllmSpeedArguments
 
 
 def conversations(arguments: VllmSpeedArguments) -> list[list[dict[str, Any]]]:
-    """Each question about each picture, the pictures in turns."""
+    """A chat for each question about each picture; the pictures alternate."""
     files = find_benchmark([arguments.benchmark], arguments.languages, "main")
     columns = [read_benchmark(file, language) for language, file in files.items()]
     rows = list({row.image: row for row in columns[0]}.values())[: arguments.pictures]
@@ -44,7 +44,7 @@ def conversations(arguments: VllmSpeedArguments) -> list[list[dict[str, Any]]]:
 
 
 def by_transformers(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) -> Callable[[], list[list[int]]]:
-    """`generate` in batches."""
+    """Answers with `generate` in batches."""
     model = ParrotForConditionalGeneration.from_pretrained(arguments.model).eval()
     processor = ParrotProcessor.from_pretrained(arguments.model)
     processor.tokenizer.padding_side = "left"
@@ -65,7 +65,7 @@ def by_transformers(arguments: VllmSpeedArguments, chats: list[list[dict[str, An
 
 
 def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) -> dict[str, Callable[[], list[Any]]]:
-    """The ways in which vLLM answers."""
+    """The ways to answer with vLLM, by name."""
     dtype = ParrotConfig.from_pretrained(arguments.model).dtype or torch.float32
     llm = LLM(
         arguments.model,
@@ -75,7 +75,7 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
         limit_mm_per_prompt={"image": 1},
     )
     options = SamplingParams(temperature=0, max_tokens=arguments.max_new_tokens)
-    translated = [
+    vllm_chats = [
         [
             {
                 "role": "user",
@@ -84,10 +84,10 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
         ]
         for chat in chats
     ]
-    llm.chat(translated[:2], options, use_tqdm=False)
+    llm.chat(vllm_chats[:2], options, use_tqdm=False)
 
     def answer() -> list[list[int]]:
-        return [list(output.outputs[0].token_ids) for output in llm.chat(translated, options, use_tqdm=False)]
+        return [list(output.outputs[0].token_ids) for output in llm.chat(vllm_chats, options, use_tqdm=False)]
 
     def anew(kept_images: int) -> list[list[int]]:
         llm.llm_engine.reset_mm_cache()
@@ -108,22 +108,22 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
 def all_ways(
     arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]
 ) -> Iterator[tuple[str, Callable[[], list[list[int]]]]]:
-    """All ways, transformers' first: an engine changes the classes of transformers in its process."""
+    """All ways. transformers comes first, because vLLM changes the classes of transformers in its process."""
     yield "transformers, in batches", by_transformers(arguments, chats)
     yield from by_vllm(arguments, chats).items()
 
 
 def measure_serving(arguments: VllmSpeedArguments) -> dict[str, float]:
     """
-    Times the ways and prints a table.
+    Times all ways and prints a table.
 
     Returns:
-        the questions a second of each way.
+        the questions per second of each way.
     """
     check_source(arguments.model, "--model")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # or vLLM takes cores away from transformers
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB, on a CPU
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # otherwise vLLM takes cores from transformers
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # in GB, on a CPU
     chats = conversations(arguments)
     print(f"{len(chats)} questions about {arguments.pictures} pictures, {torch.get_num_threads()} threads")
     print("| way | questions a second | same answers |\n|---|---|---|")
@@ -133,10 +133,10 @@ def measure_serving(arguments: VllmSpeedArguments) -> dict[str, float]:
         seconds = []
         for _ in range(arguments.rounds):
             start = time.perf_counter()
-            written = answer()
+            answers = answer()
             seconds.append(time.perf_counter() - start)
         speeds[way] = len(chats) / statistics.median(seconds)
-        expected = expected or written  # padded at the end, where an answer is shorter than others
-        same = sum(tokens == other[: len(tokens)] for tokens, other in zip(written, expected, strict=True))
+        expected = expected or answers  # `generate` pads the answers of a batch at the end
+        same = sum(tokens == padded[: len(tokens)] for tokens, padded in zip(answers, expected, strict=True))
         print(f"| {way} | {speeds[way]:.1f} | {same} of {len(chats)} |", flush=True)
     return speeds

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Written answers to open questions: which option they name, in which language, and under other wordings."""
+"""Judges written answers to open questions: the option that they name, their language, and other wordings."""
 
 import re
 from collections import defaultdict
@@ -24,28 +24,28 @@ from trainer.benchmark_rows import Row, Share, Wordings
 
 def name_pattern(names: Iterable[str]) -> re.Pattern:
     """
-    Finds names in a text, of names within names the longest. A name in letters that are written apart from each other,
-    as Latin ones are, is no part of a longer word; Chinese words stand without spaces.
+    A pattern that finds names in a text. Where a name contains another name, it finds the longer one. It finds names
+    only as whole words, except in Chinese, which has no spaces between words.
     """
     longest_first = sorted({name.casefold() for name in names}, key=lambda name: (-len(name), name))
     edges = {
-        name: [r"\b" if re.match(r"[^\W⺀-鿿]", name[place]) else "" for place in (0, -1)] for name in longest_first
+        name: [r"\b" if re.match(r"[^\W⺀-鿿]", name[index]) else "" for index in (0, -1)] for name in longest_first
     }
     return re.compile("|".join(edges[name][0] + re.escape(name) + edges[name][1] for name in longest_first))
 
 
 def named_letter(answer: str, options: Mapping[str, str]) -> str | None:
     """The letter of the only option that an answer names; None if it names none or several."""
-    named = set(name_pattern(options.values()).findall(answer.casefold()))
-    letters = [letter for letter, text in options.items() if text.casefold() in named]
+    names = set(name_pattern(options.values()).findall(answer.casefold()))
+    letters = [letter for letter, text in options.items() if text.casefold() in names]
     return letters[0] if len(letters) == 1 else None
 
 
 def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> dict[str, dict[str, Share]]:
     """
-    The share of answers in the language of their question with its interval, by language and l2-category, and `all`.
-    An answer is in the language in which it names an option, of whichever question; of several languages, in which the
-    name is longest.
+    The share of answers that are in the language of their question, with its interval, by language and l2-category,
+    and over `all`. The language of an answer is the one in which it names an option of any question. If it names
+    options in several languages, the longest name decides.
     """
     names: dict[str, set[str]] = defaultdict(set)
     for question in questions:
@@ -61,7 +61,7 @@ def shares_in_language(rows: Sequence[Row], questions: Iterable[Question]) -> di
         for kind in ("all", row["l2-category"]):
             hits[row["language"]][kind].append((is_in_language, row["picture"]))
     return {
-        language: {kind: share(*zip(*found, strict=True)) for kind, found in kinds.items()}
+        language: {kind: share(*zip(*pairs, strict=True)) for kind, pairs in kinds.items()}
         for language, kinds in hits.items()
     }
 
@@ -71,11 +71,11 @@ def compare_wordings(
     other: tuple[Sequence[Row], Mapping[tuple[str, str], Question]],
 ) -> Wordings:
     """
-    Judged answers to the same questions in two wordings.
+    Summarizes judged answers to the same questions in two wordings.
 
     Args:
-        own: answers to the benchmark's own wording, and the questions.
-        other: the same in other words.
+        own: the answers to the benchmark's own wording, and the questions in this wording.
+        other: the answers to another wording, and the questions in that wording.
     """
     in_language = shares_in_language(other[0], other[1].values())
     return {"own": summarize(*own), "other": summarize(*other), "in_language": in_language}

@@ -13,8 +13,8 @@
 # limitations under the License.
 """Parrot and its benchmarks in the field's own evaluation harnesses: lmms-eval, VLMEvalKit, inspect-ai.
 
-Each harness must be installed for its module. Their requirements conflict with each other, so each has an environment
-of its own: `make test-lmms-eval`, `make test-vlmevalkit` and `make test-inspect` show how it is made.
+A module needs its harness. The harnesses' requirements conflict, so each harness needs an environment of its own:
+`make test-lmms-eval`, `make test-vlmevalkit` and `make test-inspect` show how to make them.
 """
 
 MAX_NEW_TOKENS = 512  # as trainer/benchmark.py and the reference's wrapper for VLMEvalKit

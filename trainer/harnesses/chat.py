@@ -30,7 +30,7 @@ class ParrotChat:
     Args:
         name: folder or Hub id.
         revision: branch, tag or commit on the Hub.
-        device_map: as of `from_pretrained`.
+        device_map: the argument of `from_pretrained`.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class ParrotChat:
         self, chats: list[list[dict[str, Any]]], max_new_tokens: int = MAX_NEW_TOKENS, **sampling: Any
     ) -> list[str]:
         """
-        Answers in one batch.
+        Answers chats in one batch.
 
         Args:
             chats: conversations, as transformers' chat templates take them.
-            max_new_tokens: of each answer.
-            sampling: arguments of `generate`. Without them decoding is greedy.
+            max_new_tokens: longest answer, in tokens.
+            sampling: arguments of `generate`. Without them, decoding is greedy.
         """
         inputs = self.processor.apply_chat_template(
             chats,

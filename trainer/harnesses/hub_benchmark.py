@@ -12,14 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Writes mini-MMMB's questions as the Hub runs them, beside the files of its data set:
+Writes mini-MMMB's questions in the form in which the Hub runs benchmarks, into the folder of the data set:
 
     python -m trainer.harnesses.hub_benchmark --data data/mini-mmmb
 
 The Hub shows a data set with an `eval.yaml` as a benchmark (https://huggingface.co/docs/hub/eval-results), and
-`inspect eval hf/org/mini-mmmb/zh` runs it. It takes a question's whole prompt from one column and its picture, as a
-data URI, from another, so `benchmark/<language>.parquet` holds these. The `eval.yaml` stands beside the card, in
-model_cards/.
+`inspect eval hf/org/mini-mmmb/zh` runs it. inspect reads a question's whole prompt from one column and its picture, as
+a data URI, from another: `benchmark/<language>.parquet` has these columns. The `eval.yaml` is beside the data set's
+card, in model_cards/.
 """
 
 from dataclasses import dataclass, field
@@ -40,12 +40,12 @@ class HubBenchmarkArguments:
 
 
 def data_uri(question: Question) -> str:
-    """A question's picture as text that says what format it has."""
+    """A question's picture as a data URI with its media type."""
     return f"data:{open_image(question).get_format_mimetype()};base64,{question.image}"
 
 
 def write(arguments: HubBenchmarkArguments) -> None:
-    """Writes a file a language."""
+    """Writes one file per language."""
     folder = Path(arguments.data)
     for language, file in find_benchmark([str(folder / "mini_mmmb_{language}.tsv")], MMMB, "main").items():
         rows = [

@@ -19,8 +19,8 @@ A benchmark in one language as a task of inspect-ai:
         --model openai-api/parrot/models/demo-parrot \
         -T "benchmark=$PWD/data/demo/mini_mmmb_{language}.tsv" -T language=zh
 
-The prompts and the reading of answers are trainer/benchmark.py's. Any model of inspect-ai's can be asked. inspect-ai
-runs a task in the folder of its file, hence the whole path of the benchmark.
+The prompts and the reading of answers are those of trainer/benchmark.py. Any model of inspect-ai can be asked. The
+path of the benchmark must be absolute, because inspect-ai runs a task in the folder of its file.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ Reading = Callable[[str, Mapping[str, str]], str | None]
 
 @metric
 def circular_accuracy() -> Metric:
-    """The share of questions of which all rotations were answered rightly, where questions come with rotations."""
+    """The share of questions with all rotations answered right, for a benchmark with rotations."""
 
     def compute(scores: list[SampleScore]) -> float:
         hits = [bool(score.score.as_int()) for score in scores]
@@ -66,7 +66,7 @@ def _scorer(read: Reading, name: str) -> Scorer:
 
 @scorer(metrics=METRICS)
 def exact_matching() -> Scorer:
-    """VLMEvalKit's."""
+    """VLMEvalKit's exact matching."""
     return _scorer(read_letter, "matched_options")
 
 
@@ -102,10 +102,10 @@ def multiple_choice(
     A benchmark's questions in one language.
 
     Args:
-        benchmark: as --benchmark of trainer/benchmark.py: `mmmb`, `mmbench`, or the whole path of a file.
-        language: of the questions.
-        revision: of the Hub's data set, for mmmb and mmbench.
-        max_tokens: longest answer.
+        benchmark: `mmmb`, `mmbench`, or the absolute path of a file, as --benchmark of trainer/benchmark.py.
+        language: language of the questions.
+        revision: revision of the data set on the Hub, for mmmb and mmbench.
+        max_tokens: longest answer, in tokens.
     """
     file = find_benchmark([benchmark], [language], revision)[language]
     questions = read_benchmark(file, language)
@@ -114,6 +114,6 @@ def multiple_choice(
         solver=generate(),
         scorer=[exact_matching(), multilingual_matching()],
         metrics=[circular_accuracy()] if is_circular(questions) else None,
-        # Greedy. To transformers serve the second 0 says not to punish repetition, which a checkpoint may.
+        # Decoding is greedy. frequency_penalty=0 makes transformers serve ignore a checkpoint's repetition penalty.
         config=GenerateConfig(max_tokens=max_tokens, temperature=0, frequency_penalty=0),
     )

@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from trainer.harnesses.chat import ParrotChat
 
 
-FOR_OTHER_MODELS = ("image_aspect_ratio",)  # generation arguments of tasks that are LLaVA's own
+FOR_OTHER_MODELS = ("image_aspect_ratio",)  # Generation arguments of tasks that only LLaVA's wrapper takes.
 
 
 @register_model("parrot")
@@ -47,8 +47,8 @@ class LmmsEvalParrot(lmms):
     Args:
         pretrained: folder or Hub id.
         revision: branch, tag or commit on the Hub.
-        batch_size: questions that are answered together.
-        max_batch_size, device: lmms-eval passes them. The model lies where accelerate puts it.
+        batch_size: number of questions that are answered together.
+        max_batch_size, device: not used; lmms-eval passes them. accelerate chooses the device.
     """
 
     is_simple = False
@@ -68,12 +68,12 @@ class LmmsEvalParrot(lmms):
 
     @property
     def device(self) -> torch.device:
-        """Where lmms-eval gathers what the processes did."""
+        """The device on which lmms-eval gathers the results of all processes."""
         return self.chat.model.device
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Answers, in the order of the requests."""
-        # A batch holds questions of one set of generation arguments, and of like length.
+        # The questions of a batch have the same generation arguments and similar lengths.
         collator = Collator(
             [request.args for request in requests],
             sort_fn=lambda arguments: len(arguments[0]),
@@ -99,7 +99,7 @@ class LmmsEvalParrot(lmms):
     ) -> list[str]:
         for name in FOR_OTHER_MODELS:
             kwargs.pop(name, None)
-        # As lmms-eval's wrappers: a temperature decides whether to sample.
+        # As in lmms-eval's own wrappers, the temperature decides whether to sample.
         kwargs["do_sample"] = kwargs.get("temperature", 0) > 0
         if not kwargs["do_sample"]:
             for name in ("temperature", "top_p", "top_k"):
@@ -111,11 +111,11 @@ class LmmsEvalParrot(lmms):
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not supported."""
-        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of log-likelihoods.")
+        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of loglikelihood.")
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         """Not supported."""
-        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of several rounds.")
+        raise NotImplementedError("Parrot answers tasks of output_type generate_until, not of multiple rounds.")
 
 
 manifest = ModelManifest(model_id="parrot", chat_class_path=f"{__name__}.LmmsEvalParrot")

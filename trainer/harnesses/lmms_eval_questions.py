@@ -13,7 +13,7 @@
 # limitations under the License.
 """
 Multilingual benchmarks as tasks of lmms-eval, for any of its models: the prompts, the reading of answers and the
-accuracy are trainer/benchmark.py's. The tasks are the files of trainer/harnesses/lmms_eval_tasks/.
+accuracy are those of trainer/benchmark.py. The tasks are the files of trainer/harnesses/lmms_eval_tasks/.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from trainer.benchmark_rows import Answer, Measured
 from trainer.multiple_choice_accuracy import Release
 
 
-Doc = dict[str, Any]  # a Question's fields, as `datasets` keeps them
+Doc = dict[str, Any]  # The fields of a Question, as `datasets` stores them.
 RELEASE: Release = "2024-01"  # the default of trainer/benchmark.py's --matching
-# Every cell is text: pandas would make 1.0 of an option 1 where another row holds 2.5.
+# Every cell is read as text: pandas would read an option 1 as 1.0 if another row has 2.5.
 TEXT = dict.fromkeys(("index", "image", "question", "hint", "answer", "category", "l2-category", *LETTERS), str)
 
 
 class Item(Answer):
-    """What a metric is computed of."""
+    """The judged answer to one question, from which the metrics are computed."""
 
     picture: str  # for lmms-eval's clustered standard error
     question: Doc
@@ -48,7 +48,7 @@ class Item(Answer):
 
 
 def questions(dataset: Dataset) -> Dataset:
-    """The rows of a benchmark's TSV file, checked and understood as `read_benchmark` does."""
+    """The rows of a benchmark's TSV file, read and checked by `read_benchmark`."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "benchmark.tsv")
         dataset.to_csv(file, sep="\t", index=False)
@@ -57,7 +57,7 @@ def questions(dataset: Dataset) -> Dataset:
 
 def _question(doc: Doc, language: str = "und") -> Question:
     options = {
-        name: {letter: text for letter, text in doc[name].items() if text is not None}  # Arrow fills up with None
+        name: {letter: text for letter, text in doc[name].items() if text is not None}  # Arrow adds None
         for name in ("options", "matched_options")
     }
     return Question(**doc | options | {"language": language})
@@ -74,7 +74,7 @@ def prompt(doc: Doc, lmms_eval_specific_kwargs: dict[str, str]) -> str:
 
 
 def judged(doc: Doc, results: Sequence[str]) -> dict[str, Item]:
-    """An answer, by both readings."""
+    """Judges an answer by both matchings."""
     question = _question(doc)
     answer: Answer = {"index": question.index, "language": question.language, "prediction": results[0]}
     (row,) = judge([answer], {question.key: question}, RELEASE)
@@ -88,8 +88,8 @@ def judged(doc: Doc, results: Sequence[str]) -> dict[str, Item]:
 
 
 def _accuracy(items: Sequence[Item], is_multilingual: bool) -> float:
-    asked = {question.key: question for question in (_question(item["question"]) for item in items)}
-    measured = cast(Measured, measure(judge(items, asked, RELEASE), list(asked.values())))
+    by_key = {question.key: question for question in (_question(item["question"]) for item in items)}
+    measured = cast(Measured, measure(judge(items, by_key, RELEASE), list(by_key.values())))
     if is_multilingual:
         return measured.get("circular_multilingual", measured["plain_multilingual"])["accuracy"]
     return measured["accuracy"]

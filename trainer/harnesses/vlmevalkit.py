@@ -12,19 +12,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Runs VLMEvalKit on a Parrot as transformers loads it, with the prompts of VLMEvalKit's own wrapper for Parrot:
+Runs VLMEvalKit on a Parrot in transformers, with the prompts of VLMEvalKit's own wrapper for Parrot:
 
     python -m trainer.harnesses.vlmevalkit --parrot org/parrot --judge exact_matching \
         --data MMMB_en MMMB_cn MMMB_pt MMMB_ar MMMB_tr MMMB_ru
 
-That wrapper needs the reference's package and transformers 4.39; VLMEvalKit has no way to add a model from outside but
-by entering it in its table of models, which is what this does. It must be installed from its repository, by
-`pip install --editable`, since its command `run.py` is no part of its package.
+VLMEvalKit's wrapper needs the reference code's package and transformers 4.39. A model from outside can only be added
+to VLMEvalKit's table of models, so this command adds Parrot to the table. Install VLMEvalKit from its repository with
+`pip install --editable`, because its command `run.py` is not part of its package.
 
-Other arguments are those of VLMEvalKit's `run.py`. Give the languages by name, as above: where `--data MMMB` or
-`MTL_MMBench_DEV` joins them, the wrapper does not learn the language and asks in English (and in Chinese, which it
-knows by its characters). The wrapper also shortens English answers to what it takes for their letter before they are
-matched; here they stay as they are, as in trainer/benchmark.py.
+All other arguments go to VLMEvalKit's `run.py`. Name the data of each language, as above. With `--data MMMB` or
+`MTL_MMBench_DEV`, which join the languages, the wrapper does not know the language of a question. It then gives the
+instruction in English, or in Chinese if the question has Chinese characters. The wrapper also replaces an English
+answer by the letter that it sees in it, before the answer is matched; here, answers stay as they are, as in
+trainer/benchmark.py.
 """
 
 from argparse import ArgumentParser

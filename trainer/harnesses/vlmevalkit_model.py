@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A Parrot as a model of VLMEvalKit: what `python -m trainer.harnesses.vlmevalkit` runs."""
+"""A Parrot as a model of VLMEvalKit, for `python -m trainer.harnesses.vlmevalkit`."""
 
 import importlib
 import sys
@@ -30,14 +30,14 @@ class VLMEvalKitParrot(Wrapper):
 
     Args:
         name: folder or Hub id.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer, in tokens.
     """
 
     def __init__(self, name: str, max_new_tokens: int) -> None:
         self.chat, self.max_new_tokens = ParrotChat(name), max_new_tokens
 
     def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
-        """The answer to a message of pictures and text; as in the wrapper, all pictures come first."""
+        """Answers a message of pictures and text. As in the wrapper, all pictures come first."""
         pictures = [{"type": "image", "path": part["value"]} for part in message if part["type"] == "image"]
         texts = [{"type": "text", "text": part["value"]} for part in message if part["type"] == "text"]
         (answer,) = self.chat.answer([[{"role": "user", "content": pictures + texts}]], self.max_new_tokens)
@@ -50,15 +50,15 @@ def run_kit(model: str, max_new_tokens: int, arguments: list[str]) -> None:
 
     Args:
         model: folder or Hub id.
-        max_new_tokens: longest answer.
-        arguments: others of `run.py`.
+        max_new_tokens: longest answer, in tokens.
+        arguments: further arguments of `run.py`.
 
     Raises:
         `ValueError`: if VLMEvalKit is installed without its `run.py`.
     """
     folder = Path(vlmeval.__file__).parents[1]
     if not (folder / "run.py").is_file():
-        raise ValueError(f"{folder} has no run.py: install VLMEvalKit by pip install --editable from its repository.")
+        raise ValueError(f"{folder} has no run.py: install VLMEvalKit's repository with pip install --editable.")
     sys.path.insert(0, str(folder))
     kit = importlib.import_module("run")
     name = Path(model).name  # as VLMEvalKit names its files

@@ -12,13 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-What the project knows of a language, all of it in one file such as `tr.json`; a further language is a file more:
+Each language has one file, such as `tr.json`, with all that the project knows about it. To add a language, add a file:
 
-- `name`, in English, and `place_in_mmmb`, for its six;
-- `instruction`, the sentence that asks for an option's letter, and `instruction_source`;
-- `phrases`, how a written answer says which option it takes, if it is to be read by `read_letter_multilingual`: see
-  `Phrases` in `trainer/multiple_choice_accuracy.py`;
-- all else are sentences and words of the toy world of `trainer/mini_mmmb.py`, if it is to be drawn in this language.
+- `name`: the name in English; and, for MMMB's six languages, `place_in_mmmb`;
+- `instruction`: the sentence that asks for an option's letter; and its source, `instruction_source`;
+- `phrases`: the phrases with which `read_letter_multilingual` reads written answers, if it is to read this language:
+  see `Phrases` in `trainer/multiple_choice_accuracy.py`;
+- all other entries: sentences and words of the toy world of `trainer/mini_mmmb.py`, if it is to have this language.
 """
 
 import json
@@ -33,13 +33,13 @@ HEAD = ("name", "place_in_mmmb", "instruction", "instruction_source", "phrases")
 
 @cache
 def languages() -> dict[str, dict[str, Any]]:
-    """The files' contents by language: MMMB's first, in its order, then the others in the order of their codes."""
+    """The contents of the files by language: MMMB's languages in its order, then others in order of their codes."""
     tables = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(FOLDER.glob("*.json"))}
     return dict(sorted(tables.items(), key=lambda table: table[1].get("place_in_mmmb", len(tables))))
 
 
 def entries(key: str) -> dict[str, Any]:
-    """An entry of the files, such as "instruction", by language, where a language has it."""
+    """One entry of the files, such as "instruction", by language, without the languages that do not have it."""
     return {code: table[key] for code, table in languages().items() if key in table}
 
 
