@@ -178,7 +178,7 @@ class ParrotAnswerer(Answerer):
         model: a Parrot in eval mode; its decoding becomes greedy.
         processor: the model's processor.
         way: how it answers. `generate` writes an answer, greedily. `open` writes an answer to the question without its
-            options, and has chosen the option that the answer names. The other ways choose the likeliest option in one
+            options; the option that this answer names is its choice. The other ways choose the likeliest option in one
             forward pass: `letter` by the log-likelihood of the option's letter; `text` by the mean log-likelihood of
             the option's tokens and of the turn's end, after the question without its options; `pmi` by the difference
             that the picture makes to the sum of these log-likelihoods.
@@ -284,7 +284,7 @@ class ParrotAnswerer(Answerer):
 
     def _generate(self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None) -> list[str]:
         ends = self.model.generation_config.eos_token_id
-        rows = list(range(len(inputs["input_ids"])))  # whose answers have not ended
+        rows = list(range(len(inputs["input_ids"])))  # the questions without a whole answer
         texts = [""] * len(rows)
         while rows:
             few_left = _FewLeft(ends, inputs["input_ids"].shape[1])

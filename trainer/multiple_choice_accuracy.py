@@ -68,9 +68,9 @@ def read_letter(prediction: str, options: Mapping[str, str], release: Release = 
     Args:
         prediction: an answer.
         options: letters and texts.
-        release: the release of VLMEvalKit. "2024-01" made the paper's figures. Since pull request 1175, "2025-07"
-            reads a letter only near the end, and no text in a long answer. Since 1552, "2026-05" also reads "answer is
-            B".
+        release: the release of VLMEvalKit. "2024-01" made the paper's figures. "2025-07" (from pull request 1175 on)
+            reads a letter only near the end, and no text in a long answer. "2026-05" (from pull request 1552 on) also
+            reads "answer is B".
 
     Returns:
         the letter, "Z" for a refusal, or None if no letter can be read; then the answer counts as wrong.
@@ -205,7 +205,7 @@ def read_letter_multilingual(prediction: str, options: Mapping[str, str]) -> str
     Returns:
         the letter; None if the answer chooses no option, or if a reader could doubt its choice.
     """
-    letters = {_read_whole(_plain(line)) for line in prediction.splitlines()} & options.keys()  # a line "B" of several
+    letters = {_read_whole(_plain(line)) for line in prediction.splitlines()} & options.keys()  # a line with only "B"
     if letters:
         return _only(letters)
     text = _plain(prediction.strip().replace("\n", " | "))  # an "A" before a line break is not an article
@@ -354,7 +354,7 @@ class MultipleChoiceAccuracy(evaluate.Metric):
     ) -> dict[str, Any]:
         indices = range(len(predictions)) if indices is None else list(indices)
         _check(predictions, references, options, indices)
-        # A benchmark's own indices may be as large. Only if its question is there, too, an index is a rotation's.
+        # A benchmark's own indices may be as large: an index is a rotation's only if its question is there, too.
         all_indices = set(indices)
         is_rotated = any(index >= ROTATION and index % ROTATION in all_indices for index in indices)
         options_by_letter = [dict(zip(LETTERS, texts, strict=False)) for texts in options]

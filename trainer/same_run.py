@@ -30,7 +30,7 @@ from transformers.trainer_callback import ExportableState
 from trainer.training_rows import SOURCE, as_stored, pictures_of
 
 
-# How the names of arguments begin that do not change what is learned. All other arguments define the run.
+# Arguments whose names begin with these do not change what is learned. All other arguments define the run.
 FREE = (
     *("output_dir", "resume_from_checkpoint", "logging_", "log_", "disable_tqdm", "report_to", "run_name", "project"),
     *("trackio_", "eval", "save_", "push_to_hub", "hub_", "per_device_eval_batch_size", "prediction_loss_only"),
@@ -43,7 +43,7 @@ FREE = (
 # With these schedules, the learning rate of a step does not depend on the number of steps that follow.
 ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt")
 ROWS = 10_000  # Number of rows of the training data that are compared; they are evenly spread.
-LAST_BYTES = 256  # Number of a picture's last bytes that are compared: compression lets any pixel change them.
+LAST_BYTES = 256  # Number of a picture's last bytes that are compared: in a compressed file, any pixel changes them.
 STREAMED_ROWS = 100  # Number of the first rows of streamed data that are compared.
 
 
@@ -131,7 +131,7 @@ def hash_of_rows(data: Dataset | IterableDataset) -> str:
 
 
 def _picture_identity(picture: Any) -> Any:
-    """The name of a picture's file without the folder, for one folder may have several paths; and its content."""
+    """A picture's content and its file name. The folder is left out, because it may have several paths."""
     picture = as_stored(picture)
     path = picture.get("path") if isinstance(picture, dict) else None
     if path is None:

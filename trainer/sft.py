@@ -141,8 +141,8 @@ class ParrotSFTConfig(SFTConfig):
     )
 
     def __post_init__(self) -> None:
-        # TRL 1.16 only knows the old name, and transformers before 5.23 does, too; later versions warn about it. This
-        # may go when TRL uses the new name.
+        # TRL 1.16 and transformers before 5.23 know only the old name; later releases of transformers warn about it.
+        # This may go when TRL uses the new name.
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing is not False
         self.gradient_checkpointing = self.activation_checkpointing

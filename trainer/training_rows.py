@@ -115,7 +115,7 @@ def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
 def _shape_messages(
     messages: list[dict[str, Any]] | None, num_images: int, source: str | None
 ) -> list[dict[str, Any]]:
-    """Messages with lists of parts. If messages are strings, all pictures go before the first user's, as in TRL."""
+    """Turns messages into lists of parts. Pictures go before the first user text if it is a string, as in TRL."""
     if messages is None:
         raise ValueError(f"{source}: it has no `messages`. Leave it out.")
     shaped, placed = [], False
@@ -149,7 +149,7 @@ def pictures_of(row: dict[str, Any]) -> list[Any]:
     A row's pictures as they are stored, from its column `images`, or from its column `image` with one picture.
 
     Raises:
-        `ValueError`: if `image` is empty. The message begins with the row's source if the row still has it.
+        `ValueError`: if `image` is empty. The message begins with the row's source, if the row has one.
     """
     if "image" not in row:
         images = row.get("images")
