@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What several tests train on and measure with."""
+"""Models, data sets and benchmarks that several tests share."""
 
 import base64
 import csv
@@ -32,7 +32,7 @@ ANSWERS = {"en": "{}", "pt": "cor {}", "tr": "renk {}"}
 
 
 def write_data(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    """Writes a data set that trainer/sft.py reads, of the columns that the rows have."""
+    """Writes a data set that trainer/sft.py reads, with the columns of the rows."""
     features = {
         "messages": List({"role": Value("string"), "content": Value("string")}),
         "images": List(Image()),
@@ -61,7 +61,7 @@ def write_tsv(file: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def assert_alike(answers: Iterable[dict[str, Any]], expected: Iterable[dict[str, Any]]) -> None:
-    """The same answers, but for the rounding of floats: other threads or batches take sums in another order."""
+    """Asserts that answers are the same except for rounding: other threads or batches sum in another order."""
     floats = ("scores", "router")
     for answer, other in zip(answers, expected, strict=True):
         for key in floats:
@@ -71,7 +71,7 @@ def assert_alike(answers: Iterable[dict[str, Any]], expected: Iterable[dict[str,
 
 @pytest.fixture
 def benchmark(tmp_path: Path) -> str:
-    """Three questions in English and Turkish about red, blue and green; a name with {language} in its place."""
+    """Three questions in English and Turkish about red, blue and green; returns the path with {language} in it."""
     told = [("red", "objects", "recognition"), ("blue", "objects", "recognition"), ("green", "color", "attribute")]
     for language, words in (("en", ("red", "a blue thing", "g", "")), ("tr", ("kırmızı", "mavi", "yeşil", "ak"))):
         rows = [
@@ -92,7 +92,7 @@ def benchmark(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model whose experts are fresh, and a data set with rows of text alone among its pictures."""
+    """A folder with a model with fresh experts, and a data set in which some rows have no picture."""
     folder = tmp_path_factory.mktemp("world")
     tiny_model(trained=False).save_pretrained(folder / "model")
     tiny_processor().save_pretrained(folder / "model")

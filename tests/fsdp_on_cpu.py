@@ -14,8 +14,9 @@
 """
 Runs a script under FSDP without an accelerator: accelerate launch --use_fsdp ... tests/fsdp_on_cpu.py SCRIPT ...
 
-torch shards on the CPU as well, but accelerate (1.15) reads its FSDP options for accelerators alone, so the processes
-pass for such here. The script's trainer keeps this state by `--accelerator_config '{"use_configured_state": true}'`.
+torch can shard on the CPU, but accelerate (1.15) reads its FSDP options only for accelerators. So the processes claim
+here to be on accelerators. With `--accelerator_config '{"use_configured_state": true}'`, the script's trainer keeps
+this state.
 """
 
 import runpy

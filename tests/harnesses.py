@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the tests of the evaluation harnesses share: the demo's model, questions for it, and the benchmark's answers.
+"""The tests of the evaluation harnesses share this: the demo's model, questions for it, and the benchmark's answers.
 
-A test downloads nothing, and an untrained model reads no language. So these tests need what `make demo` has trained,
-and skip where it has not. Their harnesses' requirements conflict; `make test-lmms-eval`, `make test-vlmevalkit` and
+A test downloads nothing, and an untrained model understands no language. So these tests need the model of `make demo`,
+and are skipped without it. The harnesses' requirements conflict; `make test-lmms-eval`, `make test-vlmevalkit` and
 `make test-inspect` make an environment for each.
 """
 
@@ -35,7 +35,7 @@ from trainer.languages import MMMB
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "demo-parrot"
-EVERY = 15  # of the demo's 600 questions a language: 40, of all categories, 240 in six languages
+EVERY = 15  # Of the demo's 600 questions per language, this leaves 40, of all categories: 240 in six languages.
 MAX_NEW_TOKENS = 24
 needs_demo = pytest.mark.skipif(
     not (MODEL / "trainer_state.json").is_file(), reason="models/demo-parrot is not there: make demo trains it"
@@ -45,8 +45,8 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 
 def write_questions(folder: Path, name: str, rotations: int = 0, every: int = EVERY) -> str:
     """
-    Writes questions of the demo's benchmark, a TSV file a language. Of circular ones all options come in each order of
-    the circle, and the image column of a rotation names the question, as in MMBench.
+    Writes questions of the demo's benchmark, one TSV file per language. Circular questions come in all rotations of
+    their options, and the image column of a rotation names the question, as in MMBench.
 
     Returns:
         the name of the files, with {language} in the place of the language.
@@ -72,7 +72,7 @@ def write_questions(folder: Path, name: str, rotations: int = 0, every: int = EV
 
 
 def ask_benchmark(benchmark: str, output: Path, matching: str = "2024-01") -> tuple[dict[str, Any], Rows]:
-    """What trainer/benchmark.py measures: results by language, and its answers, as it put and read them."""
+    """Runs trainer/benchmark.py; returns its results by language, and its answers with prompts and letters."""
     written = run(
         RunArguments(
             model=str(MODEL),
@@ -88,7 +88,7 @@ def ask_benchmark(benchmark: str, output: Path, matching: str = "2024-01") -> tu
 
 
 def call(command: list[str], folder: Path, **environment: str) -> str:
-    """Runs a harness as its users do, in a folder, without the Hub. Returns what it printed."""
+    """Runs a harness as its users do, in a folder, without the Hub. Returns its output."""
     offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(
         command, cwd=folder, env=os.environ | offline | environment, capture_output=True, text=True

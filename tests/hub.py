@@ -19,9 +19,9 @@ A Hub on 127.0.0.1 for tests: as much of the Hugging Face Hub's HTTP API as the 
         assert "config.json" in hub.files("org/name")
         assert "GET /org/name/resolve/main/config.json" in hub.requests
 
-Model and dataset repositories live in memory, each commit as all of its files. There are no branches but `main`, no
-pull requests and no Xet; what is not here is answered with 501 and the request's name. Requests that match the regular
-expression `hub.outage` are refused.
+Model and dataset repositories live in memory; a commit holds all files. There are no branches but `main`, no pull
+requests and no Xet. A request that is not implemented is answered with 501 and the request's name. Requests that match
+the regular expression `hub.outage` are refused.
 """
 
 import base64
@@ -44,7 +44,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TOKEN = "hf_test"
 USER = "tester"
 LFS_SUFFIXES = (".arrow", ".bin", ".jpg", ".parquet", ".png", ".safetensors")
-# The Hub, too, begins each repository with this file.
+# The real Hub also begins each repository with this file.
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 
 API = r"/api/(?P<repo_type>model|dataset|space)s/(?P<repo_id>[^/]+/[^/]+)"
@@ -71,7 +71,7 @@ class Response:
 
 
 class RefusalError(Exception):
-    """An answer with an error status; `code` is what the client chooses its exception by."""
+    """An answer with an error status; the client chooses its exception by `code`."""
 
     def __init__(self, status: int, message: str, code: str | None = None, commit: str | None = None) -> None:
         super().__init__(message)
@@ -101,7 +101,7 @@ class Repository:
         return sha
 
     def at(self, revision: str) -> tuple[str, dict[str, bytes]]:
-        """The sha that a revision names, and its files."""
+        """The sha of a revision, and its files."""
         sha = self.head if revision == "main" else self.tags.get(revision, revision)
         if sha not in self.commits:
             raise RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -148,7 +148,7 @@ class LoopbackHub(ThreadingHTTPServer):
         self.server_close()
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a process needs in its environment to take this server for the Hub; `home` holds its caches."""
+        """The environment variables with which a process takes this server for the Hub; `home` holds its caches."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_TOKEN": TOKEN,
@@ -274,7 +274,7 @@ class LoopbackHub(ThreadingHTTPServer):
         self._repository(repo_type, repo_id)
         objects = request.json()["objects"]
         for asked in objects:
-            if asked["oid"] not in self._objects:  # without actions the client takes a file for uploaded
+            if asked["oid"] not in self._objects:  # without actions, the client takes a file as already uploaded
                 asked["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{asked['oid']}"}}
         return json_response({"transfer": "basic", "objects": objects})
 
@@ -329,7 +329,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def object_id(path: str, content: bytes) -> str:
-    """By which the client sees that a file has not changed: the SHA-256 of an LFS file, git's own of another."""
+    """The id by which the client recognises an unchanged file: the SHA-256 of an LFS file, else git's hash."""
     if path.endswith(LFS_SUFFIXES):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -340,7 +340,7 @@ def folders(files: dict[str, bytes]) -> set[str]:
 
 
 def entry(path: str, files: dict[str, bytes]) -> dict[str, Any]:
-    """A file or a folder as listings show it."""
+    """The entry of a file or a folder in a listing."""
     if path not in files:
         return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
     size, oid = len(files[path]), object_id(path, files[path])
@@ -350,15 +350,15 @@ def entry(path: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 def run_python(code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False) -> str:
     """
-    Runs code in a fresh process and returns what it prints. This repository's packages can be imported there
-    `with_repository` only, not even if they are installed.
+    Runs code in a fresh process and returns its output. The process can import this repository's packages only
+    `with_repository`; otherwise it cannot, even if they are installed.
 
     Raises:
-        `RuntimeError`: if the process fails, with all that it printed.
+        `RuntimeError`: if the process fails, with its output.
     """
     if cwd.resolve().is_relative_to(REPOSITORY):
         raise ValueError(f"{cwd} is in the repository, whose packages would be found there: use tmp_path.")
-    # The caches, offline switches and proxies of whoever runs the tests must not reach the process.
+    # The process must not get the caches, offline switches and proxies of the user who runs the tests.
     foreign = re.compile("HF_.*|HUGGING_?FACE_.*|TRANSFORMERS_.*|PYTHONPATH|.*_proxy", re.IGNORECASE)
     inherited = {key: value for key, value in os.environ.items() if not foreign.fullmatch(key)}
     if with_repository:

@@ -31,7 +31,7 @@ from typing import Any
 from PIL import Image
 
 
-START_SECONDS = 600  # a machine that does other work, too
+START_SECONDS = 600  # so long, because the machine may do other work, too
 SERVE = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").partition("\n## Serve\n")[2]
 SNIPPETS = re.findall(r"```python\n(.+?)```", SERVE.partition("\n## ")[0], re.DOTALL)
 ADDRESS = "http://localhost:8000/v1"  # in the snippets
@@ -39,7 +39,7 @@ PROGRAMS = {"python": [sys.executable], "transformers": [sys.executable, "-m", "
 
 
 def command(beginning: str) -> list[str]:
-    """The README's command that begins so, of this environment."""
+    """The README's command that begins with these words, run from this environment."""
     program, *arguments = shlex.split(re.search(rf"^{beginning}.*$", SERVE, re.MULTILINE)[0])
     return [*PROGRAMS[program], *arguments]
 
@@ -47,10 +47,10 @@ def command(beginning: str) -> list[str]:
 @contextmanager
 def server(command: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
     """
-    Runs a server as long as the context lasts; gives the address of its interface.
+    Runs a server as long as the context lasts, and yields the address of its API.
 
     Raises:
-        `RuntimeError`: if it ends or does not answer in time, with the end of what it wrote.
+        `RuntimeError`: if it ends or does not answer in time, with the end of its output.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,13 +82,13 @@ def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return
-        except OSError:  # not there yet
+        except OSError:  # the server does not listen yet
             time.sleep(1)
     raise RuntimeError(f"The server did not start:\n{log.read_text()[-3000:]}")
 
 
 def question(image: Image.Image, text: str) -> list[dict[str, Any]]:
-    """A conversation about an image, which it holds as a data URL."""
+    """A conversation about an image in a data URL."""
     file = io.BytesIO()
     image.save(file, "PNG")
     address = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

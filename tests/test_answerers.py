@@ -77,7 +77,7 @@ def log_likelihoods(
     sees: bool,
     option: str,
 ) -> torch.Tensor:
-    """Of the labels that training takes of an answer, in one pass over its chat without a cache."""
+    """The log-likelihoods of the labels that training has for an answer, in one pass over its chat without a cache."""
     content = [{"type": "image", "image": open_image(question)}] * sees + [{"type": "text", "text": prompt}]
     chat = [{"role": "user", "content": content}, {"role": "assistant", "content": [{"type": "text", "text": option}]}]
     inputs = processor.apply_chat_template(
@@ -96,14 +96,14 @@ def largest_difference(
     way: Way,
     is_blind: bool = False,
 ) -> float:
-    """Between the scores of a batch and those of each option asked alone."""
+    """The largest difference between the scores of a batch and those of each option asked alone."""
     answerer = ParrotAnswerer(model, processor, way, is_blind=is_blind)
     answers = answerer.answer(questions, answerer.encode(questions))
     differences = []
     for question, answer in zip(questions, answers, strict=True):
         expected = []
         for letter, text in question.options.items():
-            if way == "letter":  # without the turn's end
+            if way == "letter":  # a letter is scored without the turn's end
                 tokens = log_likelihoods(model, processor, question, question.prompt, not is_blind, letter)[:-1]
             else:
                 tokens = log_likelihoods(model, processor, question, question.open_prompt, not is_blind, text)
@@ -144,11 +144,11 @@ GEMMA_TOKENS = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
 
 def train_tokenizer(kind: str) -> Tokenizer:
     """
-    A small tokenizer of a kind, with all characters of `WORDS`.
+    Trains a small tokenizer with all characters of `WORDS`.
 
     Args:
-        kind: `llama2` puts a space before every text, `first` before a text's first word alone, `gemma` before none;
-            `unigram` does as `llama2`; `merging` has tokens that begin in the chat's header and end in the answer.
+        kind: `llama2` and `unigram` put a space before every text, `first` only before a text's first word, `gemma`
+            before none; `merging` has tokens that begin in the chat's header and end in the answer.
     """
     words = WORDS + ["assistant\nred car", "assistant\ncor red"] * 50 * (kind == "merging")
     alphabet = sorted(set("".join(words)) | set(string.printable) | {"▁"})
@@ -180,7 +180,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     )
     tokenizer.chat_template = GEMMA if kind == "gemma" else None
     tokenizer.save_pretrained(tmp_path)
-    LlamaConfig().save_pretrained(tmp_path)  # Llama's class leaves a tokenizer as it is.
+    LlamaConfig().save_pretrained(tmp_path)  # with Llama's config, AutoTokenizer does not change the tokenizer
     tokenizer, chat_format, turn_ids = prepare_tokenizer(str(tmp_path))
     processor = ParrotProcessor(
         image_processor=tiny_processor().image_processor,
@@ -197,7 +197,7 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options([*options.values()]).values()]
     alone = processor.tokenizer([text.lstrip() for text in options.values()], add_special_tokens=False)["input_ids"]
     assert ([ids[:-1] for ids in own] == alone) == (kind == "gemma")
-    # An answer that merges with its header guides the experts in training. When questions are asked, none does.
+    # In training, an answer that merges with its header guides the experts. In a benchmark, no answer does.
     assert largest_difference(model, processor, asked, way, is_blind=kind == "merging") < 1e-4
 
 
@@ -225,7 +225,7 @@ RECURRENT = {
 
 @pytest.mark.parametrize("kind", RECURRENT)
 @pytest.mark.parametrize("way", ["letter", "pmi"])
-def test_options_score_alike_whatever_state_a_language_model_keeps(
+def test_options_have_the_same_scores_whatever_cache_a_language_model_has(
     kind: str, way: Way, processor: ParrotProcessor, questions: list[Question]
 ) -> None:
     if kind not in CONFIG_MAPPING:
@@ -253,7 +253,7 @@ def test_written_answers_are_those_of_generate_asked_alone(
     assert len(texts) > 1
 
 
-def test_written_answers_are_greedy_whatever_the_checkpoint_would_sample_or_punish(
+def test_written_answers_are_greedy_even_if_the_checkpoint_samples_or_penalises_repetition(
     processor: ParrotProcessor, questions: list[Question]
 ) -> None:
     written = []

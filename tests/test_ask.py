@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A model's folder answers as its users ask: by the pipeline, with the code in the folder."""
+"""A model's folder answers in the way its users load it: by the pipeline, with the code in the folder."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
         ({"image": "http://127.0.0.1:9/none.jpg"}, "--image http://127.0.0.1:9/none.jpg cannot be read: "),
     ],
 )
-def test_what_is_not_there_is_said_before_the_model_is_loaded(
+def test_a_missing_model_or_picture_is_reported_before_the_model_is_loaded(
     change: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

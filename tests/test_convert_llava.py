@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Conversation files as the paper's data are become a data set that TRL trains on."""
+"""Conversation files in the format of the paper's data become a data set that TRL trains on."""
 
 import json
 import re
@@ -59,7 +59,7 @@ BAD = {
     "its image \\[None\\] is neither": {"image": [None], "conversations": turns("<image>", "Red.")},
     "its image {'path'": {"image": {"path": "blue.png"}, "conversations": turns("<image>", "Red.")},
     "it has 'video', but only 'image' is read": {"video": "a.mp4", "conversations": turns("What?", "Red.")},
-    "it has 'images', and only": {"images": ["blue.png"], "conversations": turns("What?", "Red.")},
+    "it has 'images', but only": {"images": ["blue.png"], "conversations": turns("What?", "Red.")},
     "it holds half of a character, '.ud83d'": {"conversations": turns("\ud83d", "Red.")},
     "its image '../red.png' lies outside of": {"image": "../red.png", "conversations": turns("<image>", "Red.")},
     "its image 'a/../../red.png' lies outside": {"image": "a/../../red.png", "conversations": turns("<image>", "a")},
@@ -67,7 +67,7 @@ BAD = {
     "its image 'a' is not in .*: there is no such": {"image": "a", "conversations": turns("<image>", "Red.")},
     "its image 'xxx.*' is not in": {"image": "x" * 300, "conversations": turns("<image>", "Red.")},
     "its image 'x.x00' is not in": {"image": "x\0", "conversations": turns("<image>", "Red.")},
-    "its image 'empty.png' cannot be read: it is no image": {
+    "its image 'empty.png' cannot be read: it is not an image": {
         "image": "empty.png",
         "conversations": turns("<image>", "a"),
     },
@@ -180,14 +180,14 @@ def test_a_file_that_is_not_in_utf_8_is_named(encoding: str, folder: Path) -> No
         list(convert_files(given))
 
 
-def test_a_byte_order_mark_is_passed_over(folder: Path) -> None:
+def test_a_byte_order_mark_is_skipped(folder: Path) -> None:
     given = arguments(folder, GOOD)
     Path(given.json[0]).write_text(json.dumps(GOOD) + "\n \n", encoding="utf-8-sig")
     assert len(list(convert_files(given))) == len(GOOD)
 
 
 def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
-    """A folder that is a link, and a picture that is one, as in a snapshot of the Hub's cache."""
+    """The folder is a link, or the picture is one, as in a snapshot of the Hub's cache."""
     (folder / "images").rename(folder / "disk")
     (folder / "images").mkdir()
     (folder / "images" / "coco").symlink_to(folder / "disk" / "a")
@@ -200,7 +200,7 @@ def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
 
 
 def test_two_dots_after_a_link_lead_where_the_system_leads(folder: Path) -> None:
-    """Not to the link's own folder, where a picture of the same name may lie."""
+    """They do not lead to the folder of the link, where another picture of the same name may be."""
     (folder / "disk" / "deep").mkdir(parents=True)
     (folder / "images").rename(folder / "disk" / "images")
     (folder / "link").symlink_to(folder / "disk" / "deep")
@@ -220,7 +220,7 @@ def test_two_dots_after_a_link_lead_where_the_system_leads(folder: Path) -> None
     ],
 )
 def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -> None:
-    """parrot/train/data.py: value.replace(mark, "").strip(), of turns with a mark."""
+    """The reference (parrot/train/data.py) does value.replace(mark, "").strip() for turns with a mark."""
     assert split_marks(value)[-1] == {"type": "text", "text": text}
 
 
@@ -232,7 +232,7 @@ def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -
         ({"language": ["en", "zh"]}, "1 files and 2 languages"),
     ],
 )
-def test_what_is_not_there_is_said_first(change: dict, message: str, folder: Path) -> None:
+def test_missing_files_are_reported_first(change: dict, message: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=message):
         replace(arguments(folder, GOOD), **change)
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The converted model gives the numbers that the reference implementation gave (tests/parity, recorded from it)."""
+"""The converted model gives the same numbers as the reference code; tests/parity holds the reference's numbers."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def expand(rows: torch.Tensor, image_rows: torch.Tensor, value: int) -> torch.Tensor:
-    """Each position of an image (-200 in the reference's ids) becomes one position a visual token."""
+    """Replaces each image's position (-200 in the reference's ids) by one position for each visual token."""
     copies = torch.where(image_rows == -200, NUM_IMAGE_TOKENS, 1)
     return torch.stack(
         [
@@ -186,7 +186,7 @@ def test_every_file_format_gives_the_same_tensors(
     (checkpoint / "model.safetensors").unlink()
     names = sorted(
         tensors, key=lambda name: zlib.crc32(name.encode())
-    )  # experts of one stack fall into different shards
+    )  # the experts of one stack are in different shards
     parts = [names[i::3] for i in range(3)] if kind.startswith("sharded") else [names]
     for index, part in enumerate(parts):
         shard = {name: tensors[name] for name in part}
@@ -216,7 +216,7 @@ def test_without_residual_and_without_moe_weight(checkpoint: Path, tmp_path: Pat
     edit_config(checkpoint, use_moe_residual=False)
     convert(checkpoint, TOWER, tmp_path / "none")
     assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "none").config.residual_scale == 0.0
-    # What a config lacks, the reference takes to be so (its moe.py: use_moe, use_moe_residual, moe_weight).
+    # The reference code's defaults for what a config lacks (its moe.py: use_moe, use_moe_residual, moe_weight).
     edit_config(checkpoint, use_moe=None, use_moe_residual=None, moe_weight=None)
     convert(checkpoint, TOWER, tmp_path / "default")
     config = ParrotForConditionalGeneration.from_pretrained(tmp_path / "default").config
@@ -231,7 +231,7 @@ def test_generation_ends_with_the_turn(generation_config: dict | None, checkpoin
     model = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output")
     assert model.generation_config.eos_token_id == ([482, 480] if generation_config else [482])
     with torch.no_grad():
-        model.lm_head.weight.zero_()  # every logit is zero but that of <|im_end|>, next
+        model.lm_head.weight.zero_()  # all logits are zero, except the one that the next line sets, of <|im_end|>
         model.model.language_model.norm.weight.fill_(0.0)
     model.lm_head.forward = lambda hidden: torch.nn.functional.one_hot(torch.full(hidden.shape[:2], 482), 512) * 9.0
     assert model.generate(input_ids=torch.tensor([[481, 60]]), max_new_tokens=9, do_sample=False).shape[1] == 3
@@ -239,8 +239,8 @@ def test_generation_ends_with_the_turn(generation_config: dict | None, checkpoin
 
 def test_batches_equal_the_reference_computed_sample_by_sample(converted: Path) -> None:
     """
-    Several turns, an image amid the prompt, text alone: each sample as the reference code computes one alone, with the
-    ids that its tokenizer would make, -200 for the image and labels that tell what guides.
+    The samples have several turns, an image in the middle of the prompt, or only text. The reference code computes one
+    sample at a time, from its tokenizer's ids with -200 for an image, and from labels that mark the guiding words.
     """
     model = ParrotForConditionalGeneration.from_pretrained(converted)
     model.config.residual_scale = 0.1
@@ -361,7 +361,7 @@ def test_memory_stays_below_twice_the_largest_shard(suffix: str, checkpoint: Pat
     tensors = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     shard_size = 200 * 2**20
-    rows = shard_size // (4 * 64)  # a large vocabulary stands for a large model: one shard each for its two matrices
+    rows = shard_size // (4 * 64)  # a large vocabulary makes a large model: each of its two matrices is one shard
     shards = [{"model.embed_tokens.weight": torch.rand(rows, 64)}, {"lm_head.weight": torch.rand(rows, 64)}]
     shards.append({name: value for name, value in tensors.items() if not any(name in shard for shard in shards)})
     for index, shard in enumerate(shards):

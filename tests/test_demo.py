@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The page in a real browser: skipped where gradio, playwright or a Chromium is missing."""
+"""The page in a real browser; skipped if gradio, playwright or Chromium is missing."""
 
 import itertools
 import os
@@ -91,7 +91,7 @@ def test_a_known_question_is_compared_with_itself_in_other_languages() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_there_is_told_in_one_line() -> None:
+def test_a_missing_model_is_an_error_of_one_line() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "trainer.demo", "--model", "models/nowhere/at-all"],
         cwd=Path(__file__).parents[1],
@@ -135,7 +135,7 @@ def test_a_question_in_a_browser_is_answered_beside_the_experts(
 
 
 @pytest.mark.slow
-def test_a_mistake_is_said_on_the_page(page: object) -> None:
+def test_the_page_shows_an_error_message(page: object) -> None:
     page.get_by_label("Question").fill(" ")
     page.get_by_role("button", name="Ask").click()
     sync_api.expect(page.get_by_text("Choose a picture and write a question.")).to_be_visible(timeout=60_000)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Two processes train as one does with the same global batch, also where one of them has text alone."""
+"""Two processes learn the same as one with the same global batch, even if one of them has only text."""
 
 import importlib.util
 import json
@@ -56,7 +56,7 @@ without_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, and a data set of which every second batch of a second process has no image."""
+    """A model, and a data set in which every second batch of the second process has no image."""
     folder = tmp_path_factory.mktemp("world")
     tiny_model().save_pretrained(folder / "model")
     tiny_processor().save_pretrained(folder / "model")
@@ -71,14 +71,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(world: Path, output: Path, launch: list[str], *arguments: str) -> list[dict[str, float]]:
-    """Trains; what is logged of each step."""
+    """Trains, and returns the logged values of each step."""
     common = {
         "model_name_or_path": world / "model",
         "dataset_name": world / "data",
         "output_dir": output,
         "max_steps": STEPS,
         "learning_rate": 1e-2,
-        "adam_epsilon": 1e-4,  # With less, AdamW makes steps of the rounding of gradients that are nearly zero.
+        "adam_epsilon": 1e-4,  # With less, AdamW would amplify the rounding of gradients that are nearly zero.
         "logging_steps": 1,
         "train_sampling_strategy": "sequential",
         "bf16": False,

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the harnesses' modules do without a harness: `trainer/harnesses/chat.py`, and the tasks for lmms-eval."""
+"""The modules for harnesses that need no harness: `trainer/harnesses/chat.py`, and the tasks for lmms-eval."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ COLORS = ("red", "green", "blue")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Parrot whose own generation configuration punishes repetition."""
+    """A Parrot with a generation config that penalises repetition."""
     folder = tmp_path_factory.mktemp("parrot")
     model = tiny_model()
     model.generation_config.repetition_penalty = 1.8
@@ -68,7 +68,7 @@ def test_chats_are_answered_as_the_benchmark_answers_whatever_the_checkpoint_wou
     expected = [row["prediction"] for row in answerer.answer(questions, answerer.encode(questions))]
     chats = [chat_about(question, color) for question, color in zip(questions, COLORS, strict=True)]
     assert chat.answer(chats, max_new_tokens=12) == expected
-    assert [chat.answer([alone], max_new_tokens=12)[0] for alone in chats] == expected  # in a batch as alone
+    assert [chat.answer([alone], max_new_tokens=12)[0] for alone in chats] == expected  # as in a batch
     assert chat.answer(chats, max_new_tokens=12, repetition_penalty=1.8) != expected
 
 
@@ -81,13 +81,13 @@ def test_a_batch_may_hold_texts_alone_and_several_pictures(folder: Path, questio
     assert chat.answer([text, two, one], max_new_tokens=6) == alone
 
 
-def test_a_missing_model_is_said_in_a_line(tmp_path: Path) -> None:
+def test_a_missing_model_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no such folder"):
         ParrotChat(str(tmp_path / "elsewhere"))
 
 
 class Loader(yaml.SafeLoader):
-    """lmms-eval's YAML, in which a function is named."""
+    """Reads YAML of lmms-eval, which may name functions."""
 
 
 Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))

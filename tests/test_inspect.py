@@ -35,13 +35,13 @@ from trainer.languages import MMMB
 
 pytest.importorskip("inspect_ai", reason="inspect-ai is not installed: make test-inspect")
 pytestmark = needs_demo
-TASK = "trainer/harnesses/inspect_task.py"  # inspect-ai takes relative names alone
+TASK = "trainer/harnesses/inspect_task.py"  # inspect-ai takes only relative names
 INSPECT = str(Path(sys.executable).with_name("inspect"))
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where transformers serves the demo's model, with today's code beside its weights."""
+    """The address at which transformers serves the demo's model, with the present code beside its weights."""
     folder = tmp_path_factory.mktemp("served")
     ParrotForConditionalGeneration.from_pretrained(MODEL).save_pretrained(folder / "parrot")
     ParrotProcessor.from_pretrained(MODEL).save_pretrained(folder / "parrot")
@@ -51,7 +51,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def evaluate(folder: Path, address: str, task: str, *options: str, **environment: str) -> dict[str, Any]:
-    """inspect-ai's log of a task that the served Parrot answered."""
+    """Runs a task with the served Parrot; returns inspect-ai's log."""
     command = [INSPECT, "eval", task, "--model", "openai-api/parrot/parrot", "--log-format", "json", *options]
     environment |= {"PARROT_API_KEY": "none", "PARROT_BASE_URL": address}
     printed = call([*command, "--log-dir", str(folder / "logs"), "--display", "plain"], ROOT, **environment)
@@ -63,7 +63,7 @@ def evaluate(folder: Path, address: str, task: str, *options: str, **environment
 
 
 def metrics_of(log: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """By scorer and metric."""
+    """The values of a log's metrics, by scorer and metric."""
     return {
         scores["name"]: {name: metric["value"] for name, metric in scores["metrics"].items()}
         for scores in log["results"]["scores"]
@@ -108,10 +108,10 @@ def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
 
 
 def test_the_published_data_set_runs_as_a_benchmark_of_the_hub(tmp_path: Path, address: str) -> None:
-    """With the text before the picture, and letters by its pattern."""
+    """The Hub's benchmark puts the text before the picture, and reads letters with a pattern of its own."""
     write_questions(tmp_path / "mini-mmmb", "mini_mmmb")
     write(HubBenchmarkArguments(data=str(tmp_path / "mini-mmmb")))
-    for name in ("instruct/train", "instruct/validation", "align/train"):  # datasets looks for all that the card names
+    for name in ("instruct/train", "instruct/validation", "align/train"):  # the card names these files
         Dataset.from_list([{"language": "en"}]).to_parquet(tmp_path / "mini-mmmb" / f"{name}-00000-of-00001.parquet")
     for file in ("README.md", "eval.yaml"):
         shutil.copy(ROOT / "model_cards" / "mini-mmmb" / file, tmp_path / "mini-mmmb" / file)

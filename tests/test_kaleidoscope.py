@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Kaleidoscope's files, in the shape that its data set's card describes."""
+"""Kaleidoscope's files, in the format that the card of its data set describes."""
 
 import io
 import json
@@ -68,7 +68,7 @@ def exam(language: str, **cells: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, rows: list[dict[str, Any]], color: str | None = "red") -> Path:
-    """Writes the questions, and in an archive beside them a picture of a color."""
+    """Writes the questions, and beside them an archive with a picture of one color."""
     (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_list(rows, features=FEATURES).to_parquet(folder / FILE)
     if color:
@@ -102,7 +102,7 @@ def test_options_answers_and_pictures_are_read_as_they_are_and_what_has_no_pictu
     assert (second.index, second.answer, second.matched_options["A"]) == ("4", "A", "None")
     assert open_image(first).getpixel((0, 0)) == (255, 0, 0)
     (tmp_path / "data" / "exam").mkdir()
-    (tmp_path / "data" / "exam" / "q.png").write_bytes(png("blue"))  # unpacked beside the archive
+    (tmp_path / "data" / "exam" / "q.png").write_bytes(png("blue"))  # the pictures are unpacked beside the archive
     assert open_image(read_benchmark(file, "lt")[0]).getpixel((0, 0)) == (0, 0, 255)
 
 
@@ -126,7 +126,7 @@ def test_a_row_that_cannot_be_asked_is_an_error_that_names_it(
         read_benchmark(file, "en")
 
 
-def test_what_is_no_such_file_or_has_no_such_language_is_said(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_and_a_missing_language_are_errors(tmp_path: Path) -> None:
     file = str(write(tmp_path, [exam("en"), exam("te")]))
     assert list(find_benchmark([file], None, "main")) == ["en", "te"]
     with pytest.raises(ValueError, match="has no 'sw': give --languages of en, te"):

@@ -30,7 +30,7 @@ from trainer.languages import FOLDER, HEAD, MMMB, languages, sentences
 
 
 ROOT = Path(__file__).parents[1]
-# In one process, since each would load the libraries anew.
+# All commands run in one process, because each process would import the libraries anew.
 DRAW_TRAIN_MEASURE_PUBLISH = """
 import sys
 from trl import TrlParser

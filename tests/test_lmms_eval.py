@@ -35,12 +35,12 @@ TASKS = ROOT / "trainer" / "harnesses" / "lmms_eval_tasks"
 def evaluate(
     folder: Path, tasks: list[str], *options: str, tokens: int | None = MAX_NEW_TOKENS
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """What lmms-eval measures: metrics by task, and the samples by task."""
+    """Runs lmms-eval; returns its metrics and its samples by task."""
     command = [sys.executable, "-m", "lmms_eval", "--model", "parrot", "--model_args", f"pretrained={MODEL}"]
     command += ["--tasks", ",".join(tasks), "--batch_size", "16", "--output_path", "out", "--log_samples", *options]
     printed = call([*command, *(["--gen_kwargs", f"max_new_tokens={tokens}"] if tokens else [])], folder)
     written = list(folder.glob("out/*/*_results.json"))
-    assert written, printed[-4000:]  # lmms-eval ends with 0 even if it fails
+    assert written, printed[-4000:]  # lmms-eval exits with 0 even if it fails
     samples = {}
     for file in folder.glob("out/*/*_samples_*.jsonl"):
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -51,7 +51,7 @@ def evaluate(
 def assert_as_benchmark(
     benchmark: str, name: str, output: Path, found: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
 ) -> int:
-    """Prompts, answers, letters and accuracies of the tasks of that name are the benchmark's. Returns their number."""
+    """Asserts that the tasks have the benchmark's prompts, answers, letters and accuracies; returns their number."""
     results, rows = ask_benchmark(benchmark, output)
     asked = [row | {"language": language} for language in MMMB for row in samples[f"{name}_{language}"]]
     assert len(asked) == len(rows)
@@ -89,7 +89,7 @@ def test_rotated_questions_count_together_and_a_task_of_ones_own_is_four_lines(t
 
 
 TEXT, NUMBER = Value("string"), Value("int64")
-# The columns of lmms-eval's broad benchmarks as the Hub has them.
+# The columns that lmms-eval's broad benchmarks have on the Hub.
 BROAD = {
     "mme": ("lmms-lab-encoder/MME", "test", ["question_id", "question", "answer", "category"]),
     "pope": (
@@ -108,13 +108,13 @@ BROAD = {
 
 
 def write_broad(folder: Path) -> None:
-    """Slices of broad benchmarks in the shape of the Hub's, about the demo's pictures."""
+    """Writes small benchmarks with the columns of the Hub's broad benchmarks, about the demo's pictures."""
     english = read_benchmark(ROOT / "data" / "demo" / "mini_mmmb_en.tsv", "en")[:200:20]
     for task, (name, split, columns) in BROAD.items():
         rows = []
         for number, question in enumerate(english):
             options = question.options
-            pair = number // 2 * 2  # MME and POPE ask twice about a picture: once for yes, once for no
+            pair = number // 2 * 2  # MME and POPE ask twice about a picture; one answer is yes, one is no
             thing = english[pair].options[english[pair].answer if number % 2 == 0 else "ABCD"[number % 3 + 1]]
             known = {
                 "question_id": f"{pair}.jpg" if task == "mme" else str(number),

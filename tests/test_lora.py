@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What LoRA reaches: every linear layer of every kind of language model, and the tokens of the chat's markup."""
+"""LoRA reaches every linear layer of every kind of language model, and the tokens of the chat's markup."""
 
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def test_lora_reaches_every_linear_layer_and_says_what_it_leaves(kind: str) -> N
 
 
 def test_a_head_with_trained_tokens_gives_a_loss() -> None:
-    """peft hides the head's attributes, its size among them."""
+    """peft hides the head's attributes, such as its size."""
     model, ids = tiny_model(), torch.tensor([[5, 6, *HEADER, 8, 9]])
     expected = model(input_ids=ids, labels=ids).loss
     tokens = {"lm_head": [HEADER[0]], f"{LAYERS.removesuffix('layers.')}embed_tokens": [HEADER[0]]}

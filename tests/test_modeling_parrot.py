@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The model: the method's equations, which words guide, and that it behaves like transformers' own models."""
+"""The model: the equations of the method, the words that guide, and the behaviour of transformers' own models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ def recorded_router_logits(model: ParrotForConditionalGeneration) -> Iterator[li
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes how many values the largest tensor has that is made within the context."""
+    """Records the number of elements of the largest tensor that is made within the context."""
 
     size = 0
 
@@ -111,7 +111,7 @@ def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForCondition
     assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
 
 
-def test_words_guide_as_their_table_has_them_where_a_language_model_scales_them() -> None:
+def test_words_guide_unscaled_where_a_language_model_scales_its_embeddings() -> None:
     gemma = {"model_type": "gemma3_text", "head_dim": 8, "pad_token_id": PAD}
     model = tiny_model(tiny_config(text_config=gemma))
     images = pixels(1)
@@ -266,7 +266,7 @@ def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGene
         torch.testing.assert_close(with_answer, alone)
     model_without_header = tiny_model(tiny_config(assistant_header_ids=None))
     before, after = (router_logits(model_without_header, PROMPT + a, pixel_values=pixels(1)) for a in ([], ANSWER))
-    assert (before - after).abs().max() > 0.01  # so the comparison above can see an answer
+    assert (before - after).abs().max() > 0.01  # the comparison above would see an answer that guides
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -291,7 +291,7 @@ def test_every_turn_but_the_answers_guides(model: ParrotForConditionalGeneration
     expected[len(PROMPT) : len(PROMPT + ANSWER)] = [False] * len(ANSWER)
     expected[-4:] = [False] * 4
     assert mask == expected
-    other_role = [*HEADER[:-1], 99, 98]  # begins like the header and is none
+    other_role = [*HEADER[:-1], 99, 98]  # begins like the header, but is not a header
     ids = torch.tensor([[*PROMPT, *ANSWER, *other_role]])
     assert model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))[0, -6:].all()
 
@@ -320,7 +320,7 @@ def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide() 
     embeds = model.get_input_embeddings()(torch.tensor([chat(70, 80)]))
     by_embeds = model(inputs_embeds=embeds, pixel_values=images, output_router_logits=True).router_logits
     torch.testing.assert_close(by_embeds, alone)
-    model.config.turn_start_ids = None  # so the comparison above can see words that do not guide
+    model.config.turn_start_ids = None  # the comparison above would see words that do not guide
     assert torch.equal(*[router_logits(model, chat(70, question), pixel_values=images) for question in (80, 81)])
 
 
@@ -337,7 +337,7 @@ def test_guidance_is_the_reference_label_mask_of_the_chat_template(model: Parrot
     ids = inputs["input_ids"]
     guides = model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids), inputs["attention_mask"])
     expected = (inputs["assistant_masks"] == 0) & (ids != IMAGE_TOKEN)
-    expected[:, -1] = False  # the newline after the last answer, which the reference does not write
+    expected[:, -1] = False  # the newline after the last answer: the reference code does not write it
     assert torch.equal(guides, expected)
 
 
@@ -438,14 +438,14 @@ def test_left_padded_generation_equals_single(model: ParrotForConditionalGenerat
     [
         {"use_cache": False},
         {"cache_implementation": "static"},
-        {"prompt_lookup_num_tokens": 3, "suppress_tokens": [IMAGE_TOKEN]},  # else it proposes the prompt's images
+        {"prompt_lookup_num_tokens": 3, "suppress_tokens": [IMAGE_TOKEN]},  # otherwise it proposes the prompt's images
     ],
     ids=str,
 )
 def test_generation_options_give_the_same_tokens(
     options: dict, model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor], greedy: torch.Tensor
 ) -> None:
-    if "prompt_lookup_num_tokens" in options:  # takes one sample
+    if "prompt_lookup_num_tokens" in options:  # it takes only one sample
         batch, greedy = {"input_ids": torch.tensor([PROMPT]), "pixel_values": pixels(3)[:1]}, greedy[:1, -5:]
     generated = model.generate(**batch, **GREEDY, **options)
     assert torch.equal(generated[:, -5:], greedy[:, -5:])
@@ -530,7 +530,7 @@ def test_a_chat_goes_on_from_its_cache(model: ParrotForConditionalGeneration) ->
         cached = model.generate(
             input_ids=ids, pixel_values=pixels(2)[1:], past_key_values=first.past_key_values, **GREEDY
         )
-    # The new image is routed by the whole chat, as without a cache; what is in the cache stays as it was.
+    # The new image is routed by the whole chat, as without a cache; the images in the cache stay as they were.
     expected = router_logits(model, chat, pixel_values=pixels(2))
     torch.testing.assert_close(record[0], expected[1:])
     cache = DynamicCache(config=model.config.text_config)
@@ -590,7 +590,7 @@ def test_logits_are_kept_as_llava_keeps_them(model: ParrotForConditionalGenerati
             torch.testing.assert_close(llava(input_ids=ids, logits_to_keep=keep).logits, expected)
 
 
-def test_arguments_by_place_are_llavas(model: ParrotForConditionalGeneration) -> None:
+def test_positional_arguments_are_llavas(model: ParrotForConditionalGeneration) -> None:
     inputs = padded(PROMPT)
     for own in (model, model.model):
         cache = DynamicCache(config=model.config.text_config)
@@ -632,7 +632,7 @@ def test_another_feature_layer_is_taken_and_another_strategy_refused(model: Parr
 
 
 def test_image_sizes_reach_the_tower_as_in_llava(model: ParrotForConditionalGeneration) -> None:
-    model.model.vision_tower.patch_size = 14  # Only a Pixtral tower has it; LLaVA has the argument for that.
+    model.model.vision_tower.patch_size = 14  # Only a Pixtral tower has it; LLaVA has the argument for this tower.
     inputs = padded(PROMPT[len(USER) + 1 :]) | {"pixel_values": pixels(1)}
     with pytest.raises(RuntimeError, match="split_with_sizes"):  # four patches, without the [CLS] token
         model(**inputs, image_sizes=torch.tensor([[28, 28]]))
@@ -743,8 +743,8 @@ def test_the_whole_model_compiles_without_graph_breaks(
     model = tiny_model(tiny_config(num_experts_per_tok=number)).to(dtype)
     inputs = batch | {"pixel_values": batch["pixel_values"].to(dtype), "use_cache": False}
     with torch.no_grad():
-        # First: at its first call the tower gets hooks, under a lock at which the compiler would break off, as
-        # https://github.com/huggingface/transformers/pull/44638 tells.
+        # The model is called without the compiler first: in its first call, the tower gets hooks under a lock, and the
+        # compiler cannot trace the lock: https://github.com/huggingface/transformers/pull/44638
         expected = model(**inputs).logits
         compiled = torch.compile(model, fullgraph=True, backend="eager")(**inputs).logits
     torch.testing.assert_close(compiled, expected, atol=1e-4 if dtype == torch.float32 else 0.5, rtol=0)
@@ -775,7 +775,7 @@ def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForCondit
     with pytest.raises(ValueError, match=r"2 images of 5 tokens each were given, and the samples hold \[5, 10\]"):
         model(**padded(PROMPT, OTHER), pixel_values=pixels(2))
     cut = padded(PROMPT[: len(USER) + 3], OTHER + IMAGE[:2])
-    for use_experts in (True, False):  # stage 1 would mix the images of two samples
+    for use_experts in (True, False):  # without experts, as in stage 1, the images of two samples would be mixed
         model.config.use_experts = use_experts
         with pytest.raises(ValueError, match=r"hold \[3, 12\].*: sample 0 cuts an image, sample 1 cuts an image"):
             model(**cut, pixel_values=pixels(3))
@@ -812,11 +812,11 @@ def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path
     assert ParrotConfig.from_pretrained(tmp_path / "again").to_dict() == config.to_dict()
 
 
-# Engines that run transformers' models by general code of their own
+# Engines that run transformers' models with generic code
 
 
 @pytest.mark.parametrize("model_class", [ParrotModel, ParrotForConditionalGeneration])
-def test_an_engine_that_asks_whether_it_can_run_a_parrot_without_more_is_told_what_is_missing(
+def test_an_engine_that_checks_whether_it_can_run_a_parrot_gets_an_error_with_what_to_do(
     model_class: type[ParrotPreTrainedModel],
 ) -> None:
     with pytest.raises(ValueError, match=r"without Parrot's experts\. .* pip install -e '\.\[vllm\]'"):
@@ -824,8 +824,8 @@ def test_an_engine_that_asks_whether_it_can_run_a_parrot_without_more_is_told_wh
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
-def test_an_engine_that_does_not_ask_cannot_build_a_parrot(engine: str) -> None:
+def test_an_engine_that_does_not_check_cannot_build_a_parrot(engine: str) -> None:
     config = tiny_config()
-    config.text_config._attn_implementation = engine  # as the engine's general code does
+    config.text_config._attn_implementation = engine  # as the engine's generic code does
     with pytest.raises(ValueError, match="without Parrot's experts"):
         ParrotModel(config)

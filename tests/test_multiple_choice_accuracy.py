@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Reading answers, and the `evaluate` metric of what was read."""
+"""Reading the letters of answers, and the `evaluate` metric of these letters."""
 
 import runpy
 import shutil
@@ -35,7 +35,7 @@ from trainer.multiple_choice_accuracy import (
 
 
 METRIC = str(Path(__file__).parents[1] / "trainer" / "multiple_choice_accuracy.py")
-# answer: the letters of exact and of multilingual matching; a space for none
+# Each answer with the letters that exact and multilingual matching read in it; a space stands for no letter.
 ANSWERS = [
     (
         {"A": "cat", "B": "dog", "C": "a red car", "D": "car"},
@@ -469,7 +469,7 @@ def test_both_readings_of_an_answer(answer: str, options: dict[str, str], letter
 
 def test_an_answer_that_loops_is_read_in_the_time_of_its_length() -> None:
     options = {"A": "cat", "B": "dog"}
-    assert read_letter_multilingual("A or " * 10_000, options) is None  # 0.4 s; unbounded patterns take minutes
+    assert read_letter_multilingual("A or " * 10_000, options) is None  # 0.4 s; unbounded patterns would take minutes
     assert read_letter_multilingual("A " * 10_000, options) == "A"
 
 
@@ -526,7 +526,7 @@ def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
     }
 
 
-def test_large_indices_without_their_questions_are_no_rotations() -> None:
+def test_large_indices_without_their_questions_are_not_rotations() -> None:
     given = {"predictions": ["A", "B"], "references": ["A", "A"], "options": [["x1", "x2"]] * 2}
     found = MultipleChoiceAccuracy().compute(indices=[1, 1_000_002], **given)
     assert found["accuracy"] == 0.5 and "circular_accuracy" not in found
@@ -559,7 +559,7 @@ def test_the_metric_is_circular_where_there_are_rotations() -> None:
         ({"release": "2023"}, "There is no release '2023': give one of 2024-01, 2025-07, 2026-05"),
     ],
 )
-def test_what_cannot_be_scored_is_named(change: dict, message: str) -> None:
+def test_an_error_names_the_row_that_cannot_be_scored(change: dict, message: str) -> None:
     given = {"predictions": ["A", "B"], "references": ["A", "B"], "options": [["x", "y"]] * 2}
     with pytest.raises(ValueError, match=message):
         MultipleChoiceAccuracy(keep_in_memory=True).compute(**(given | change))

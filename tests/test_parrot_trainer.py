@@ -98,7 +98,7 @@ def test_a_batch_keeps_its_labels_and_nothing_of_a_step_is_left_on_the_model(wor
     )
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
     names, hooks = set(batch), []
-    for _ in range(2):  # transformers adds its own at the first
+    for _ in range(2):  # in the first step, transformers adds hooks of its own
         trainer.compute_loss(trainer.model, batch)
         hooks.append([len(module._forward_hooks) for module in trainer.model.modules()])
     assert set(batch) == names
@@ -109,7 +109,7 @@ def test_a_batch_keeps_its_labels_and_nothing_of_a_step_is_left_on_the_model(wor
 def test_a_plain_run_warns_of_nothing(peft: bool, world: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # The oldest matplotlib calls pyparsing by names that the newest pyparsing deprecates.
+        # The oldest supported matplotlib uses names of pyparsing that the newest pyparsing deprecates.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="matplotlib|pyparsing")
         train(world, tmp_path, "--activation_checkpointing", "true", *["--use_peft"] * peft)
 

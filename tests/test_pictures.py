@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A picture is opened as a whole, or an error of one line says whose it is."""
+"""A picture is read completely, or an error of one line says where it belongs."""
 
 import io
 import random
@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "JPEG2000", "TGA"
 
 
 def written(kind: str) -> bytes:
-    """A picture of many colours in a format."""
+    """A picture of many colours, as bytes of the format."""
     rng = random.Random(0)
     image = PILImage.frombytes("RGB", (32, 32), bytes(rng.randrange(256) for _ in range(3 * 32 * 32)))
     file = io.BytesIO()
@@ -37,7 +37,7 @@ def written(kind: str) -> bytes:
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, the end cut off, or a part left out or put in."""
+    """Changes some bytes, cuts off the end, or removes or inserts a part."""
     changed = bytearray(content)
     match rng.randrange(4):
         case 0:
@@ -54,7 +54,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's, of what is odd in a file that it reads all the same
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about oddities in files that it can read
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_damaged_picture_is_opened_or_refused_by_name(kind: str) -> None:
     content, rng = written(kind), random.Random(0)
@@ -99,7 +99,7 @@ def test_pillow_s_exceptions_of_every_kind_become_one(content: bytes, reason: st
         open_picture(content, "row 3")
 
 
-def test_a_file_that_is_not_there_is_told_from_one_that_is_no_picture(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_that_is_not_a_picture_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="row 3 cannot be read: there is no such file"):
         open_picture(tmp_path / "none.png", "row 3")
     (tmp_path / "page.png").write_text("<html>")

@@ -100,7 +100,7 @@ def test_exif_rotation_is_applied(processor: ParrotProcessor, tmp_path: Path) ->
         upright = Image.new(mode, (28, 28), "black")
         upright.paste("white", (0, 0, 14, 28))
         exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+        exif[0x0112] = 6  # a viewer turns it by 90 degrees clockwise
         file = tmp_path / f"rotated.{suffix}"
         upright.rotate(90).save(file, exif=exif)
         np.testing.assert_allclose(seen(processor, Image.open(file)), seen(processor, upright), atol=12)
@@ -118,7 +118,7 @@ def test_tiny_and_narrow_images_are_padded_in_the_mean_colour(
 
 
 @pytest.mark.parametrize("side", [1, 28, 200])
-def test_base64_is_no_path_however_long(side: int, processor: ParrotProcessor) -> None:
+def test_base64_is_not_taken_for_a_path_however_long_it_is(side: int, processor: ParrotProcessor) -> None:
     png = io.BytesIO()
     Image.effect_noise((side, side), 50).save(png, "PNG")
     text = base64.b64encode(png.getvalue()).decode()
@@ -202,7 +202,7 @@ def test_images_that_cannot_be_read_are_named(processor: ParrotProcessor, tmp_pa
         processor(images=[str(tmp_path / "text.png")], text="<image>")
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing(processor: ParrotProcessor, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_that_it_is_missing(processor: ParrotProcessor, tmp_path: Path) -> None:
     names = {
         "no_such_file.png": "there is no such file",
         Path("photos/giraffe"): "there is no such file",
@@ -229,7 +229,7 @@ def test_damaged_pictures_are_read_or_refused_by_name(processor: ParrotProcessor
         for _ in range(40):
             damaged = bytearray(whole.getvalue())
             for _ in range(4):
-                damaged[chance.randrange(30, 150)] = chance.randrange(256)  # after the size, which may become huge
+                damaged[chance.randrange(30, 150)] = chance.randrange(256)  # not the size: it could become huge
             try:
                 processor(images=[[base64.b64encode(damaged).decode()]], text="<image>")
             except ValueError as error:
@@ -290,7 +290,7 @@ def test_what_the_template_cannot_write_is_an_error(
     assert "\n" not in str(error.value)
 
 
-def test_what_is_empty_and_not_given_is_no_error(processor: ParrotProcessor) -> None:
+def test_empty_messages_tools_and_images_are_not_an_error(processor: ParrotProcessor) -> None:
     chat = [{"role": "user", "content": "x", "tool_calls": None, "reasoning_content": ""}]
     assert "x" in processor.apply_chat_template(chat, tools=[], documents=None)
 
@@ -322,7 +322,7 @@ def test_saved_and_loaded_it_writes_the_same_whatever_it_was_called_with(
     ],
     ids=str,
 )
-def test_pixels_are_those_of_transformers_to_the_bit(options: dict[str, object], processor: ParrotProcessor) -> None:
+def test_pixels_are_bit_identical_to_transformers(options: dict[str, object], processor: ParrotProcessor) -> None:
     ours = processor.image_processor
     theirs = LlavaImageProcessorPil.from_dict(ours.to_dict())
     for size in ((28, 28), (112, 84), (37, 91), (5, 40)):

@@ -34,7 +34,7 @@ from trainer.quantization_parts import measure_quantized, ways  # noqa: E402
 
 @pytest.fixture(scope="module")
 def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Parrot of sizes that bitsandbytes' CPU kernels take."""
+    """A tiny Parrot with sizes that bitsandbytes' CPU kernels take."""
     folder = tmp_path_factory.mktemp("parrot")
     sizes = {"hidden_size": 64, "intermediate_size": 64}
     model = tiny_model(tiny_config(text_config=sizes | {"num_key_value_heads": 4}, vision_config=sizes))

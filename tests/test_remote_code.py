@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a user of the Hub does, in fresh processes that have transformers and none of our packages."""
+"""What a user of the Hub does, in fresh processes with transformers and without this project's packages."""
 
 import ast
 import json
@@ -138,7 +138,7 @@ def test_the_snippets_of_the_readme_run(hub: LoopbackHub, tmp_path: Path) -> Non
 
 MODULES = {"dataclasses", "typing", "pathlib", "torch", "transformers", "huggingface_hub"}
 NAMES = {"open", "eval", "exec", "compile", "__import__", "input", "breakpoint", "globals", "vars", "setattr"}
-# By which these modules would reach files, processes and the network.
+# Names with which these modules could reach files, processes and the network.
 ATTRIBUTES = re.compile(
     r"system|popen|spawn\w*|urlopen|\w*download\w*|\w*import_module|open|(read|write)_(text|bytes)|unlink|rename|rmdir"
     r"|mkdir|touch|iterdir|glob|hub|load|save|serialization|os|sys|subprocess|__(?!init|post_init|call|name)\w+__"
@@ -162,8 +162,8 @@ def test_the_code_on_the_hub_imports_three_packages_and_opens_nothing_but_the_ca
                 if node.id == "getattr":
                     getters += 1
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
-                getters -= 1  # else it is passed on, to be called with any name
+                getters -= 1  # otherwise getattr is passed on, and could be called with any name
                 assert not ATTRIBUTES.fullmatch(ast.literal_eval(node.args[1])), (name, ast.unparse(node))
             elif isinstance(node, ast.Attribute) and ATTRIBUTES.fullmatch(node.attr):
-                assert ast.unparse(node) == "image_utils.PIL.Image.open", (name, ast.unparse(node))  # of a given name
+                assert ast.unparse(node) == "image_utils.PIL.Image.open", (name, ast.unparse(node))  # the caller's
     assert getters == 0

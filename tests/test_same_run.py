@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A run goes on from a checkpoint only if it is the same run, and training.json says only what was done."""
+"""A run goes on only from a checkpoint of the same run, and training.json records only what was done."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_another_run_in_the_same_folder_is_refused_before_anything_is_loaded(
     assert {path.name: path.read_bytes() for path in finished.glob("*.*")} == written
 
 
-def test_a_finished_run_given_again_trains_nothing_and_says_so(
+def test_a_finished_run_that_is_started_again_trains_nothing_and_says_so(
     world: Path, finished: Path, capsys: pytest.CaptureFixture
 ) -> None:
     written = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
@@ -111,7 +111,7 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
         with pytest.raises(ValueError, match=r"rows of the training data was '8 rows, .*' and is"):
             train(world, output, *common)
     shutil.rmtree(data)
-    write_data(data, rows_of("red"))  # written anew, it is the same
+    write_data(data, rows_of("red"))  # the same rows, written again
     train(world, output, *common)
     (tmp_path / "link").symlink_to(data)
     train(world, output, *common, "--dataset_name", str(tmp_path / "link"))
@@ -120,7 +120,7 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
         train(world, output, *common)
 
 
-def test_pictures_beside_the_rows_are_told_by_their_content_and_not_by_their_folder(tmp_path: Path) -> None:
+def test_pictures_beside_the_rows_are_compared_by_content_and_not_by_folder(tmp_path: Path) -> None:
     def told(folder: Path) -> str:
         rows = [{"messages": [], "images": [str(folder / "a.png")]}, {"messages": [], "image": str(folder / "a.png")}]
         return [hash_of_rows(Dataset.from_list([row])) for row in rows]
@@ -134,13 +134,13 @@ def test_pictures_beside_the_rows_are_told_by_their_content_and_not_by_their_fol
     assert not set(told(tmp_path / "one")) & set(before)
 
 
-def test_a_checkpoint_under_another_name_is_passed_over(world: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_name_of_another_form_is_skipped(world: Path, finished: Path, tmp_path: Path) -> None:
     for name in ("checkpoint-2", "checkpoint-best", "checkpoint-4.old"):
         shutil.copytree(finished / "checkpoint-2", tmp_path / name)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
 
 
-def test_the_same_global_batch_in_other_pieces_goes_on(world: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_run_with_the_same_global_batch_in_other_parts_goes_on(world: Path, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "checkpoint-2", tmp_path / "out" / "checkpoint-2")
     pieces = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--save_steps", "1"]
     output = train(world, tmp_path / "out", *pieces)
@@ -212,7 +212,7 @@ def test_a_copy_is_the_same_and_a_changed_number_is_not(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
     one, copy, other = (hash_of_weights(str(tmp_path / name)) for name in ("one", "copy", "other"))
     assert one == copy != other
-    content = bytearray(1 << 23)  # a file of which few bytes change, as of a model whose projector is trained alone
+    content = bytearray(1 << 23)  # few bytes of the file change, as if only the projector had been trained
     for name in ("one", "other"):
         content[5_000_000] += 1
         (tmp_path / name / "model.safetensors").write_bytes(content)

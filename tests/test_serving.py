@@ -40,7 +40,7 @@ QUESTIONS = [("red", "图中是什么？"), ("blue", "What is this, tell me?"), 
 
 @pytest.fixture(scope="module")
 def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Parrot with the code that travels to the Hub, of sizes that bitsandbytes' CPU kernels take."""
+    """A tiny Parrot with the code for the Hub, and with sizes that bitsandbytes' CPU kernels take."""
     folder = tmp_path_factory.mktemp("parrot")
     sizes = {"hidden_size": 64, "intermediate_size": 64}
     config = tiny_config(text_config=sizes | {"num_key_value_heads": 4}, vision_config=sizes)
@@ -83,7 +83,7 @@ def test_the_loader_of_transformers_serve_loads_a_model_that_reads_images(parrot
 @needs_new_loader
 @pytest.mark.slow
 def test_transformers_serve_still_needs_the_entry_in_its_table(parrot: Path, tmp_path: Path) -> None:
-    """The day that this fails, the last lines of configuration_parrot.py can go."""
+    """When this fails, the last lines of configuration_parrot.py can go."""
     with pytest.raises(RuntimeError, match="transformers has no attribute ParrotForConditionalGeneration"):
         load_as_serve_does(parrot, tmp_path, in_table=False)
 
@@ -103,7 +103,7 @@ def inputs_of(folder: Path, color: str, text: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def asked(parrot: Path) -> list[dict[str, torch.Tensor]]:
-    """The model's inputs for each of `QUESTIONS`, which differ in length."""
+    """The model's inputs for each of `QUESTIONS`; the questions differ in length."""
     return [inputs_of(parrot, color, text) for color, text in QUESTIONS]
 
 
@@ -140,7 +140,7 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
         with ThreadPoolExecutor(len(QUESTIONS)) as pool:
             assert list(pool.map(answer, QUESTIONS)) == expected
         events = [event.choices[0].delta.content for event in ask(*QUESTIONS[0], stream=True) if event.choices]
-        # transformers' streamer holds back a character that may not be whole yet, also at the end.
+        # transformers' streamer holds back a character that may be incomplete, even at the end.
         assert "".join(filter(None, events)) == expected[0].rstrip("\N{REPLACEMENT CHARACTER}")
 
         color, text = QUESTIONS[0]
@@ -158,7 +158,7 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
                 f"max_new_tokens={NEW_TOKENS}",
                 "do_sample=False",
             ],
-            input="Merhaba\nn\n!exit\n",  # n: not to go on after the limit of tokens
+            input="Merhaba\nn\n!exit\n",  # n: do not go on after the limit of tokens
             env=os.environ | environment,
             cwd=tmp_path,
             capture_output=True,
@@ -166,14 +166,14 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
             timeout=300,
         )
         assert chat.returncode == 0, chat.stderr[-2000:]
-        assert "tok/s" in chat.stdout  # its line on how fast the model wrote
+        assert "tok/s" in chat.stdout  # the line about the model's speed
 
 
 # Exporters
 
 
 def generate_by_graphs(prefill: Any, decode: Any, inputs: dict[str, torch.Tensor]) -> list[int]:
-    """Greedy tokens by two graphs: the prompt's with its images, and that of a token after what is in the cache."""
+    """Greedy tokens from two graphs: one for the prompt with its images, one for a token after a cache."""
     outputs, mask, tokens = prefill(**inputs), inputs["attention_mask"], []
     while True:
         tokens.append(outputs.logits[0, -1].argmax().item())

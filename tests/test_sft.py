@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training, as `python trainer/sft.py` does it: who is trained in which stage, resuming, LoRA."""
+"""Training with `python trainer/sft.py`: the parts that each stage trains, resuming, LoRA."""
 
 import copy
 import json
@@ -160,7 +160,7 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
             assert min(picture.size) > 100
 
 
-def test_experts_tell_languages_by_as_many_nats_as_there_are_to_tell() -> None:
+def test_the_information_of_experts_about_languages_is_their_mutual_information_in_nats() -> None:
     sharp, blind = torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[0, 1, 2, 0]]
     languages = ["en", "en", "pt", "tr"]
     assert expert_language_information(sharp, languages).item() == pytest.approx(np.log(3))
@@ -171,7 +171,7 @@ def test_experts_tell_languages_by_as_many_nats_as_there_are_to_tell() -> None:
     assert expert_language_information(blind, languages).item() == pytest.approx(mixed)
 
 
-def test_with_a_loss_for_it_experts_come_to_tell_the_languages(world: Path, tmp_path: Path) -> None:
+def test_with_a_loss_for_it_experts_learn_to_distinguish_the_languages(world: Path, tmp_path: Path) -> None:
     def spread(output: Path) -> float:
         last = [log for log in history(output) if "loss" in log][-1]
         return max(
@@ -205,7 +205,7 @@ def test_a_loss_by_language_needs_languages(tmp_path: Path, world: Path) -> None
 
 
 @pytest.mark.parametrize("peft", [False, True])
-def test_the_head_sees_the_answers_alone_and_the_loss_and_gradients_are_the_same(
+def test_only_answers_pass_the_head_and_the_loss_and_gradients_are_the_same(
     peft: bool, world: Path, tmp_path: Path
 ) -> None:
     model = ParrotForConditionalGeneration.from_pretrained(world / "model")
@@ -313,7 +313,7 @@ def test_a_mixture_is_split_the_same_in_every_process(world: Path, tmp_path: Pat
     recipe.write_text(yaml.safe_dump({"datasets": [{"path": str(world / "data")}], "test_split_size": 0.5}))
     logged = []
     for state in (1, 2):
-        np.random.seed(state)  # as two processes begin
+        np.random.seed(state)  # two processes begin with different states
         output = train(world, tmp_path / str(state), "--config", str(recipe), "--dataset_name", "", "--max_steps", "2")
         logged.append(losses(output))
     assert logged[0] == logged[1]
@@ -354,7 +354,7 @@ def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("is_mixture", [False, True])
-def test_a_folder_is_read_as_it_is_and_not_as_one_of_its_name_was(tmp_path: Path, is_mixture: bool) -> None:
+def test_a_folder_does_not_get_the_cached_rows_of_another_folder_of_its_name(tmp_path: Path, is_mixture: bool) -> None:
     card = {"configs": [{"config_name": "instruct", "data_files": [{"split": "train", "path": "train-*.parquet"}]}]}
     for number, parent in enumerate(("one", "one", "other")):
         messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": str(number)}]
@@ -371,7 +371,7 @@ def test_a_folder_is_read_as_it_is_and_not_as_one_of_its_name_was(tmp_path: Path
         assert data[0]["messages"] == messages
 
 
-def test_the_features_that_a_card_states_are_heeded(tmp_path: Path) -> None:
+def test_the_features_that_a_card_states_are_used(tmp_path: Path) -> None:
     folder = tmp_path / uuid.uuid4().hex  # such a card is cached under the folder's name
     folder.mkdir()
     PILImage.new("RGB", (4, 4), "red").save(folder / "red.png")
@@ -416,7 +416,7 @@ def test_a_row_whose_image_would_be_cut_is_named_and_cut_text_is_not_an_error(
 
 
 @pytest.mark.parametrize("arguments", [["--stage", "align"], ["--stage", "instruct"], ["--use_peft"]], ids=" ".join)
-def test_a_model_in_half_precision_learns_what_that_would_round_away(
+def test_a_model_in_half_precision_learns_updates_that_half_precision_would_round_away(
     arguments: list[str], world: Path, tmp_path: Path
 ) -> None:
     half = ["--dtype", "bfloat16", "--bf16", "true", "--learning_rate", "1e-5"]
@@ -503,7 +503,7 @@ def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole
         (["--eval_strategy", "epoch"], r"no split 'test' in .*, only \['train'\]"),
     ],
 )
-def test_arguments_that_mean_nothing_together_are_errors(
+def test_arguments_that_contradict_each_other_are_errors(
     arguments: list[str], message: str, world: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A folder or Hub id that is not there is said to be not there, at once."""
+"""A folder or Hub id that does not exist is an error at once."""
 
 import time
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_misspelt_folder_is_named_with_the_one_that_is_meant(
 
 
 @pytest.mark.parametrize("name", ["./mine", "a/b/c", "../x", "~/models", "neighbours:data/demo", ""])
-def test_what_no_hub_id_looks_like_is_a_folder_that_is_missing(name: str) -> None:
+def test_a_name_that_cannot_be_a_hub_id_is_a_missing_folder(name: str) -> None:
     with pytest.raises(ValueError, match="there is no such folder"):
         check_source(name, "--model")
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A Space's files run by themselves: nothing of the repository is on the path."""
+"""The files of a Space run by themselves, without the repository on the path."""
 
 import os
 import subprocess

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the commands share: errors that end as one line."""
+"""Errors of the commands end as one line."""
 
 import subprocess
 import sys
@@ -70,6 +70,6 @@ def test_an_error_that_may_be_a_fault_of_the_program_keeps_its_traceback(fail: o
         fail()
 
 
-def test_the_helper_loads_no_library() -> None:
+def test_the_package_imports_no_library() -> None:
     code = "import sys, trainer; assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

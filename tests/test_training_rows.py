@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Rows of all documented forms can be mixed, and an error of a row says of which one it is."""
+"""Rows of all documented forms can be mixed, and an error about a row names the row."""
 
 import io
 import json
@@ -136,7 +136,7 @@ def test_a_part_that_holds_its_picture_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
 def test_messages_of_texts_and_of_parts_in_one_file_stay_what_they_are(streaming: bool, tmp_path: Path) -> None:
-    """`datasets` keeps such a column as JSON, and what does not decode it gives the parts as one text."""
+    """`datasets` stores such a column as JSON; code that does not decode it would get the parts as one text."""
     parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
     answer = {"role": "assistant", "content": "red"}
     rows = [{"messages": [{"role": "user", "content": content}, answer]} for content in ("Hello", parts)]
@@ -237,7 +237,7 @@ def test_training_stops_at_a_picture_that_cannot_be_read_with_its_row(
         train(world, tmp_path / "out", *arguments)
 
 
-def test_paths_of_which_one_is_missing_are_named(world: Path, tmp_path: Path) -> None:
+def test_a_missing_path_among_others_is_named(world: Path, tmp_path: Path) -> None:
     PILImage.new("RGB", (9, 9), "red").save(tmp_path / "red.png")
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "red"}]
     for name, column in (("list", lambda path: {"images": [path]}), ("one", lambda path: {"image": path})):
@@ -265,7 +265,7 @@ def test_a_column_of_one_picture_is_logged_by_language_and_an_empty_one_is_named
 @pytest.mark.parametrize(
     ("rows", "arguments", "message"),
     [
-        ([{"conversations": [], "image": "a.png"}], [], "LLaVA-style rows by python -m trainer.convert_llava"),
+        ([{"conversations": [], "image": "a.png"}], [], "LLaVA-style rows with python -m trainer.convert_llava"),
         ([{"instruction": "?", "output": "!"}], [], "Rows need `messages`"),
         ([{"prompt": "?", "completion": "!"}], [], "--assistant_only_loss false"),
         (
@@ -288,7 +288,7 @@ def test_data_that_teach_nothing_are_an_error_of_the_data_set(
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
-def test_prompts_and_completions_are_learned_where_they_are_asked_for(
+def test_prompts_and_completions_are_learned_if_the_arguments_say_so(
     streaming: bool, world: Path, tmp_path: Path
 ) -> None:
     rows = [{"prompt": "? ", "completion": "!", "images": [], "language": "en"}] * 8

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.serving]
 
 NEW_TOKENS = 8
 TOP = 5
-HEADS = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}  # of 32: vLLM refuses 8 on a CPU
+HEADS = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}  # size 32: vLLM refuses 8 on a CPU
 QWEN = HEADS
 GEMMA = HEADS | {"model_type": "gemma3_text", "head_dim": 32, "sliding_window": 64}
 CLIP = {}
@@ -87,7 +87,7 @@ class Answer:
 
 
 def save(folder: Path, text: dict[str, Any], vision: dict[str, Any], image_size: int = 28) -> Path:
-    """Writes a tiny Parrot of those parts, whose experts have an effect."""
+    """Writes a tiny Parrot of these parts; its experts have an effect."""
     has_cls = vision is not SIGLIP
     tokens = (image_size // 14) ** 2 + has_cls
     config = tiny_config(
@@ -121,7 +121,7 @@ def answers_of_transformers(folder: Path, use_experts: bool = True) -> list[Answ
 
 
 def for_vllm(chat: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same conversation in vLLM's words."""
+    """The same conversation in vLLM's format."""
 
     def part(content: dict[str, Any]) -> dict[str, Any]:
         return {"type": "image_pil", "image_pil": content["image"]} if "image" in content else content
@@ -156,7 +156,7 @@ def answers_of_vllm(llm: Any, chats: list[list[dict[str, Any]]]) -> list[Answer]
 
 
 def difference(answers: list[Answer], expected: list[Answer]) -> float:
-    """The largest one of the first token's top log probabilities; a token that an answer does not list is infinite."""
+    """The largest difference of the first token's top log probabilities; infinite if an answer lacks a token."""
     return max(
         abs(answer.first.get(token, float("-inf")) - value)
         for answer, other in zip(answers, expected, strict=True)
@@ -166,7 +166,7 @@ def difference(answers: list[Answer], expected: list[Answer]) -> float:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_engines() -> Iterator[None]:
-    """A gigabyte of cache; no fork of a process whose torch has threads already; no look at the Hub."""
+    """Engines have a gigabyte of cache, fork no process in which torch has threads, and do not look for the Hub."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         patch.setenv("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
@@ -181,7 +181,7 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 CASES = {
     "qwen, clip": (QWEN, CLIP, 28, {}),
-    # 65 tokens an image and 48 a step: a chunk of the prompt ends inside each image.
+    # An image has 65 tokens and a step 48, so a chunk of the prompt ends inside each image.
     "qwen, siglip, chunks that end inside an image": (
         QWEN,
         SIGLIP,
@@ -215,7 +215,7 @@ def test_batched_repeated_and_alone_log_probabilities_and_greedy_tokens_are_thos
     differences = [difference(answers, expected) for answers in (batched, repeated, alone)]
     print(f"{case}: largest differences {differences}; without experts {moved}")
     assert max(differences) < 1e-4
-    assert moved > 0.1  # a Parrot without experts would be seen
+    assert moved > 0.1  # so the test would see a Parrot without experts
 
 
 IN_PROCESS = """
@@ -257,7 +257,7 @@ def test_the_tower_runs_once_for_several_prompts_and_embeddings_in_an_image_s_pl
 ) -> None:
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HOME": str(tmp_path / "home")}
     printed = run_python(IN_PROCESS.replace("FOLDER", repr(str(parrot))), environment, tmp_path, with_repository=True)
-    assert "ENCODED 3 KEPT 1\n" in printed  # red, blue, and red again, which blue had put out
+    assert "ENCODED 3 KEPT 1\n" in printed  # red, blue, and red again, because blue had replaced it in the cache
     assert "REFUSED A Parrot's image tokens depend on the prompt" in printed
 
 
@@ -301,7 +301,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("auto_model", ["ParrotForConditionalGeneration", "ParrotModel"])
 @pytest.mark.parametrize("architectures", [None, ["TransformersMultiModalForCausalLM"]])
-def test_without_the_plugin_a_parrot_is_refused_however_it_is_put(
+def test_without_the_plugin_a_parrot_is_refused_however_it_is_loaded(
     auto_model: str, architectures: list[str] | None, parrot: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "parrot"

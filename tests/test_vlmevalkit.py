@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot in VLMEvalKit, whose code runs as it is: `make test-vlmevalkit`."""
+"""Parrot in an unchanged VLMEvalKit: `make test-vlmevalkit`."""
 
 import importlib.util
 import json
@@ -34,9 +34,9 @@ from trainer.multiple_choice_accuracy import RELEASES
 
 KIT = importlib.util.find_spec("vlmeval")
 pytestmark = pytest.mark.skipif(KIT is None, reason="VLMEvalKit is not installed: make test-vlmevalkit")
-# Where its matching stood before its pull requests 1175 and 1552, and where it stands.
+# The files with VLMEvalKit's matching before its pull requests 1175 and 1552, and at present.
 COMMITS = dict(zip(RELEASES, ("c3371551~1", "a67ace50~1", "HEAD"), strict=True))
-# Its evaluation of files of answers, with the matching of a release in the place of its present one.
+# Runs VLMEvalKit's evaluation of a file of answers with the matching of another release.
 EVALUATE = """
 import importlib.util
 import sys
@@ -54,12 +54,12 @@ for name in sys.argv[1:]:
 
 
 def accuracies(file: Path) -> dict[str, float]:
-    """What VLMEvalKit wrote: accuracies by category, and of all as Overall."""
+    """The accuracies that VLMEvalKit wrote, by category; the accuracy of all questions is Overall."""
     return pandas.read_csv(file).iloc[0].drop("split").to_dict()
 
 
 def our_accuracies(results: dict[str, Any], language: str) -> dict[str, float]:
-    """Ours, under the names that VLMEvalKit gives them."""
+    """This project's accuracies, by VLMEvalKit's names."""
     measured = results[language]
     return {"Overall": measured["all"]["accuracy"]} | {
         name: found["accuracy"] for kind in ("category", "l2-category") for name, found in measured[kind].items()
@@ -68,12 +68,12 @@ def our_accuracies(results: dict[str, Any], language: str) -> dict[str, float]:
 
 @needs_demo
 def test_its_run_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) -> None:
-    """Plain questions as in MMMB, and circular ones as in MMBench; its own prompts, its own evaluation."""
+    """The questions are plain as in MMMB, or circular as in MMBench; prompts and evaluation are VLMEvalKit's."""
     names = {}
     for name, rotations, every in (("mini_MMMB", 0, 15), ("mini_MMBench", 3, 60)):
         names[name] = write_questions(tmp_path / "LMUData", name, rotations, every)
         chinese = tmp_path / "LMUData" / f"{name}_zh.tsv"
-        chinese.with_name(f"{name}_cn.tsv").write_bytes(chinese.read_bytes())  # its name for Chinese
+        chinese.with_name(f"{name}_cn.tsv").write_bytes(chinese.read_bytes())  # VLMEvalKit's name for Chinese
     codes = ["cn" if language == "zh" else language for language in MMMB]
     command = [
         sys.executable,
@@ -105,7 +105,7 @@ def test_its_run_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) 
 
 
 def answers(letter: str, text: str, other: str) -> list[str]:
-    """Answers that the releases of its matching read in different ways, or not at all."""
+    """Answers that the releases of VLMEvalKit's matching read in different ways, or not at all."""
     why = "it looks so, and nothing else in the picture does, as far as one can see from here"
     return [
         *(
@@ -126,7 +126,7 @@ def answers(letter: str, text: str, other: str) -> list[str]:
 
 
 def write_scored(folder: Path, name: str, rotations: int) -> Path:
-    """Questions with an answer to each, right and wrong in turns, as VLMEvalKit holds them. Returns the answers."""
+    """Writes questions with answers, alternately right and wrong, in VLMEvalKit's format; returns the answers."""
     letters, texts = "ABCD", ("dolphin", "None", "1", "a red dolphin")
     given = [
         (right, answer)

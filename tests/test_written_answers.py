@@ -27,7 +27,7 @@ def question(language: str, index: str, options: dict[str, str], answer: str = "
     [
         ("dog", "A"),
         ("The picture shows: Dog.", "A"),
-        ("hot dog", "B"),  # and no dog
+        ("hot dog", "B"),  # does not count as "dog"
         ("a dog and a cat", None),
         ("doghouse", None),
         ("A", None),
@@ -43,7 +43,7 @@ def test_chinese_words_stand_without_spaces() -> None:
     assert named_letter("سيارة كبيرة", {"A": "سيارة", "B": "قطة"}) == "A"
 
 
-def test_an_answer_is_in_the_language_that_names_what_it_names() -> None:
+def test_an_answer_is_in_the_language_in_which_it_names_an_option() -> None:
     questions = [
         question("en", "0", {"A": "pizza", "B": "dog"}),
         question("tr", "0", {"A": "pizza dilimi", "B": "köpek"}),

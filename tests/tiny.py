@@ -75,7 +75,7 @@ def tiny_config(**kwargs: Any) -> ParrotConfig:
 def tiny_model(
     config: ParrotConfig | None = None, trained: bool = True, seed: int = 0
 ) -> ParrotForConditionalGeneration:
-    """A model in eval mode; `trained` gives the experts an effect, which fresh ones have not."""
+    """A model in eval mode; `trained` gives the experts an effect, because fresh experts have none."""
     torch.manual_seed(seed)
     model = ParrotForConditionalGeneration(config or tiny_config()).eval()
     if trained:
@@ -102,6 +102,6 @@ def tiny_processor(image_size: int = 28) -> ParrotProcessor:
 
 
 def image_tokens(outputs: ModelOutput) -> torch.Tensor:
-    """The tokens of all images, (N * K, C); transformers lists them image by image from 5.24 on."""
+    """The tokens of all images, (N * K, C). From 5.24 on, transformers returns a list with one tensor per image."""
     tokens = outputs.image_hidden_states
     return tokens if isinstance(tokens, torch.Tensor) else torch.cat(tokens)
