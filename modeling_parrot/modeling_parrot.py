@@ -11,8 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parrot: LLaVA with language experts for the visual tokens; a router reads the prompt's words and weights the
-experts.
+"""Parrot: LLaVA with language experts for the visual tokens. A router weighs the experts by the prompt's words.
 
     pixel_values -> vision_tower -> multi_modal_projector -> H   (images, tokens, C)       eq. 1
     input_ids    -> embed_tokens                          -> T   (batch, length, C)
@@ -262,9 +261,9 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
         super().post_init()
-        # The tower's class also lists classes of CLIP's text encoder, and accelerate's FSDP raises an error for a
-        # class that the model does not have: https://github.com/huggingface/accelerate/issues/2947. This may go when
-        # accelerate skips such classes.
+        # The tower's _no_split_modules also lists classes of CLIP's text encoder, and accelerate's FSDP raises an
+        # error for a class that the model does not have: https://github.com/huggingface/accelerate/issues/2947. This
+        # may go when accelerate skips such classes.
         self._no_split_modules &= {type(module).__name__ for module in self.modules()}
 
     @torch.no_grad()
@@ -326,8 +325,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
     Parrot's vision tower, projector, language experts and language model, without a head.
 
     Raises:
-        `ValueError`: if the generic code of vLLM or SGLang for transformers' models builds it, and would run no
-            expert.
+        `ValueError`: if vLLM or SGLang builds it with generic code for transformers' models: it would run no expert.
     """
 
     engine_runs_experts = False  # parrot-vlm's plug-in for vLLM sets this to True
@@ -386,7 +384,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         )
 
     def _token_mask(self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor) -> torch.Tensor:
-        """Mask of the occurrences of a token, (B, L). Without `input_ids`, its embedding is looked for."""
+        """Mask of the occurrences of a token, (B, L). Without `input_ids`, embeddings are compared."""
         if input_ids is not None:
             return input_ids == token_id
         token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)

@@ -126,7 +126,7 @@ def in_other_languages(question: str) -> tuple[dict[str, str], bool]:
 
 
 def draw_experts(parrot: StreamingParrot, picture: Image.Image, question: str) -> Figure:
-    """Draws the experts' weights for a question, and for the same or another question in several languages."""
+    """Draws the experts' weights for the user's question, and for a listed question in several languages."""
     others, is_same = in_other_languages(question)
     weights = parrot.router_weights(picture, [question, *others.values()])
     quoted = "the same question" if is_same else f"“{others['en']}”"

@@ -134,7 +134,7 @@ class ParrotForVLLM(TransformersMultiModalForCausalLM):
 
     def _encode(self, keys: list[bytes], **kwargs: Any) -> list[torch.Tensor]:
         """H of eq. 1 of each image. The tower runs only for images that are not cached."""
-        # An image that is here twice runs twice: vLLM measures the memory that a batch needs with copies of one image.
+        # If an image is here twice, the tower runs twice: vLLM measures its peak memory with copies of one image.
         missing = [index for index, key in enumerate(keys) if key not in self.kept]
         new = {}
         if missing:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Tells vLLM where Parrot's code is. vLLM loads this by the entry point `vllm.general_plugins` in each process.
+"""Tells vLLM where Parrot's code is. Each process of vLLM loads this file by the entry point `vllm.general_plugins`.
 
     pip install -e ".[vllm]"
     vllm serve org/parrot
