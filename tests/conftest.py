@@ -72,7 +72,7 @@ def assert_alike(answers: Iterable[dict[str, Any]], expected: Iterable[dict[str,
 @pytest.fixture
 def benchmark(tmp_path: Path) -> str:
     """Three questions in English and Turkish about red, blue and green; returns the path with {language} in it."""
-    told = [("red", "objects", "recognition"), ("blue", "objects", "recognition"), ("green", "color", "attribute")]
+    kinds = [("red", "objects", "recognition"), ("blue", "objects", "recognition"), ("green", "color", "attribute")]
     for language, words in (("en", ("red", "a blue thing", "g", "")), ("tr", ("kırmızı", "mavi", "yeşil", "ak"))):
         rows = [
             {
@@ -84,7 +84,7 @@ def benchmark(tmp_path: Path) -> str:
                 "category": category,
                 "l2-category": l2_category,
             }
-            for index, (color, category, l2_category) in enumerate(told)
+            for index, (color, category, l2_category) in enumerate(kinds)
         ]
         write_tsv(tmp_path / f"bench_{language}.tsv", rows)
     return str(tmp_path / "bench_{language}.tsv")

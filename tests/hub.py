@@ -196,13 +196,13 @@ class LoopbackHub(ThreadingHTTPServer):
         return json_response({"errors": [], "warnings": []})
 
     def _create(self, request: Request) -> Response:
-        asked = request.json()
-        repo_type, repo_id = asked.get("type", "model"), f"{asked.get('organization') or USER}/{asked['name']}"
+        fields = request.json()
+        repo_type, repo_id = fields.get("type", "model"), f"{fields.get('organization') or USER}/{fields['name']}"
         url = f"{self.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
         if (repo_type, repo_id) in self._repositories:
             return json_response({"error": f"You already created this {repo_type} repo", "url": url}, status=409)
         self._repositories[repo_type, repo_id] = Repository(
-            private=asked.get("private") or asked.get("visibility") == "private"
+            private=fields.get("private") or fields.get("visibility") == "private"
         )
         return json_response({"name": repo_id, "url": url})
 
@@ -217,8 +217,8 @@ class LoopbackHub(ThreadingHTTPServer):
 
     def _refs(self, request: Request, repo_type: str, repo_id: str) -> Response:
         tags = self._repository(repo_type, repo_id).tags
-        found = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": sha} for tag, sha in tags.items()]
-        return json_response({"branches": [], "converts": [], "tags": found})
+        refs = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": sha} for tag, sha in tags.items()]
+        return json_response({"branches": [], "converts": [], "tags": refs})
 
     def _tag(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
         repository = self._repository(repo_type, repo_id)
@@ -237,8 +237,8 @@ class LoopbackHub(ThreadingHTTPServer):
 
     def _paths_info(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
         files = self._repository(repo_type, repo_id).at(revision)[1]
-        asked = parse_qs(request.body.decode())["paths"]
-        return json_response([entry(path, files) for path in asked if path in files or path in folders(files)])
+        names = parse_qs(request.body.decode())["paths"]
+        return json_response([entry(path, files) for path in names if path in files or path in folders(files)])
 
     def _preupload(self, request: Request, repo_type: str, repo_id: str, revision: str) -> Response:
         files = self._repository(repo_type, repo_id).at(revision)[1]
@@ -273,9 +273,9 @@ class LoopbackHub(ThreadingHTTPServer):
     def _lfs_batch(self, request: Request, repo_id: str, repo_type: str = "model") -> Response:
         self._repository(repo_type, repo_id)
         objects = request.json()["objects"]
-        for asked in objects:
-            if asked["oid"] not in self._objects:  # without actions, the client takes a file as already uploaded
-                asked["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{asked['oid']}"}}
+        for item in objects:
+            if item["oid"] not in self._objects:  # without actions, the client takes a file as already uploaded
+                item["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{item['oid']}"}}
         return json_response({"transfer": "basic", "objects": objects})
 
     def _lfs_upload(self, request: Request, oid: str) -> Response:
@@ -292,8 +292,8 @@ class LoopbackHub(ThreadingHTTPServer):
         response = Response(content, headers={"X-Repo-Commit": sha, "ETag": etag, "Accept-Ranges": "bytes"})
         if path.endswith(LFS_SUFFIXES):
             response.headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(content))}
-        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
-            start, stop = int(asked[1]), min(int(asked[2] or len(content)) + 1, len(content))
+        if byte_range := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
+            start, stop = int(byte_range[1]), min(int(byte_range[2] or len(content)) + 1, len(content))
             response.status, response.content = 206, content[start:stop]
             response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         return response

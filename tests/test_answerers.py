@@ -153,11 +153,11 @@ def train_tokenizer(kind: str) -> Tokenizer:
     words = WORDS + ["assistant\nred car", "assistant\ncor red"] * 50 * (kind == "merging")
     alphabet = sorted(set("".join(words)) | set(string.printable) | {"▁"})
     special = ["<pad>", "<unk>", *(GEMMA_TOKENS if kind == "gemma" else [])]
-    told = {"vocab_size": 200, "special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
+    options = {"vocab_size": 200, "special_tokens": special, "initial_alphabet": alphabet, "show_progress": False}
     if kind == "unigram":
-        tokenizer, trainer = Tokenizer(models.Unigram()), trainers.UnigramTrainer(unk_token="<unk>", **told)
+        tokenizer, trainer = Tokenizer(models.Unigram()), trainers.UnigramTrainer(unk_token="<unk>", **options)
     else:
-        tokenizer, trainer = Tokenizer(models.BPE(unk_token="<unk>")), trainers.BpeTrainer(**told)
+        tokenizer, trainer = Tokenizer(models.BPE(unk_token="<unk>")), trainers.BpeTrainer(**options)
     if kind == "llama2":
         space = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
         tokenizer.normalizer = normalizers.Sequence(space)
@@ -193,12 +193,12 @@ def test_options_are_scored_by_the_tokens_that_training_has_for_them(
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     model = tiny_model(tiny_config(**turn_ids, image_token_index=image_token))
     options = {"A": "red car", "B": "cat", "C": " A", "D": "ABC"}
-    asked = [replace(question, options=options) for question in questions]
+    with_options = [replace(question, options=options) for question in questions]
     own = [ids for _, _, ids in ParrotAnswerer(model, processor, "text")._encode_options([*options.values()]).values()]
     alone = processor.tokenizer([text.lstrip() for text in options.values()], add_special_tokens=False)["input_ids"]
     assert ([ids[:-1] for ids in own] == alone) == (kind == "gemma")
     # In training, an answer that merges with its header guides the experts. In a benchmark, no answer does.
-    assert largest_difference(model, processor, asked, way, is_blind=kind == "merging") < 1e-4
+    assert largest_difference(model, processor, with_options, way, is_blind=kind == "merging") < 1e-4
 
 
 LINEAR = {

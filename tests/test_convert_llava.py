@@ -140,9 +140,9 @@ def test_bad_rows_are_set_aside_when_asked(folder: Path) -> None:
     aside = folder / "bad.jsonl"
     main(arguments(folder, [*BAD.values(), *GOOD], bad_rows=str(aside)))
     assert load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"].num_rows == len(GOOD)
-    found = [json.loads(line) for line in aside.read_text(encoding="utf-8").splitlines()]
-    assert [row["row"] for row in found] == list(BAD.values())
-    assert [row["index"] for row in found] == list(range(len(BAD)))
+    lines = [json.loads(line) for line in aside.read_text(encoding="utf-8").splitlines()]
+    assert [row["row"] for row in lines] == list(BAD.values())
+    assert [row["index"] for row in lines] == list(range(len(BAD)))
 
 
 @pytest.mark.parametrize(
@@ -174,16 +174,16 @@ def test_a_file_that_is_more_or_less_than_a_json_array_is_named(
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
 def test_a_file_that_is_not_in_utf_8_is_named(encoding: str, folder: Path) -> None:
-    given = arguments(folder, GOOD)
-    Path(given.json[0]).write_text('["ä"]', encoding=encoding)
+    args = arguments(folder, GOOD)
+    Path(args.json[0]).write_text('["ä"]', encoding=encoding)
     with pytest.raises(ValueError, match=r"0\.json is not in UTF-8"):
-        list(convert_files(given))
+        list(convert_files(args))
 
 
 def test_a_byte_order_mark_is_skipped(folder: Path) -> None:
-    given = arguments(folder, GOOD)
-    Path(given.json[0]).write_text(json.dumps(GOOD) + "\n \n", encoding="utf-8-sig")
-    assert len(list(convert_files(given))) == len(GOOD)
+    args = arguments(folder, GOOD)
+    Path(args.json[0]).write_text(json.dumps(GOOD) + "\n \n", encoding="utf-8-sig")
+    assert len(list(convert_files(args))) == len(GOOD)
 
 
 def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
@@ -195,8 +195,8 @@ def test_pictures_behind_symbolic_links_are_read(folder: Path) -> None:
     names = ["coco/red.png", "blue.png", "coco/../blue.png"]
     rows = [{"image": name, "conversations": turns("<image>", "a")} for name in names]
     main(arguments(folder, rows))
-    found = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]["images"]
-    assert [images[0].getpixel((0, 0)) for images in found] == [(255, 0, 0), (0, 0, 255), (0, 0, 255)]
+    rows = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"]["images"]
+    assert [images[0].getpixel((0, 0)) for images in rows] == [(255, 0, 0), (0, 0, 255), (0, 0, 255)]
 
 
 def test_two_dots_after_a_link_lead_where_the_system_leads(folder: Path) -> None:
@@ -239,9 +239,9 @@ def test_missing_files_are_reported_first(change: dict, message: str, folder: Pa
 
 @pytest.mark.slow
 def test_the_command_says_in_one_line_what_is_wrong(folder: Path) -> None:
-    given = arguments(folder, [{"image": "none.png", "conversations": turns("<image>", "Red.")}])
-    line = [sys.executable, "-m", "trainer.convert_llava", "--json", *given.json, "--image_dir", given.image_dir]
-    done = subprocess.run([*line, "--output", given.output], cwd=ROOT, capture_output=True, text=True, check=False)
+    args = arguments(folder, [{"image": "none.png", "conversations": turns("<image>", "Red.")}])
+    line = [sys.executable, "-m", "trainer.convert_llava", "--json", *args.json, "--image_dir", args.image_dir]
+    done = subprocess.run([*line, "--output", args.output], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert re.search(

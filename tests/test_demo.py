@@ -68,9 +68,9 @@ def test_weights_are_the_model_s_own(parrot: StreamingParrot, picture: Path) -> 
     questions = ["? red", "? kırmızı, daha uzun"]
     with Image.open(picture) as image:
         weights = torch.tensor(parrot.router_weights(image, questions))
-        for question, found in zip(questions, weights, strict=True):
+        for question, probabilities in zip(questions, weights, strict=True):
             logits = parrot.model(**parrot._inputs(image, [question]), output_router_logits=True).router_logits[0]
-            torch.testing.assert_close(found, logits.softmax(-1), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(probabilities, logits.softmax(-1), atol=1e-5, rtol=1e-5)
 
 
 def test_an_error_in_generate_is_raised_and_the_page_does_not_hang(

@@ -46,8 +46,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ParrotForConditionalGeneration.from_pretrained(MODEL).save_pretrained(folder / "parrot")
     ParrotProcessor.from_pretrained(MODEL).save_pretrained(folder / "parrot")
     serve = [str(Path(sys.executable).with_name("transformers")), "serve", "parrot", "--trust-remote-code"]
-    with server([*serve, "--device", "cpu"], {"HF_HUB_OFFLINE": "1"}, folder / "log.txt") as found:
-        yield found
+    with server([*serve, "--device", "cpu"], {"HF_HUB_OFFLINE": "1"}, folder / "log.txt") as url:
+        yield url
 
 
 def evaluate(folder: Path, address: str, task: str, *options: str, **environment: str) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def test_the_task_has_the_benchmarks_prompts_answers_letters_and_accuracies(tmp_
             assert sample["output"]["choices"][0]["message"]["content"].strip() == row["prediction"]
             assert sample["scores"]["exact_matching"].get("answer") == row["letter"]
             assert sample["scores"]["multilingual_matching"].get("answer") == row["letter_multilingual"]
-        found = metrics_of(log)
+        values = metrics_of(log)
         measured = results[language]["all"]
-        assert found["exact_matching"]["accuracy"] == pytest.approx(measured["accuracy"])
-        assert found["multilingual_matching"]["accuracy"] == pytest.approx(measured["plain_multilingual"]["accuracy"])
+        assert values["exact_matching"]["accuracy"] == pytest.approx(measured["accuracy"])
+        assert values["multilingual_matching"]["accuracy"] == pytest.approx(measured["plain_multilingual"]["accuracy"])
         for category, shares in results[language]["category"].items():
-            assert found["exact_matching"][category] == pytest.approx(shares["accuracy"])
+            assert values["exact_matching"][category] == pytest.approx(shares["accuracy"])
 
 
 def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
@@ -100,10 +100,10 @@ def test_rotated_questions_count_together(tmp_path: Path, address: str) -> None:
     results, _ = ask_benchmark(benchmark, tmp_path / "benchmark")
     arguments = (f"benchmark={benchmark}", "language=zh", f"max_tokens={MAX_NEW_TOKENS}")
     options = [option for argument in arguments for option in ("-T", argument)]
-    found = metrics_of(evaluate(tmp_path, address, TASK, *options))
+    values = metrics_of(evaluate(tmp_path, address, TASK, *options))
     measured = results["zh"]["all"]
-    assert found["exact_matching"]["circular_accuracy"] == pytest.approx(measured["circular"]["accuracy"])
-    multilingual = found["multilingual_matching"]["circular_accuracy"]
+    assert values["exact_matching"]["circular_accuracy"] == pytest.approx(measured["circular"]["accuracy"])
+    multilingual = values["multilingual_matching"]["circular_accuracy"]
     assert multilingual == pytest.approx(measured["circular_multilingual"]["accuracy"])
 
 

@@ -49,30 +49,30 @@ def evaluate(
 
 
 def assert_as_benchmark(
-    benchmark: str, name: str, output: Path, found: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
+    benchmark: str, name: str, output: Path, scores: dict[str, Any], samples: dict[str, list[dict[str, Any]]]
 ) -> int:
     """Asserts that the tasks have the benchmark's prompts, answers, letters and accuracies; returns their number."""
     results, rows = ask_benchmark(benchmark, output)
-    asked = [row | {"language": language} for language in MMMB for row in samples[f"{name}_{language}"]]
-    assert len(asked) == len(rows)
-    for sample in asked:
+    asked_rows = [row | {"language": language} for language in MMMB for row in samples[f"{name}_{language}"]]
+    assert len(asked_rows) == len(rows)
+    for sample in asked_rows:
         row = rows[sample["language"], sample["accuracy"]["index"]]
         assert (sample["input"], sample["filtered_resps"]) == (row["prompt"], row["prediction"])
         for verdict, metric in (("hit", "accuracy"), ("hit_multilingual", "accuracy_multilingual")):
             assert sample[metric]["score"] == row[f"plain_{verdict}" if f"plain_{verdict}" in row else verdict]
     for language in MMMB:
-        measured = found[f"{name}_{language}"]
+        measured = scores[f"{name}_{language}"]
         assert measured["accuracy,none"] == results[language]["all"]["accuracy"]
-    return len(asked)
+    return len(asked_rows)
 
 
 def test_mini_mmmb_has_the_benchmarks_prompts_answers_and_accuracies(tmp_path: Path) -> None:
     benchmark = write_questions(tmp_path / "data" / "mini-mmmb", "mini_mmmb")
-    found, samples = evaluate(tmp_path, ["mini_mmmb"], "--include_path", str(TASKS))
-    assert assert_as_benchmark(benchmark, "mini_mmmb", tmp_path / "benchmark", found, samples) == 240
-    accuracies = [found[f"mini_mmmb_{language}"]["accuracy,none"] for language in MMMB]
-    assert found["mini_mmmb"]["accuracy,none"] == pytest.approx(sum(accuracies) / len(accuracies))
-    assert "accuracy_stderr_clustered,none" in found["mini_mmmb_en"]
+    scores, samples = evaluate(tmp_path, ["mini_mmmb"], "--include_path", str(TASKS))
+    assert assert_as_benchmark(benchmark, "mini_mmmb", tmp_path / "benchmark", scores, samples) == 240
+    accuracies = [scores[f"mini_mmmb_{language}"]["accuracy,none"] for language in MMMB]
+    assert scores["mini_mmmb"]["accuracy,none"] == pytest.approx(sum(accuracies) / len(accuracies))
+    assert "accuracy_stderr_clustered,none" in scores["mini_mmmb_en"]
 
 
 def test_rotated_questions_count_together_and_a_task_of_ones_own_is_four_lines(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_rotated_questions_count_together_and_a_task_of_ones_own_is_four_lines(t
         task = task.replace("data/mini-mmmb/mini_mmmb", "circular").replace("mini_mmmb", "circular")
         (tmp_path / "tasks" / f"circular_{language}.yaml").write_text(task, encoding="utf-8")
     tasks = [f"circular_{language}" for language in MMMB]
-    found, samples = evaluate(tmp_path, tasks, "--include_path", str(tmp_path / "tasks"))
-    assert assert_as_benchmark(benchmark, "circular", tmp_path / "benchmark", found, samples) == 240
+    scores, samples = evaluate(tmp_path, tasks, "--include_path", str(tmp_path / "tasks"))
+    assert assert_as_benchmark(benchmark, "circular", tmp_path / "benchmark", scores, samples) == 240
 
 
 TEXT, NUMBER = Value("string"), Value("int64")
@@ -151,7 +151,7 @@ def write_broad(folder: Path) -> None:
 
 def test_broad_benchmarks_run_on_a_parrot_whose_answers_are_those_of_transformers(tmp_path: Path) -> None:
     write_broad(tmp_path)
-    found, samples = evaluate(tmp_path, list(BROAD), tokens=8)
+    scores, samples = evaluate(tmp_path, list(BROAD), tokens=8)
     metrics = {
         "mme": "mme_perception_score",
         "pope": "pope_accuracy",
@@ -161,7 +161,7 @@ def test_broad_benchmarks_run_on_a_parrot_whose_answers_are_those_of_transformer
     }
     pipe = pipeline("image-text-to-text", model=str(MODEL), trust_remote_code=True)
     for task, metric in metrics.items():
-        assert isinstance(found[task].get(f"{metric},none", found[task].get(f"{metric},flexible-extract")), float)
+        assert isinstance(scores[task].get(f"{metric},none", scores[task].get(f"{metric},flexible-extract")), float)
         assert len(samples[task]) == 10
         name, split, _ = BROAD[task]
         rows = Dataset.from_parquet(str(tmp_path / name / "data" / f"{split}-00000-of-00001.parquet"))

@@ -101,8 +101,8 @@ def test_lora_reaches_every_linear_layer_and_says_what_it_leaves(kind: str) -> N
     linear = {name for name in linear if name.startswith(LAYERS)}
     before = forward(model)
     config = LoraConfig(lora_dropout=0.0, r=4)
-    said = set_lora_targets(config, model)
-    adapted, _, leaves = said.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves ")
+    summary = set_lora_targets(config, model)
+    adapted, _, leaves = summary.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves ")
     assert set(adapted.split(", ")) == expected
     assert leaves == left
     model = get_peft_model(model, config)
@@ -134,8 +134,8 @@ def test_a_head_with_trained_tokens_gives_a_loss() -> None:
 def test_dropout_leaves_experts_that_are_parameters_and_says_so() -> None:
     model = tiny_model(tiny_config(text_config={"model_type": "qwen3_moe"} | SIZES | MOE))
     config = LoraConfig(lora_dropout=0.1)
-    said = set_lora_targets(config, model)
-    assert "leaves mlp.experts.down_proj (unless lora_dropout is 0)" in said
+    summary = set_lora_targets(config, model)
+    assert "leaves mlp.experts.down_proj (unless lora_dropout is 0)" in summary
     get_peft_model(model, config)
 
 

@@ -496,8 +496,8 @@ def test_an_answer_that_loops_is_read_in_the_time_of_its_length() -> None:
 )
 def test_exact_matching_is_that_of_each_release(answer: str, expected: str) -> None:
     options = {"A": "cat", "B": "dog", "C": "owl"}
-    found = [read_letter(answer, options, release) or " " for release in ("2024-01", "2025-07", "2026-05")]
-    assert "".join(found) == expected
+    letters = [read_letter(answer, options, release) or " " for release in ("2024-01", "2025-07", "2026-05")]
+    assert "".join(letters) == expected
 
 
 def test_exact_matching_refuses_a_release_it_does_not_know() -> None:
@@ -512,12 +512,12 @@ def test_a_question_and_its_rotations_are_right_together() -> None:
 
 def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
     metric = evaluate.load(METRIC)
-    found = metric.compute(
+    results = metric.compute(
         predictions=["B. dog", "答案是A。", "no idea"],
         references=["B", "A", "C"],
         options=[["cat", "dog"], ["cat", "dog"], ["x1", "x2", "x3"]],
     )
-    assert found == {
+    assert results == {
         "count": 3,
         "accuracy": pytest.approx(1 / 3),
         "unparsed": 2,
@@ -527,20 +527,20 @@ def test_the_metric_loads_from_its_path_and_counts_by_both_readings() -> None:
 
 
 def test_large_indices_without_their_questions_are_not_rotations() -> None:
-    given = {"predictions": ["A", "B"], "references": ["A", "A"], "options": [["x1", "x2"]] * 2}
-    found = MultipleChoiceAccuracy().compute(indices=[1, 1_000_002], **given)
-    assert found["accuracy"] == 0.5 and "circular_accuracy" not in found
-    assert MultipleChoiceAccuracy().compute(indices=[1_000_001, 2_000_001], **given) == found
+    arguments = {"predictions": ["A", "B"], "references": ["A", "A"], "options": [["x1", "x2"]] * 2}
+    results = MultipleChoiceAccuracy().compute(indices=[1, 1_000_002], **arguments)
+    assert results["accuracy"] == 0.5 and "circular_accuracy" not in results
+    assert MultipleChoiceAccuracy().compute(indices=[1_000_001, 2_000_001], **arguments) == results
 
 
 def test_the_metric_is_circular_where_there_are_rotations() -> None:
-    found = MultipleChoiceAccuracy().compute(
+    results = MultipleChoiceAccuracy().compute(
         predictions=["A", "B", "A", "A", "B"],
         references=["A", "B", "A", "B", "B"],
         options=[["x1", "x2"]] * 5,
         indices=[1, 1_000_001, 2, 1_000_002, 3],
     )
-    assert (found["accuracy"], found["circular_accuracy"]) == (1, pytest.approx(2 / 3))
+    assert (results["accuracy"], results["circular_accuracy"]) == (1, pytest.approx(2 / 3))
 
 
 @pytest.mark.parametrize(
@@ -560,9 +560,9 @@ def test_the_metric_is_circular_where_there_are_rotations() -> None:
     ],
 )
 def test_an_error_names_the_row_that_cannot_be_scored(change: dict, message: str) -> None:
-    given = {"predictions": ["A", "B"], "references": ["A", "B"], "options": [["x", "y"]] * 2}
+    arguments = {"predictions": ["A", "B"], "references": ["A", "B"], "options": [["x", "y"]] * 2}
     with pytest.raises(ValueError, match=message):
-        MultipleChoiceAccuracy(keep_in_memory=True).compute(**(given | change))
+        MultipleChoiceAccuracy(keep_in_memory=True).compute(**(arguments | change))
 
 
 def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() -> None:
@@ -580,8 +580,8 @@ def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() ->
     rows = [tokenizer("B B")["input_ids"][:2] + tokenizer(text)["input_ids"] for text in ("A", "it is y")]
     longest = max(map(len, rows))
     predictions = numpy.array([row + [-100] * (longest - len(row)) for row in rows])
-    found = names["compute_metrics"](EvalPrediction(predictions=predictions, label_ids=None))
-    assert (found["accuracy"], found["unparsed"]) == (1, 0)
+    results = names["compute_metrics"](EvalPrediction(predictions=predictions, label_ids=None))
+    assert (results["accuracy"], results["unparsed"]) == (1, 0)
 
 
 def test_a_copy_without_the_languages_files_says_where_it_looked_for_them(tmp_path: Path) -> None:

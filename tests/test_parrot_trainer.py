@@ -116,8 +116,8 @@ def test_a_plain_run_warns_of_nothing(peft: bool, world: Path, tmp_path: Path) -
 
 def test_the_old_name_of_activation_checkpointing_still_counts(tmp_path: Path) -> None:
     arguments = {"output_dir": str(tmp_path), "use_cpu": True}
-    for given, expected in (({}, True), ({"activation_checkpointing": False}, False)):
-        config = ParrotSFTConfig(**arguments, **given)
+    for names, expected in (({}, True), ({"activation_checkpointing": False}, False)):
+        config = ParrotSFTConfig(**arguments, **names)
         assert config.activation_checkpointing is config.gradient_checkpointing is expected
     assert not ParrotSFTConfig(**arguments, gradient_checkpointing=False).activation_checkpointing
 

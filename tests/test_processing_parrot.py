@@ -91,8 +91,8 @@ def test_transparency_is_seen_over_white(mode: str, processor: ParrotProcessor, 
         return
     image.save(tmp_path / "clear.png")
     text = base64.b64encode((tmp_path / "clear.png").read_bytes()).decode()
-    for given in (str(tmp_path / "clear.png"), text):
-        np.testing.assert_allclose(seen(processor, given), 255, atol=1)
+    for source in (str(tmp_path / "clear.png"), text):
+        np.testing.assert_allclose(seen(processor, source), 255, atol=1)
 
 
 def test_exif_rotation_is_applied(processor: ParrotProcessor, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_base64_is_not_taken_for_a_path_however_long_it_is(side: int, processor:
     png = io.BytesIO()
     Image.effect_noise((side, side), 50).save(png, "PNG")
     text = base64.b64encode(png.getvalue()).decode()
-    for given in (text, f"data:image/png;base64,{text}"):
-        np.testing.assert_allclose(seen(processor, given), seen(processor, Image.open(png)), atol=1)
+    for source in (text, f"data:image/png;base64,{text}"):
+        np.testing.assert_allclose(seen(processor, source), seen(processor, Image.open(png)), atol=1)
 
 
 def test_arrays_and_tensors_pass(processor: ParrotProcessor) -> None:

@@ -121,17 +121,17 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
 
 
 def test_pictures_beside_the_rows_are_compared_by_content_and_not_by_folder(tmp_path: Path) -> None:
-    def told(folder: Path) -> str:
+    def hashes(folder: Path) -> str:
         rows = [{"messages": [], "images": [str(folder / "a.png")]}, {"messages": [], "image": str(folder / "a.png")}]
         return [hash_of_rows(Dataset.from_list([row])) for row in rows]
 
     (tmp_path / "one").mkdir()
     PILImage.new("RGB", (9, 9), "red").save(tmp_path / "one" / "a.png")
     (tmp_path / "link").symlink_to(tmp_path / "one")
-    before = told(tmp_path / "one")
-    assert told(tmp_path / "link") == before
+    before = hashes(tmp_path / "one")
+    assert hashes(tmp_path / "link") == before
     PILImage.new("RGB", (9, 9), "blue").save(tmp_path / "one" / "a.png")
-    assert not set(told(tmp_path / "one")) & set(before)
+    assert not set(hashes(tmp_path / "one")) & set(before)
 
 
 def test_a_checkpoint_with_a_name_of_another_form_is_skipped(world: Path, finished: Path, tmp_path: Path) -> None:

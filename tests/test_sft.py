@@ -181,11 +181,11 @@ def test_with_a_loss_for_it_experts_learn_to_distinguish_the_languages(world: Pa
         )
 
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
-    asked = {"en": "What is it", "pt": "O que vemos", "tr": "Bu ne"}
+    question_of = {"en": "What is it", "pt": "O que vemos", "tr": "Bu ne"}
     write_data(
         tmp_path / "data",
         [
-            row | {"messages": [{"role": "user", "content": asked[row["language"]]}, row["messages"][1]]}
+            row | {"messages": [{"role": "user", "content": question_of[row["language"]]}, row["messages"][1]]}
             for row in rows
             if row["images"]
         ],
@@ -222,16 +222,16 @@ def test_only_answers_pass_the_head_and_the_loss_and_gradients_are_the_same(
     trainer.model.register_forward_hook(lambda _module, _args, output: heads.append(output.log_probs.numel()))
     none = torch.full_like(batch["labels"], -100)
     for labels in (batch["labels"], none):
-        found = []
+        results = []
         for trainer_class in (SFTTrainer, ParrotTrainer):
             inputs = {key: batch[key] for key in batch if "language" not in key} | {"labels": labels}
             trainer.model.zero_grad()
             loss = trainer_class.compute_loss(trainer, trainer.model, inputs)
             loss.backward()
             gradients = {name: value.grad for name, value in trainer.model.named_parameters() if value.requires_grad}
-            found.append((loss, gradients))
-        torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
-        assert (found[1][0] > 0) == (labels is not none)
+            results.append((loss, gradients))
+        torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
+        assert (results[1][0] > 0) == (labels is not none)
     assert heads == [none[:, 1:].numel(), (batch["labels"] != -100).sum(), none[:, 1:].numel(), 0]
 
 

@@ -96,11 +96,11 @@ def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bo
         assert len(rows) == 8
         for row in rows:
             picture = [] if ("alone" in other or "empty" in other) and "other" in row["_source"] else ["image"]
-            said = [
+            kinds = [
                 [part if isinstance(part, str) else part["type"] for part in m["content"]] for m in row["messages"]
             ]
             if isinstance(row["messages"][0]["content"], list):
-                assert said == [[*picture, "text"], ["text"]]
+                assert kinds == [[*picture, "text"], ["text"]]
             images = row["images"] or []
             assert [open_stored(image, "").getpixel((0, 0)) for image in images] == [(255, 0, 0)] * len(picture)
             assert row.get("language") in ("tr", None)

@@ -128,28 +128,28 @@ def answers(letter: str, text: str, other: str) -> list[str]:
 def write_scored(folder: Path, name: str, rotations: int) -> Path:
     """Writes questions with answers, alternately right and wrong, in VLMEvalKit's format; returns the answers."""
     letters, texts = "ABCD", ("dolphin", "None", "1", "a red dolphin")
-    given = [
+    cases = [
         (right, answer)
         for right in (True, False)
         for number in range(4)
         for answer in answers(letters[number], texts[number], letters[number - 1])
     ]
     rows = []
-    for index, (right, answer) in enumerate(given):
+    for index, (right, answer) in enumerate(cases):
         spoken = next((letter for letter in letters if letter in answer.split(" since")[0].split()), "A")
         for turn in range(rotations + 1):
-            said = "ABCD"[(letters.index(spoken) - turn) % 4]
+            own_letter = "ABCD"[(letters.index(spoken) - turn) % 4]
             rows.append(
                 {
                     "index": index + turn * ROTATION,
                     "image": encode("red") if turn == 0 else str(index),
                     "question": "What is it?",
                     **{letter: texts[(place + turn) % 4] for place, letter in enumerate(letters)},
-                    "answer": said if right else letters[letters.index(said) - 1],
+                    "answer": own_letter if right else letters[letters.index(own_letter) - 1],
                     "category": f"kind {index % 3}",
                     "l2-category": f"group {index % 2}",
                     "split": "test",
-                    "prediction": answer if turn == 0 or index % 5 == 0 else said,
+                    "prediction": answer if turn == 0 or index % 5 == 0 else own_letter,
                 }
             )
     table = pandas.DataFrame(rows)

@@ -73,7 +73,7 @@ def test_answers_about_one_picture_are_worth_one_where_they_go_together() -> Non
 
 
 def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:
-    asked = {("en", str(index)): question("en", str(index), {"A": "dog", "B": "cat"}) for index in range(4)}
+    questions = {("en", str(index)): question("en", str(index), {"A": "dog", "B": "cat"}) for index in range(4)}
 
     def rows(*letters: str) -> list[dict[str, object]]:
         return [
@@ -92,7 +92,7 @@ def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:
             for index, letter in enumerate(letters)
         ]
 
-    wordings = compare_wordings((rows("A", "A", "A", "B"), asked), (rows("A", "B", "B", ""), asked))
-    table = report({"model": summarize(rows("A", "A", "A", "A"), asked)}, None, wordings)
+    wordings = compare_wordings((rows("A", "A", "A", "B"), questions), (rows("A", "B", "B", ""), questions))
+    table = report({"model": summarize(rows("A", "A", "A", "A"), questions)}, None, wordings)
     lines = ("| model | 100.0 |", "| written answers | 75.0 |", "| written, other wordings | 25.0 |")
     assert "\n".join([*lines, "| … in the question's language | 75.0 |"]) in table
