@@ -112,7 +112,7 @@ class ParrotProcessor(LlavaProcessor):
         if text is not None and not kwargs.get("sanitize_control_tokens"):
             self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
         if isinstance(images, list) and not any(not isinstance(image, list) or image for image in images):
-            images = None  # [] or [[], []]: text alone
+            images = None  # [] or [[], []]: there are no images
         if not kwargs.get("return_offsets_mapping"):
             return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
         return_tensors = kwargs.pop("return_tensors", None)

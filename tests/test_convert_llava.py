@@ -61,7 +61,7 @@ BAD = {
     "it has 'video', but only 'image' is read": {"video": "a.mp4", "conversations": turns("What?", "Red.")},
     "it has 'images', but only": {"images": ["blue.png"], "conversations": turns("What?", "Red.")},
     "it holds half of a character, '.ud83d'": {"conversations": turns("\ud83d", "Red.")},
-    "its image '../red.png' lies outside of": {"image": "../red.png", "conversations": turns("<image>", "Red.")},
+    "its image '../red.png' lies outside": {"image": "../red.png", "conversations": turns("<image>", "Red.")},
     "its image 'a/../../red.png' lies outside": {"image": "a/../../red.png", "conversations": turns("<image>", "a")},
     "its image '/etc/hosts' lies outside": {"image": "/etc/hosts", "conversations": turns("<image>", "Red.")},
     "its image 'a' is not in .*: there is no such": {"image": "a", "conversations": turns("<image>", "Red.")},
@@ -71,7 +71,7 @@ BAD = {
         "image": "empty.png",
         "conversations": turns("<image>", "a"),
     },
-    "its image 'page.png' cannot be read: it is no": {"image": "page.png", "conversations": turns("<image>", "a")},
+    "its image 'page.png' cannot be read: it is not": {"image": "page.png", "conversations": turns("<image>", "a")},
     "its image 'cut.png' cannot be read: ": {"image": "cut.png", "conversations": turns("<image>", "a")},
 }
 

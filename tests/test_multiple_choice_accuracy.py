@@ -476,12 +476,12 @@ def test_an_answer_that_loops_is_read_in_the_time_of_its_length() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        # of 2024-01, 2025-07 and 2026-05; the toolkit's own steps, followed by hand
+        # The letters of the releases 2024-01, 2025-07 and 2026-05, found by following VLMEvalKit's steps by hand.
         ("B", "BBB"),
         ("B because it has four legs and barks", "B  "),  # the letter stands too early
         ("The correct answer is **B**. Here's why: it has four legs and barks", "B B"),
         ("The answer is B, not C, for it has four legs", "  B"),  # two letters
-        ("The answer is a cat", "A A"),  # its text; then too long for one; then its article
+        ("The answer is a cat", "A A"),  # 2024-01 finds the text; 2025-07 finds it too long; 2026-05 takes "a"
         ("The answer is a dog", "B A"),
         ("dog " * 20, "B  "),  # longer than twice all options
         ("Cannot determine the answer", "ZZZ"),

@@ -198,7 +198,7 @@ def find_image(name: str, image_dir: Path) -> Path:
     """
     inside = os.path.normpath(name)
     if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"its image {name!r} lies outside of {image_dir}")
+        raise ValueError(f"its image {name!r} lies outside {image_dir}")
     path = image_dir.absolute() / inside  # os.path.abspath would resolve a `..` after a symbolic link wrongly
     if not os.path.isfile(path):  # Path.is_file would raise an OSError for a name that is too long
         raise ValueError(f"its image {name!r} is not in {image_dir}: there is no such file")

@@ -26,11 +26,11 @@ its linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` mak
 `pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` frozen weights take half the memory, and trained
 weights stay in float32 until the final save.
 
-Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty for text alone) and,
-to see each language's loss and experts, `language`; the loss is taken on the answers. `--dataset_name` takes a Hub id
-or a folder. A recipe can mix several data sets, and the forms of their `messages` and `images` may differ. A fraction
-is a share of the mixture. The mixture is as large as it can be without repeating a data set, and takes the first rows
-of each. A data set that is listed twice counts twice. Without fractions, all rows are used:
+Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty if there are none)
+and, to see each language's loss and experts, `language`; the loss is taken on the answers. `--dataset_name` takes a
+Hub id or a folder. A recipe can mix several data sets, and the forms of their `messages` and `images` may differ. A
+fraction is a share of the mixture. The mixture is as large as it can be without repeating a data set, and takes the
+first rows of each. A data set that is listed twice counts twice. Without fractions, all rows are used:
 
     datasets:
       - {path: org/llava-multilingual, fraction: 0.8}

@@ -17,4 +17,4 @@ A module needs its harness. The harnesses' requirements conflict, so each harnes
 `make test-lmms-eval`, `make test-vlmevalkit` and `make test-inspect` show how to make them.
 """
 
-MAX_NEW_TOKENS = 512  # as trainer/benchmark.py and the reference's wrapper for VLMEvalKit
+MAX_NEW_TOKENS = 512  # the same as in trainer/benchmark.py and in the reference's wrapper for VLMEvalKit
