@@ -492,8 +492,8 @@ def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--use_peft", "--stage", "align"], "stage 'align' leaves alone"),
-        (["--use_peft", "--load_in_4bit", "--stage", "align"], "stage 'align' leaves alone"),
+        (["--use_peft", "--stage", "align"], "stage 'align' does not train"),
+        (["--use_peft", "--load_in_4bit", "--stage", "align"], "stage 'align' does not train"),
         (["--load_in_4bit"], "with use_peft"),
         (["--load_in_8bit"], "with use_peft"),
         (["--load_in_4bit", "--use_peft", "--dtype", "auto"], "bfloat16 instead of 'auto'"),
