@@ -22,6 +22,7 @@ from PIL import Image as PILImage
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.test_sft import train
+from tests.tiny import chat_inputs
 from trainer.ask import AskArguments, ask
 
 
@@ -41,14 +42,7 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
     processor = ParrotProcessor.from_pretrained(folder)
     expected = []
     for question in questions:
-        content = [{"type": "image", "path": str(tmp_path / "red.png")}, {"type": "text", "text": question}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        inputs = chat_inputs(processor, str(tmp_path / "red.png"), question)
         tokens = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0, inputs["input_ids"].shape[1] :]
         expected += [question, "    " + processor.decode(tokens, skip_special_tokens=True).strip()]
     assert run.stdout.rstrip().split("\n") == "\n".join(expected).rstrip().split("\n")

@@ -46,7 +46,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import convert_ima
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
-from tests.tiny import PARITY, tiny_model, tiny_processor
+from tests.tiny import PARITY, chat_inputs, tiny_model, tiny_processor
 from trainer.compose import ComposeArguments
 from trainer.composition import compose, compose_into_folder, load_vision_tower, prepare_tokenizer, turn_ids
 
@@ -182,14 +182,7 @@ def test_parts_keep_their_weights_and_the_whole_generates(tower: str, language_m
         assert torch.equal(value, model.model.vision_tower.state_dict()[name]), name
     assert model.model.moe.experts.down_proj.abs().sum() == 0
 
-    content = [{"type": "image", "image": Image.new("RGB", (40, 30), "red")}, {"type": "text", "text": "Что это?"}]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
+    inputs = chat_inputs(processor, Image.new("RGB", (40, 30), "red"), "Что это?")
     assert (inputs["input_ids"] == model.config.image_token_id).sum() == model.config.image_seq_length
     assert model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
     words = model.get_input_embeddings()(torch.arange(400))

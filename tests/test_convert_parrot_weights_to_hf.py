@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from modeling_parrot.convert_parrot_weights_to_hf import convert
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration, ParrotMoE
 from modeling_parrot.processing_parrot import ParrotProcessor
-from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, image_tokens, tiny_config
+from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, chat_inputs, image_tokens, tiny_config
 
 
 CHECKPOINT = PARITY / "parrot-tiny"
@@ -141,14 +141,7 @@ def test_processor_makes_the_prompt_and_pixels_that_the_reference_made(converted
     info, tensors = load_case("a_single_image_w1.0")
     processor = ParrotProcessor.from_pretrained(converted)
     image = Image.fromarray(tensors["image_uint8_0"].numpy())
-    content = [{"type": "image", "image": image}, {"type": "text", "text": info["query"].removeprefix("<image>\n")}]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
+    inputs = chat_inputs(processor, image, info["query"].removeprefix("<image>\n"))
     assert inputs["input_ids"].tolist() == expand(tensors["input_ids"], tensors["input_ids"], IMAGE_TOKEN).tolist()
     torch.testing.assert_close(inputs["pixel_values"], tensors["pixel_values"], atol=1e-5, rtol=0)
 

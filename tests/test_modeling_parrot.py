@@ -32,7 +32,16 @@ from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration
 from modeling_parrot.modeling_parrot import ParrotModel, ParrotMoE, ParrotPreTrainedModel
-from tests.tiny import HEADER, IMAGE_TOKEN, NUM_IMAGE_TOKENS, image_tokens, tiny_config, tiny_model, tiny_processor
+from tests.tiny import (
+    HEADER,
+    IMAGE_TOKEN,
+    NUM_IMAGE_TOKENS,
+    chat_inputs,
+    image_tokens,
+    tiny_config,
+    tiny_model,
+    tiny_processor,
+)
 
 
 USER, END, PAD = [481, 84, 82, 285, 198], [482, 198], 480
@@ -396,14 +405,7 @@ def test_sft_trainer_routes_as_inference_does(tmp_path: Path) -> None:
     model.eval()
     expected = []
     for image, (question, _) in zip(images, chats, strict=True):
-        content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        inputs = chat_inputs(processor, image, question)
         with recorded_router_logits(model) as record:
             model.generate(**inputs, **GREEDY)
         assert len(record) == 1  # the experts see the prompt once, not every step

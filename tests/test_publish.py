@@ -35,7 +35,7 @@ from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, Parrot
 from tests.conftest import assert_alike
 from tests.hub import LoopbackHub, run_python
 from tests.test_sft import train
-from tests.tiny import tiny_model, tiny_processor
+from tests.tiny import chat_inputs, tiny_model, tiny_processor
 from trainer import model_card
 from trainer.benchmark import RunArguments
 from trainer.benchmark_files import sha256, training_file
@@ -451,14 +451,7 @@ def test_trained_published_loaded_and_measured_it_answers_as_the_local_model(
     rows = measured(local, benchmark, tmp_path / "results")
     model, processor = ParrotForConditionalGeneration.from_pretrained(local), ParrotProcessor.from_pretrained(local)
     PILImage.new("RGB", (20, 30), "red").save(tmp_path / "picture.png")
-    question = [{"type": "image", "path": str(tmp_path / "picture.png")}, {"type": "text", "text": "Bu ne?"}]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-    )
+    inputs = chat_inputs(processor, str(tmp_path / "picture.png"), "Bu ne?")
     logits = model.eval()(**inputs).logits.double().sum().item()
     tokens = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     text = processor.decode(tokens, skip_special_tokens=True)

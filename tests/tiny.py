@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlavaImageProcessorPil
+from transformers import AutoTokenizer, BatchFeature, LlavaImageProcessorPil
 from transformers.utils import ModelOutput
 
 from modeling_parrot.chat_format import ChatFormat
@@ -98,6 +98,18 @@ def tiny_processor(image_size: int = 28) -> ParrotProcessor:
         vision_feature_select_strategy="full",
         num_additional_image_tokens=1,
         chat_template=ChatFormat().template(),
+    )
+
+
+def chat_inputs(processor: ParrotProcessor, picture: Any, text: str) -> BatchFeature:
+    """The inputs of a question about a picture, a path or an image, for `generate`."""
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": text}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
     )
 
 
