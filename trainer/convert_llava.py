@@ -85,9 +85,9 @@ class ConvertArguments:
 
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
     """
-    The elements of a JSON array, one at a time; in memory is only one element and a chunk of the file. ijson is not
-    used for this, because its default back end silently replaces half of a character by "?", and silently gives no
-    rows if the file holds an object instead of an array.
+    Yields the elements of a JSON array. Only one element and a chunk of the file are in memory. ijson is not used for
+    this, because its default back end silently replaces half of a character by "?", and silently gives no rows if the
+    file holds an object instead of an array.
 
     Raises:
         `ValueError`: if the file holds anything but one JSON array in UTF-8.

@@ -101,8 +101,9 @@ class ParrotTrainer(SFTTrainer):
         bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
         self._parrot: ParrotForConditionalGeneration = bare
         if not hasattr(self._parrot.lm_head, "bias"):
-            # TRL reads lm_head.bias, but peft 0.21 hides it if it trains tokens of the head. A Parrot's head has no
-            # bias. This may go when peft passes the bias on: https://github.com/huggingface/peft/issues/3649
+            # TRL reads lm_head.bias, but peft 0.21 hides the attribute where tokens of the head are trained. A
+            # Parrot's head has no bias. This may go when peft passes it on:
+            # https://github.com/huggingface/peft/issues/3649
             self._parrot.lm_head.register_parameter("bias", None)
         self._sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
@@ -191,7 +192,7 @@ class ParrotTrainer(SFTTrainer):
         self, losses: list[tuple[str | None, float, int]], routed: list[tuple[str | None, list[float]]]
     ) -> None:
         """
-        Adds each language's loss and router probabilities in the batches of all processes to the metrics. Samples and
+        Adds to the metrics each language's loss and router probabilities, gathered from all processes. Samples and
         images without a language do not count; a data set of a mixture may have no column `language`.
 
         Args:
@@ -376,8 +377,8 @@ def languages_of(log_history: list[dict[str, float]]) -> list[str]:
 
 def draw_run(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     """
-    Draws the losses of a run, in all and by language (`loss.png`), and the router's mean probabilities by language at
-    the end of training (`router.png`).
+    Draws the loss of all answers and of each language's answers (`loss.png`), and the router's mean probabilities by
+    language at the end of training (`router.png`).
 
     Args:
         log_history: the `log_history` of a trainer's state.

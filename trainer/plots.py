@@ -31,8 +31,8 @@ FEWEST_ANSWERS = 10  # Fewest answers for which an interval is drawn: with fewer
 
 def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
     """
-    Draws whether the router routes: each expert's weight for each language as a number, and as colour its difference
-    from the expert's mean over the languages.
+    Draws a table of each expert's weight for each language. A number is the weight; its colour is the difference from
+    the expert's mean over the languages, so that a router that does not route has no colours.
 
     Args:
         weights: probabilities of the experts by language.
@@ -88,7 +88,7 @@ def draw_losses(
 
     Args:
         steps: each logged step with the loss of all answers, in nats per token.
-        of_languages: the same by language.
+        of_languages: by language, each logged step with the loss of the language's answers.
     """
     columns = -(-len(of_languages) // 14)
     figure, axes = pyplot.subplots(figsize=(7.5 + 0.8 * columns, 4.5), layout="constrained")

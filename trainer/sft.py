@@ -147,7 +147,7 @@ class ParrotSFTConfig(SFTConfig):
             self.activation_checkpointing = self.gradient_checkpointing is not False
         self.gradient_checkpointing = self.activation_checkpointing
         super().__post_init__()
-        if self.use_liger_kernel:  # transformers asks Liger, and Liger passes over a model type that it does not know
+        if self.use_liger_kernel:  # Liger silently skips a model type that it does not know
             raise ValueError("use_liger_kernel=True: Liger has no kernels for a Parrot and would do nothing. Drop it.")
 
 

@@ -35,7 +35,7 @@ SHAPE = Features(
         SOURCE: Value("string"),
     }
 )
-IMAGE = Image()  # opens pictures that are not local files, e.g. in an archive, like the column of a data set
+IMAGE = Image()  # opens a picture that is not a local file, e.g. in an archive, as `datasets` itself would
 
 
 def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
@@ -184,8 +184,8 @@ def _undecoded_feature(feature: Any) -> Any:
 
 def open_stored(picture: Any, place: str) -> Any:
     """
-    Opens a picture as a PIL image. An open image, and one that transformers loads (a URL, base64), is returned as it
-    is.
+    Opens a picture as a PIL image. Open images, and those that transformers loads (URLs, base64), are returned as they
+    are.
 
     Raises:
         `ValueError`: if the file does not exist or cannot be read.

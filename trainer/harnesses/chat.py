@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A Parrot as the harnesses call it: chats in, answers out, decoded as trainer/benchmark.py decodes them."""
+"""A Parrot that answers the harnesses' chats, with the decoding of trainer/benchmark.py."""
 
 from typing import Any
 

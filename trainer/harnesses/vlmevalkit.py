@@ -23,8 +23,8 @@ to VLMEvalKit's table of models, so this command adds Parrot to the table. Insta
 
 All other arguments go to VLMEvalKit's `run.py`. Name the data of each language, as above. With `--data MMMB` or
 `MTL_MMBench_DEV`, which join the languages, the wrapper does not know the language of a question. It then gives the
-instruction in English, or in Chinese if the question has Chinese characters. The wrapper also replaces an English
-answer by the letter that it sees in it, before the answer is matched; here, answers stay as they are, as in
+instruction in English, or in Chinese if the question has Chinese characters. Before matching, the wrapper also
+replaces an English answer by the letter that it reads in the answer; here, answers stay as they are, as in
 trainer/benchmark.py.
 """
 
