@@ -15,7 +15,6 @@
 
 import base64
 import csv
-import io
 import json
 import random
 import subprocess
@@ -29,8 +28,8 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from tests.conftest import write_data
-from trainer.benchmark_files import read_benchmark, training_file, with_in_training
-from trainer.build_benchmark import BuildArguments, Entry, build, main, read_entries
+from trainer.benchmark_files import LETTERS, Question, open_image, read_benchmark, training_file, with_in_training
+from trainer.build_benchmark import BuildArguments, build_benchmark, main, read_own_questions
 
 
 COLORS = ("red", "green", "blue", "white")
@@ -45,17 +44,25 @@ def picture(file: Path, number: int) -> Path:
     return file
 
 
+def in_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def lettered(*options: str) -> dict[str, str]:
+    return dict(zip(LETTERS, options, strict=False))
+
+
 @pytest.fixture
-def entries(tmp_path: Path) -> list[Entry]:
+def questions(tmp_path: Path) -> list[Question]:
     """40 questions in two languages without anything to find."""
-    images = [picture(tmp_path / f"{number}.png", number).read_bytes() for number in range(40)]
+    images = [in_base64(picture(tmp_path / f"{number}.png", number).read_bytes()) for number in range(40)]
     return [
-        Entry(
+        Question(
             index=str(number),
             language=language,
             image=image,
-            question=f"{language}?",
-            options=tuple(f"{number} {language} {word}" for word in COLORS),
+            text=f"{language}?",
+            options=lettered(*(f"{number} {language} {word}" for word in COLORS)),
             answer="ABCD"[number % 4],
             category=("one", "two")[number // 20],
         )
@@ -64,42 +71,32 @@ def entries(tmp_path: Path) -> list[Entry]:
     ]
 
 
-def report(entries: list[Entry], tmp_path: Path, train: Any = None) -> str:
-    build(entries, tmp_path / "out", "mine", train)
+def report(questions: list[Question], tmp_path: Path, train: Any = None) -> str:
+    build_benchmark(questions, tmp_path / "out", "mine", train)
     return (tmp_path / "out" / "mine_report.md").read_text()
 
 
-def test_what_is_built_reads_as_it_was_given(entries: list[Entry], tmp_path: Path) -> None:
-    entries[3] = replace(entries[3], options=("a", 'b\t\n"c"', *"cdefghij"), answer="J", hint="look")
-    files = build(entries, tmp_path / "out", "mine")
+def test_what_is_built_reads_as_it_was_given(questions: list[Question], tmp_path: Path) -> None:
+    questions[3] = replace(questions[3], options=lettered("a", 'b\t\n"c"', *"cdefghij"), answer="J", hint="look")
+    files = build_benchmark(questions, tmp_path / "out", "mine")
     assert [file.name for file in files] == ["mine_en.tsv", "mine_sw.tsv"]
     found = [
         question
         for file, language in zip(files, ("en", "sw"), strict=True)
         for question in read_benchmark(file, language)
     ]
-    for entry, question in zip(entries, found, strict=True):
-        assert (entry.index, entry.language, entry.question, entry.answer, entry.category, entry.hint) == (
-            question.index,
-            question.language,
-            question.text,
-            question.answer,
-            question.category,
-            question.hint,
-        )
-        assert list(entry.options) == list(question.options.values())
-        assert base64.b64decode(question.image) == entry.image
+    assert [replace(question, matched_options={}, place="") for question in found] == questions
 
 
-def test_a_sound_benchmark_has_no_findings(entries: list[Entry], tmp_path: Path) -> None:
-    text = report(entries, tmp_path, train=[])
+def test_a_sound_benchmark_has_no_findings(questions: list[Question], tmp_path: Path) -> None:
+    text = report(questions, tmp_path, train=[])
     assert text.count(": yes") == 6
     assert "| en | 25.0 | 25.0 |" in text
 
 
-def test_questions_that_are_not_parallel_are_found(entries: list[Entry], tmp_path: Path) -> None:
-    changed = [replace(entries[0], answer="B"), replace(entries[1], image=entries[2].image), *entries[2:-1]]
-    changed[2] = replace(changed[2], options=changed[2].options[:3])
+def test_questions_that_are_not_parallel_are_found(questions: list[Question], tmp_path: Path) -> None:
+    changed = [replace(questions[0], answer="B"), replace(questions[1], image=questions[2].image), *questions[2:-1]]
+    changed[2] = replace(changed[2], options=dict(list(changed[2].options.items())[:3]))
     text = report(changed, tmp_path)
     for finding in (
         "1 indices are missing in sw: 39",
@@ -110,9 +107,10 @@ def test_questions_that_are_not_parallel_are_found(entries: list[Entry], tmp_pat
         assert finding in text
 
 
-def test_uneven_letters_are_found(entries: list[Entry], tmp_path: Path) -> None:
+def test_uneven_letters_are_found(questions: list[Question], tmp_path: Path) -> None:
     text = report(
-        [replace(entry, answer="A" if entry.category == "one" else entry.answer) for entry in entries], tmp_path
+        [replace(question, answer="A" if question.category == "one" else question.answer) for question in questions],
+        tmp_path,
     )
     assert "one in 'en': answers are A 20, B 0, C 0, D 0; 5 each would be even." in text
     assert "one in 'en': by letter alone 100.0% are right, chance is 25.0%." in text
@@ -120,47 +118,47 @@ def test_uneven_letters_are_found(entries: list[Entry], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("way", "words"), [("text", "red {}"), ("longest", "{} the very long one")])
 def test_what_is_guessed_without_the_picture_is_found(
-    way: str, words: str, entries: list[Entry], tmp_path: Path
+    way: str, words: str, questions: list[Question], tmp_path: Path
 ) -> None:
     changed = []
-    for entry in entries:
-        options = list(entry.options)
-        options["ABCD".index(entry.answer)] = "red" if way == "text" else words.format(entry.index)
-        changed.append(replace(entry, options=tuple(options)))
+    for question in questions:
+        right = "red" if way == "text" else words.format(question.index)
+        changed.append(replace(question, options=question.options | {question.answer: right}))
     text = report(changed, tmp_path)
     assert f"en: by {way} alone 100.0% are right, chance is 25.0%." in text
     assert "by letter alone" not in text
 
 
-def test_the_same_question_about_the_same_pixels_is_found(entries: list[Entry], tmp_path: Path) -> None:
-    with PILImage.open(io.BytesIO(entries[0].image)) as image:
+def test_the_same_question_about_the_same_pixels_is_found(questions: list[Question], tmp_path: Path) -> None:
+    with open_image(questions[0]) as image:
         image.save(tmp_path / "0.bmp")
-    again = replace(entries[0], index="99", image=(tmp_path / "0.bmp").read_bytes())
-    text = report([*entries, again, replace(entries[40], index="99")], tmp_path)
+    again = replace(questions[0], index="99", image=in_base64((tmp_path / "0.bmp").read_bytes()))
+    text = report([*questions, again, replace(questions[40], index="99")], tmp_path)
     assert "The same question is asked about the same picture in 'en': indices 0, 99." in text
 
 
-def test_a_rotation_is_not_the_same_question_twice(entries: list[Entry], tmp_path: Path) -> None:
+def test_a_rotation_is_not_the_same_question_twice(questions: list[Question], tmp_path: Path) -> None:
     rotations = [
-        replace(entry, index=f"100000{entry.index}", options=entry.options[1:] + entry.options[:1], answer=answer)
-        for entry, answer in zip((entries[1], entries[41]), "AA", strict=True)
+        replace(question, index=f"100000{question.index}", options=lettered(*texts[1:], texts[0]), answer="A")
+        for question in (questions[1], questions[41])
+        if (texts := list(question.options.values()))
     ]
-    assert "## No question twice: yes" in report([*entries, *rotations], tmp_path)
+    assert "## No question twice: yes" in report([*questions, *rotations], tmp_path)
 
 
-def test_what_vlmevalkit_reads_otherwise_is_found(entries: list[Entry], tmp_path: Path) -> None:
-    text = report([replace(entries[0], options=("None", "b", "c", "d")), *entries[1:]], tmp_path)
+def test_what_vlmevalkit_reads_otherwise_is_found(questions: list[Question], tmp_path: Path) -> None:
+    text = report([replace(questions[0], options=lettered("None", "b", "c", "d")), *questions[1:]], tmp_path)
     assert "VLMEvalKit reads the options of 1 rows otherwise than they are written" in text
 
 
-def test_what_training_has_too_is_found(entries: list[Entry], tmp_path: Path) -> None:
+def test_what_training_has_too_is_found(questions: list[Question], tmp_path: Path) -> None:
     with PILImage.open(tmp_path / "0.png") as same, PILImage.open(tmp_path / "1.png") as near:
         near = near.convert("RGB")
         near.putpixel((0, 0), (0, 0, 0))
         other = PILImage.open(picture(tmp_path / "other.png", 999))
         messages = [{"role": "user", "content": "en?"}, {"role": "assistant", "content": "7 en white"}]
         train = [{"messages": messages, "images": [image]} for image in (same, near, other)]
-        text = report(entries, tmp_path, train)
+        text = report(questions, tmp_path, train)
     assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 1)" in text
     assert (
         "1 of 40 pictures have nearly a training picture's difference hash (to 6 bits of 256): 1 (training row 2)"
@@ -171,8 +169,10 @@ def test_what_training_has_too_is_found(entries: list[Entry], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_training_is_searched_for_each_picture_of_an_index(number: int, entries: list[Entry], tmp_path: Path) -> None:
-    changed = [replace(entries[0], image=entries[1].image), entries[40]]  # index 0 in en and in sw
+def test_training_is_searched_for_each_picture_of_an_index(
+    number: int, questions: list[Question], tmp_path: Path
+) -> None:
+    changed = [replace(questions[0], image=questions[1].image), questions[40]]  # index 0 in en and in sw
     with PILImage.open(tmp_path / f"{number}.png") as image:
         assert "1 of 2 pictures are in the training data" in report(
             changed, tmp_path, [{"messages": [], "images": [image]}]
@@ -198,9 +198,9 @@ OPTIONS = "\nA. cat\nB. dog\nC. cow\n"
 )
 @pytest.mark.parametrize("in_parts", [False, True])
 def test_a_question_with_its_answer_is_known_to_training_however_it_is_put(
-    in_parts: bool, question: str, answer: str, is_known: bool, entries: list[Entry], tmp_path: Path
+    in_parts: bool, question: str, answer: str, is_known: bool, questions: list[Question], tmp_path: Path
 ) -> None:
-    asked = replace(entries[1], question="What is it?", options=("cat", "dog", "cow"))
+    asked = replace(questions[1], text="What is it?", options=lettered("cat", "dog", "cow"))
     turns: list[Any] = [question, answer]
     if in_parts:
         turns = [[{"type": "image"}, {"type": "text", "text": turn}] for turn in turns]
@@ -208,34 +208,34 @@ def test_a_question_with_its_answer_is_known_to_training_however_it_is_put(
     assert ("1 of 1 questions are asked and answered in the same words" in text) == is_known
 
 
-def test_errors_name_what_is_to_be_mended(entries: list[Entry], tmp_path: Path) -> None:
-    twice = replace(entries[1], options=("x", "y", "x", "z"))
+def test_errors_name_what_is_to_be_mended(questions: list[Question], tmp_path: Path) -> None:
+    twice = replace(questions[1], options=lettered("x", "y", "x", "z"))
     with pytest.raises(
         ValueError,
         match=r"2 errors.*\n.*index '0' in 'en': the index is used 2 times.*\n.*index '1' in 'en': the option 'x'",
     ):
-        build([entries[0], entries[0], twice], tmp_path / "out", "mine")
+        build_benchmark([questions[0], questions[0], twice], tmp_path / "out", "mine")
     with pytest.raises(ValueError, match="There are no rows"):
-        build([], tmp_path / "out", "mine")
+        build_benchmark([], tmp_path / "out", "mine")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"options": ("x", "nan", "z")}, "the text 'nan' would be read as another"),
-        ({"options": ("x", "y\rz")}, r"the text 'y\\rz' would be read as another"),
+        ({"options": lettered("x", "nan", "z")}, "the text 'nan' would be read as another"),
+        ({"options": lettered("x", "y\rz")}, r"the text 'y\\rz' would be read as another"),
         ({"index": "2000003"}, "an index from 1000000 on is read as a rotation"),
         ({"index": "1000001"}, "an index from 1000000 on is read as a rotation"),  # of another question
-        ({"image": b"GIF89a"}, "the image's 6 bytes would be read as an index"),
+        ({"image": in_base64(b"GIF89a")}, "the image's 6 bytes would be read as an index"),
     ],
 )
 def test_what_would_be_read_otherwise_than_it_is_written_is_an_error(
-    change: dict[str, Any], message: str, entries: list[Entry], tmp_path: Path
+    change: dict[str, Any], message: str, questions: list[Question], tmp_path: Path
 ) -> None:
-    changed = replace(entries[0], source="mine.csv, row 1", **change)
+    changed = replace(questions[0], place="mine.csv, row 1", **change)
     with pytest.raises(ValueError, match=rf"in 'en' \(mine.csv, row 1\): {message}"):
-        build([changed, *entries[1:3]], tmp_path / "out", "mine")
+        build_benchmark([changed, *questions[1:3]], tmp_path / "out", "mine")
 
 
 ROW = {
@@ -270,14 +270,14 @@ def test_a_row_that_cannot_be_used_is_named(change: dict[str, str], message: str
         writer.writeheader()
         writer.writerows([ROW, ROW | change])
     with pytest.raises(ValueError, match=message):
-        list(read_entries(BuildArguments(rows=str(tmp_path / "rows.csv"), output="")))
+        list(read_own_questions(BuildArguments(rows=str(tmp_path / "rows.csv"), output="")))
 
 
-def read_jsonl(folder: Path, **change: Any) -> Entry:
+def read_jsonl(folder: Path, **change: Any) -> Question:
     picture(folder / "0.png", 0)
     row = {"language": "en", "image": "0.png", "question": "?", "options": ["x", "y"], "answer": "B"} | change
     (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
-    return next(read_entries(BuildArguments(rows=str(folder / "test.jsonl"), output="")))
+    return next(read_own_questions(BuildArguments(rows=str(folder / "test.jsonl"), output="")))
 
 
 def test_an_answer_is_a_letter_or_an_options_text(tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_an_answer_is_a_letter_or_an_options_text(tmp_path: Path) -> None:
 
 
 def test_numbers_are_texts_and_nothing_is_no_option(tmp_path: Path) -> None:
-    entry = read_jsonl(tmp_path, options=None, A=2, B=1, C=0, answer=0, index=0)
-    assert (entry.options, entry.answer, entry.index) == (("2", "1", "0"), "C", "0")
+    question = read_jsonl(tmp_path, options=None, A=2, B=1, C=0, answer=0, index=0)
+    assert (question.options, question.answer, question.index) == (lettered("2", "1", "0"), "C", "0")
     with pytest.raises(ValueError, match=r"row 1: there are the options \['x', '', 'y'\]"):
         read_jsonl(tmp_path, options=["x", None, "y"])
 
@@ -307,23 +307,23 @@ def test_training_whose_pictures_are_paths_is_searched(tmp_path: Path, capsys: p
     assert "1 of 1 pictures are in the training data" in capsys.readouterr().out
 
 
-def test_which_pictures_training_has_is_known_beside_the_benchmark(entries: list[Entry], tmp_path: Path) -> None:
+def test_which_pictures_training_has_is_known_beside_the_benchmark(questions: list[Question], tmp_path: Path) -> None:
     with PILImage.open(tmp_path / "3.png") as same:
         train = [{"messages": [], "images": [same]}]
-        files = build(entries, tmp_path / "out", "mine", train, "org/data")
+        files = build_benchmark(questions, tmp_path / "out", "mine", train, "org/data")
     for language, file in zip(("en", "sw"), files, strict=True):
         known = with_in_training(read_benchmark(file, language), file, language)
         assert [question.in_training for question in known] == ["org/data" if n == 3 else "" for n in range(40)]
-    build(entries, tmp_path / "out", "mine")  # without a search nothing is known
+    build_benchmark(questions, tmp_path / "out", "mine")  # without a search nothing is known
     assert with_in_training(known, files[1], "sw") == known
     assert not training_file(tmp_path / "out", "mine").exists()
 
 
-def test_a_column_of_one_picture_is_searched_too(entries: list[Entry], tmp_path: Path) -> None:
+def test_a_column_of_one_picture_is_searched_too(questions: list[Question], tmp_path: Path) -> None:
     """Training shows it as it shows a list."""
     train = [{"messages": [], "image": None}, {"messages": [], "image": str(tmp_path / "0.png")}]
     assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 2)" in report(
-        entries, tmp_path, train
+        questions, tmp_path, train
     )
 
 
@@ -351,12 +351,12 @@ def test_a_data_set_that_datasets_cannot_read_is_one_line(split: str, tmp_path: 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.jsonl").write_text('{"a": 1\n' if split == "train" else '{"a": 1}\n')
     with pytest.raises(ValueError, match=r"--rows: the data set '.*data' cannot be read: [^\n]+$"):
-        list(read_entries(BuildArguments(rows=str(tmp_path / "data"), output="", split=split)))
+        list(read_own_questions(BuildArguments(rows=str(tmp_path / "data"), output="", split=split)))
 
 
 def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--rows='.*none': there is no such folder"):
-        list(read_entries(BuildArguments(rows=str(tmp_path / "none"), output="")))
+        list(read_own_questions(BuildArguments(rows=str(tmp_path / "none"), output="")))
 
 
 def test_a_command_with_an_error_fails_in_one_line_and_writes_nothing(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ from trainer.benchmark_files import (
     LONGEST_REFERENCE,
     NOT_A_NUMBER,
     ROTATION,
+    Question,
     base_index,
+    open_image,
     read_benchmark,
     read_rows,
     sha256,
@@ -81,35 +83,14 @@ class BuildArguments:
     )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A question of a benchmark; `image` holds a file's bytes, `source` says where the row stands."""
-
-    index: str
-    language: str
-    image: bytes = field(repr=False)
-    question: str
-    options: tuple[str, ...]
-    answer: str
-    category: str = "all"
-    l2_category: str = ""
-    hint: str = ""
-    source: str = ""
-
-    @property
-    def place(self) -> str:
-        """Names it in a report."""
-        return f"index {self.index!r} in {self.language!r}" + f" ({self.source})" * bool(self.source)
-
-    @property
-    def right(self) -> str:
-        """The text of the answer."""
-        return self.options[LETTERS.index(self.answer)]
+def _name(question: Question) -> str:
+    """Names a question in a report."""
+    return f"index {question.index!r} in {question.language!r}" + f" ({question.place})" * bool(question.place)
 
 
-def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
+def read_own_questions(arguments: BuildArguments) -> Iterator[Question]:
     """
-    The rows as entries.
+    The rows as questions.
 
     Raises:
         `ValueError`: naming file, row and column of what cannot be used.
@@ -127,9 +108,9 @@ def read_entries(arguments: BuildArguments) -> Iterator[Entry]:
     folder = file if file.is_dir() else file.parent
     counts: Counter[str] = Counter()
     for number, row in enumerate(tqdm(rows, desc="rows"), start=1):
-        entry = _entry(row, folder, f"{arguments.rows}, row {number}", counts)
-        counts[entry.language] += 1
-        yield entry
+        question = _question(row, folder, f"{arguments.rows}, row {number}", counts)
+        counts[question.language] += 1
+        yield question
 
 
 def _load(name: str, split: str, argument: str, file: str | None = None) -> Dataset:
@@ -142,7 +123,7 @@ def _load(name: str, split: str, argument: str, file: str | None = None) -> Data
         raise ValueError(f"{argument}: the data set {read!r} cannot be read: {reason}. Repair it.") from error
 
 
-def _entry(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Entry:
+def _question(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Question:
     # 0 is a text, too; a cell that a short line of a CSV lacks is NaN to pandas
     cells = {name: "" if value is None or value != value else str(value) for name, value in row.items()}
     for name in ("language", "image", "question", "answer"):
@@ -152,17 +133,17 @@ def _entry(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) 
     if not re.fullmatch("[A-Za-z0-9-]+", language):  # it ends a file's name, after _
         raise ValueError(f"{place}: the language {language!r} is no code. Write it like 'en' or 'pt-BR'.")
     options = _options(row, cells, place)
-    return Entry(
+    return Question(
         index=cells.get("index") or str(counts[language]),
         language=language,
-        image=_image(row["image"], folder, place),
-        question=cells["question"],
-        options=options,
+        image=base64.b64encode(_image(row["image"], folder, place)).decode(),
+        text=cells["question"],
+        options=dict(zip(LETTERS, options, strict=False)),
         answer=_answer(cells["answer"], options, place),
         category=cells.get("category") or "all",
         l2_category=cells.get("l2-category", ""),
         hint=cells.get("hint", ""),
-        source=place,
+        place=place,
     )
 
 
@@ -206,62 +187,68 @@ def _image(image: Any, folder: Path, place: str) -> bytes:
     return content
 
 
-def write_files(entries: Sequence[Entry], output: Path, name: str) -> list[Path]:
+def write_files(questions: Sequence[Question], output: Path, name: str) -> list[Path]:
     """Writes one TSV a language, of MMMB's columns."""
-    letters = LETTERS[: max(len(entry.options) for entry in entries)]
-    hint = ["hint"] if any(entry.hint for entry in entries) else []
+    letters = LETTERS[: max(len(question.options) for question in questions)]
+    hint = ["hint"] if any(question.hint for question in questions) else []
     columns = ["index", "image", *hint, "question", *letters, "answer", "category", "l2-category", "split"]
     output.mkdir(parents=True, exist_ok=True)
     files = []
-    for language in dict.fromkeys(entry.language for entry in entries):
+    for language in dict.fromkeys(question.language for question in questions):
         files.append(output / f"{name}_{language}.tsv")
         with files[-1].open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
             writer.writeheader()
-            for entry in entries:
-                if entry.language == language:
+            for question in questions:
+                if question.language == language:
                     row = {
-                        "index": entry.index,
-                        "image": base64.b64encode(entry.image).decode(),
-                        "question": entry.question,
-                        **dict(zip(letters, entry.options, strict=False)),
-                        "answer": entry.answer,
-                        "category": entry.category,
-                        "l2-category": entry.l2_category,
+                        "index": question.index,
+                        "image": question.image,
+                        "question": question.text,
+                        **question.options,
+                        "answer": question.answer,
+                        "category": question.category,
+                        "l2-category": question.l2_category,
                         "split": "test",
                     }
-                    writer.writerow(row | ({"hint": entry.hint} if hint else {}))
+                    writer.writerow(row | ({"hint": question.hint} if hint else {}))
     return files
 
 
-def find_errors(entries: Sequence[Entry]) -> list[str]:
+def find_errors(questions: Sequence[Question]) -> list[str]:
     """What makes a benchmark wrong, or another one once it is read."""
-    by_key: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_key[entry.language, entry.index].append(entry)
+    by_key: dict[tuple[str, str], list[Question]] = defaultdict(list)
+    for question in questions:
+        by_key[question.language, question.index].append(question)
     errors = [
-        f"{group[-1].place}: the index is used {len(group)} times in its language."
+        f"{_name(group[-1])}: the index is used {len(group)} times in its language."
         for group in by_key.values()
         if len(group) > 1
     ]
-    for entry in entries:
-        rotated = by_key.get((entry.language, base_index(entry.index)), [])
-        if sorted(entry.options) not in [sorted(one.options) for one in rotated]:
-            errors.append(f"{entry.place}: an index from {ROTATION} on is read as a rotation. Choose a smaller one.")
+    for question in questions:
+        rotated = by_key.get((question.language, base_index(question.index)), [])
+        if sorted(question.options.values()) not in [sorted(one.options.values()) for one in rotated]:
+            errors.append(
+                f"{_name(question)}: an index from {ROTATION} on is read as a rotation. Choose a smaller one."
+            )
         errors += [
-            f"{entry.place}: the option {text!r} is given {count} times. Leave one."
-            for text, count in Counter(entry.options).items()
+            f"{_name(question)}: the option {text!r} is given {count} times. Leave one."
+            for text, count in Counter(question.options.values()).items()
             if count > 1
         ]
         # csv leaves a \r unquoted before Python 3.11.9 (https://github.com/python/cpython/issues/67044). Its part
         # may go with Python 3.10.
         errors += [
-            f"{entry.place}: the text {text!r} would be read as another. Write it otherwise."
-            for text in (entry.index, entry.question, *entry.options, entry.category, entry.l2_category, entry.hint)
+            f"{_name(question)}: the text {text!r} would be read as another. Write it otherwise."
+            for text in (
+                *(question.index, question.text, *question.options.values()),
+                *(question.category, question.l2_category, question.hint),
+            )
             if text in NOT_A_NUMBER - {""} or "\r" in text
         ]
-        if len(base64.b64encode(entry.image)) <= LONGEST_REFERENCE:
-            errors.append(f"{entry.place}: the image's {len(entry.image)} bytes would be read as an index.")
+        if len(question.image) <= LONGEST_REFERENCE:
+            size = len(base64.b64decode(question.image))
+            errors.append(f"{_name(question)}: the image's {size} bytes would be read as an index.")
     return errors
 
 
@@ -274,25 +261,27 @@ def check_read(files: Iterable[Path]) -> list[str]:
     return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
 
 
-def check_parallel(entries: Sequence[Entry]) -> list[str]:
+def check_parallel(questions: Sequence[Question]) -> list[str]:
     """Questions that are not the same in all languages."""
-    languages = list(dict.fromkeys(entry.language for entry in entries))
-    by_index: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_index[entry.index].append(entry)
+    languages = list(dict.fromkeys(question.language for question in questions))
+    by_index: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        by_index[question.index].append(question)
     findings: dict[str, list[str]] = defaultdict(list)
     for index, group in by_index.items():
-        if missing := set(languages) - {entry.language for entry in group}:
+        if missing := set(languages) - {question.language for question in group}:
             findings[f"missing in {', '.join(sorted(missing))}"].append(index)
         differing: dict[str, list[Any]] = {
-            "with different answers": [entry.answer for entry in group],
-            "with different numbers of options": [len(entry.options) for entry in group],
-            "with different images": [hashlib.sha256(entry.image).hexdigest()[:8] for entry in group],
-            "with different categories": [entry.category for entry in group],
+            "with different answers": [question.answer for question in group],
+            "with different numbers of options": [len(question.options) for question in group],
+            "with different images": [
+                hashlib.sha256(base64.b64decode(question.image)).hexdigest()[:8] for question in group
+            ],
+            "with different categories": [question.category for question in group],
         }
         for what, values in differing.items():
             if len(set(values)) > 1:
-                told = ", ".join(f"{entry.language} {value}" for entry, value in zip(group, values, strict=True))
+                told = ", ".join(f"{question.language} {value}" for question, value in zip(group, values, strict=True))
                 findings[what].append(f"{index} ({told})")
     return [f"{len(found)} indices are {what}: {_some(found)}" for what, found in findings.items()]
 
@@ -301,11 +290,11 @@ def _some(found: Sequence[Any]) -> str:
     return ", ".join(map(str, found[:LISTED])) + ", ..." * (len(found) > LISTED)
 
 
-def check_letters(entries: Sequence[Entry]) -> list[str]:
+def check_letters(questions: Sequence[Question]) -> list[str]:
     """Answers' letters that are more or less frequent in a category than chance makes them."""
     groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
-    for entry in entries:
-        groups[entry.language, entry.category, len(entry.options)].append(entry.answer)
+    for question in questions:
+        groups[question.language, question.category, len(question.options)].append(question.answer)
     findings = []
     for (language, category, number), answers in groups.items():
         expected, noise = len(answers) / number, (len(answers) / number * (1 - 1 / number)) ** 0.5
@@ -316,34 +305,38 @@ def check_letters(entries: Sequence[Entry]) -> list[str]:
     return findings
 
 
-def blind_accuracies(entries: Sequence[Entry]) -> dict[str, list[float]]:
+def blind_accuracies(questions: Sequence[Question]) -> dict[str, list[float]]:
     """
-    What one reaches who sees no picture, a probability by entry: by `chance`, always with the most frequent `letter`,
-    with the option whose `text` is most often right in other questions, with the `longest` option.
+    What one reaches who sees no picture, a probability by question: by `chance`, always with the most frequent
+    `letter`, with the option whose `text` is most often right in other questions, with the `longest` option.
     """
-    letters = Counter(entry.answer for entry in entries)
-    right = Counter(entry.right for entry in entries)
+    letters = Counter(question.answer for question in questions)
+    right = Counter(question.options[question.answer] for question in questions)
     found: dict[str, list[float]] = {"chance": [], "letter": [], "text": [], "longest": []}
-    for entry in entries:
-        place = LETTERS.index(entry.answer)
-        by_letter = [letters[letter] for letter in LETTERS[: len(entry.options)]]
-        by_text = [right[text] - (number == place) for number, text in enumerate(entry.options)]
-        found["chance"].append(1 / len(entry.options))
-        for name, scores in (("letter", by_letter), ("text", by_text), ("longest", list(map(len, entry.options)))):
+    for question in questions:
+        place = LETTERS.index(question.answer)
+        by_letter = [letters[letter] for letter in LETTERS[: len(question.options)]]
+        by_text = [right[text] - (letter == question.answer) for letter, text in question.options.items()]
+        found["chance"].append(1 / len(question.options))
+        for name, scores in (
+            ("letter", by_letter),
+            ("text", by_text),
+            ("longest", list(map(len, question.options.values()))),
+        ):
             found[name].append((scores[place] == max(scores)) / scores.count(max(scores)))
     return found
 
 
-def check_blind(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
+def check_blind(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
     """Findings, and a table: what guessing without the picture reaches in each language, and in which categories."""
     table = ["| without the picture | chance | letter | text | longest |", "|---" * 5 + "|"]
     findings = []
-    for language in dict.fromkeys(entry.language for entry in entries):
-        asked = [entry for entry in entries if entry.language == language]
+    for language in dict.fromkeys(question.language for question in questions):
+        asked = [question for question in questions if question.language == language]
         groups = {language: asked}
         groups |= {
-            f"{category} in {language!r}": [entry for entry in asked if entry.category == category]
-            for category in dict.fromkeys(entry.category for entry in asked)
+            f"{category} in {language!r}": [question for question in asked if question.category == category]
+            for category in dict.fromkeys(question.category for question in asked)
         }
         for name, group in groups.items():
             found = {way: float(np.mean(hits)) for way, hits in blind_accuracies(group).items()}
@@ -368,14 +361,14 @@ def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
     )
 
 
-Fingerprints = dict[bytes, tuple[bytes, np.ndarray]]  # by an image's bytes
+Fingerprints = dict[str, tuple[bytes, np.ndarray]]  # by an image in base64
 
 
-def check_duplicates(entries: Sequence[Entry], prints: Fingerprints) -> list[str]:
+def check_duplicates(questions: Sequence[Question], prints: Fingerprints) -> list[str]:
     """Questions that are asked twice about the same pixels; a rotation is not another question."""
     asked: dict[tuple[str, bytes, str], dict[str, None]] = defaultdict(dict)
-    for entry in entries:
-        asked[entry.language, prints[entry.image][0], entry.question][base_index(entry.index)] = None
+    for question in questions:
+        asked[question.language, prints[question.image][0], question.text][base_index(question.index)] = None
     return [
         f"The same question is asked about the same picture in {language!r}: indices {_some(list(indices))}."
         for (language, _, _), indices in asked.items()
@@ -390,28 +383,28 @@ def _squeeze(text: str | list[dict[str, Any]]) -> str:
     return "".join(text.replace("<image>", "").split()).rstrip(".")
 
 
-def _known_turns(entries: Sequence[Entry]) -> dict[str, dict[str, list[str]]]:
+def _known_turns(questions: Sequence[Question]) -> dict[str, dict[str, list[str]]]:
     """By an answer and how a question to it begins, without options or with them as a benchmark lists them: places."""
     known: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
-        right = _squeeze(entry.right)
-        known[right][_squeeze(entry.question)].append(entry.place)
-        options = "".join(f"{letter}.{text}" for letter, text in zip(LETTERS, entry.options, strict=False))
-        for answer in (right, entry.answer, f"{entry.answer}.{right}"):
-            known[answer][_squeeze(entry.hint + entry.question + options)].append(entry.place)
+    for question in questions:
+        right = _squeeze(question.options[question.answer])
+        known[right][_squeeze(question.text)].append(_name(question))
+        options = "".join(f"{letter}.{text}" for letter, text in question.options.items())
+        for answer in (right, question.answer, f"{question.answer}.{right}"):
+            known[answer][_squeeze(question.hint + question.text + options)].append(_name(question))
     return known
 
 
 def check_train(
-    entries: Sequence[Entry], prints: Fingerprints, train: Iterable[dict[str, Any]]
+    questions: Sequence[Question], prints: Fingerprints, train: Iterable[dict[str, Any]]
 ) -> tuple[list[str], dict[str, list[str]]]:
     """
     Findings: pictures, and questions with their answers, that training has, too; and by language the indices of the
     questions whose pictures it has, or nearly the same ones.
     """
-    pictures = {prints[entry.image][0]: entry for entry in reversed(entries)}  # by pixels, the first entry's
-    hashes = np.stack([prints[entry.image][1] for entry in pictures.values()])  # (P, 32)
-    all_pixels, known = list(pictures), _known_turns(entries)
+    pictures = {prints[question.image][0]: question for question in reversed(questions)}  # by pixels, the first
+    hashes = np.stack([prints[question.image][1] for question in pictures.values()])  # (P, 32)
+    all_pixels, known = list(pictures), _known_turns(questions)
     same: dict[bytes, int] = {}  # each with the first row of training that has it
     near: dict[bytes, int] = {}
     asked: dict[str, int] = {}
@@ -430,10 +423,10 @@ def check_train(
                     asked |= {place: number for place in places if place not in asked}
     same_ones = [(pictures[pixels].index, number) for pixels, number in same.items()]
     near_ones = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
-    indices: dict[str, list[str]] = {entry.language: [] for entry in entries}
-    for entry in entries:
-        if prints[entry.image][0] in same.keys() | near.keys():
-            indices[entry.language].append(entry.index)
+    indices: dict[str, list[str]] = {question.language: [] for question in questions}
+    for question in questions:
+        if prints[question.image][0] in same.keys() | near.keys():
+            indices[question.language].append(question.index)
     findings = [
         f"{len(found)} of {whole} {what}: {_some([f'{name} (training row {number})' for name, number in found])}"
         for found, whole, what in (
@@ -445,7 +438,7 @@ def check_train(
             ),
             (
                 list(asked.items()),
-                len(entries),
+                len(questions),
                 "questions are asked and answered in the same words in training (of other pictures, perhaps)",
             ),
         )
@@ -454,8 +447,8 @@ def check_train(
     return findings, indices
 
 
-def build(
-    entries: Sequence[Entry],
+def build_benchmark(
+    questions: Sequence[Question],
     output: Path,
     name: str,
     train: Iterable[dict[str, Any]] | None = None,
@@ -466,7 +459,7 @@ def build(
     trainer/benchmark.py reads the latter, and says beside an accuracy how many of its pictures training has.
 
     Args:
-        entries: all languages' questions.
+        questions: all languages' questions.
         output: folder of the files.
         name: what the files' names begin with.
         train: rows with `messages` and `images`, or one `image`, that models are trained on.
@@ -478,28 +471,28 @@ def build(
     Raises:
         `ValueError`: if there is nothing to write, or something that cannot be used, see `find_errors`.
     """
-    if not entries:
+    if not questions:
         raise ValueError(f"There are no rows to make {name!r} of.")
-    if errors := find_errors(entries):
+    if errors := find_errors(questions):
         raise ValueError(f"{len(errors)} errors, to be mended in the rows:\n" + "\n".join(errors[: 4 * LISTED]))
-    files = write_files(entries, output, name)
-    blind, table = check_blind(entries)
-    pictures = tqdm(dict.fromkeys(entry.image for entry in entries), desc="pictures")
-    prints = {image: _fingerprints(open_picture(image, "an image")) for image in pictures}
+    files = write_files(questions, output, name)
+    blind, table = check_blind(questions)
+    shown = {question.image: question for question in questions}
+    prints = {image: _fingerprints(open_image(question)) for image, question in tqdm(shown.items(), desc="pictures")}
     checks = {
         "Read by VLMEvalKit as it is written": check_read(files),
-        "Parallel in all languages": check_parallel(entries),
-        "Letters of the answers even": check_letters(entries),
+        "Parallel in all languages": check_parallel(questions),
+        "Letters of the answers even": check_letters(questions),
         "No better without the picture than by chance": blind,
-        "No question twice": check_duplicates(entries, prints),
+        "No question twice": check_duplicates(questions, prints),
     }
     training_file(output, name).unlink(missing_ok=True)  # of an earlier edition
     if train is not None:
-        checks["Nothing of it in training"], indices = check_train(entries, prints, train)
+        checks["Nothing of it in training"], indices = check_train(questions, prints, train)
         hashes = {language: sha256(file) for language, file in zip(indices, files, strict=True)}
         known = {"training_data": training_data, "sha256": hashes, "indices": indices}
         training_file(output, name).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    counts = Counter(entry.language for entry in entries)
+    counts = Counter(question.language for question in questions)
     lines = [f"# {name}: {', '.join(f'{count} questions in {language}' for language, count in counts.items())}", ""]
     for title, findings in checks.items():
         lines += [f"## {title}: {'yes' if not findings else f'{len(findings)} findings'}", ""]
@@ -514,8 +507,8 @@ def main(arguments: BuildArguments) -> None:
     train, name = None, arguments.train or ""
     if name:
         train = training_rows.undecoded(_load(name, "train", "--train"))
-    entries, output = list(read_entries(arguments)), Path(arguments.output)
-    files = build(entries, output, arguments.name, train, Path(name).name if Path(name).exists() else name)
+    questions, output = list(read_own_questions(arguments)), Path(arguments.output)
+    files = build_benchmark(questions, output, arguments.name, train, Path(name).name if Path(name).exists() else name)
     report = output / f"{arguments.name}_report.md"
     print(report.read_text(encoding="utf-8"))
     print(f"Written: {', '.join(map(str, [*files, report]))}")

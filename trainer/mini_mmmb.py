@@ -25,6 +25,7 @@ asks about; the words are the same in both, so what is measured is a new style a
 `--languages` names others.
 """
 
+import base64
 import io
 import json
 import random
@@ -43,8 +44,8 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
-from trainer.build_benchmark import Entry
-from trainer.build_benchmark import build as build_benchmark
+from trainer import benchmark_files
+from trainer.build_benchmark import build_benchmark
 from trainer.command_line import parse_arguments
 from trainer.emoji import (
     DATA,
@@ -550,20 +551,20 @@ def benchmark_pictures(
             yield category, world.picture(category, rng, concept)
 
 
-def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[Entry]:
+def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[benchmark_files.Question]:
     """The pictures' first questions in all languages; the answer's letters are balanced in each category."""
-    images = [_jpeg(picture.image) for _, picture in pictures]
+    images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
     entries = []
     for language in LANGUAGES:
         for index, (category, picture) in enumerate(pictures):
             question, place = picture.questions[0], index % len(LETTERS)
             entries.append(
-                Entry(
+                benchmark_files.Question(
                     index=str(index),
                     language=language,
                     image=images[index],
-                    question=question.ask(place)[language],
-                    options=tuple(text[language] for text in question.options(place)),
+                    text=question.ask(place)[language],
+                    options=dict(zip(LETTERS, (text[language] for text in question.options(place)), strict=True)),
                     answer=LETTERS[place],
                     category=category,
                     l2_category=CATEGORIES[category],
