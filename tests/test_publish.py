@@ -235,7 +235,7 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
         assert f"{100 * told['low']:.1f}–{100 * told['high']:.1f}" in card.text
     assert entries[0]["dataset"]["id"] == found.dataset_type == "org/bench"
     assert (tmp_path / "results" / "results.md").read_text() in card.text
-    assert "were asked" not in card.text
+    assert "with only" not in card.text
 
     recipes = re.findall(r"```yaml\n(.+?)\n```", card.text, re.DOTALL)
     assert len(recipes) == 2
@@ -256,7 +256,7 @@ def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, be
     copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)  # The copies have other times.
     measured(model, benchmark, tmp_path / "results", ("en",), per_category=1)
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
-    assert "of whose 3 questions only 2 were asked" in files["README.md"]
+    assert "with only 2 of its 3 questions" in files["README.md"]
     tiny_model(seed=1).save_pretrained(copied)
     with pytest.raises(ValueError, match=r"results.json measured other weights than those of"):
         dry_run(copied, tmp_path / "out", results=str(tmp_path / "results"))
@@ -317,7 +317,7 @@ def test_a_card_says_beside_the_number_that_training_had_the_pictures(
     measured(model, benchmark, tmp_path / "results")
     card = dry_run(model, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)["README.md"]
     assert "| their pictures in training data | 2 of 3 (mine) | – |" in card
-    assert "**In en some pictures are in the training data, too**" in card
+    assert "**In en, some pictures are in the training data, too**" in card
     assert ModelCard(card).data.eval_results[0].metric_args["in_training"] == 2
     file.write_text(file.read_text() + "\n")  # another edition, of which nothing is known
     measured(model, benchmark, tmp_path / "again")
@@ -360,7 +360,7 @@ def test_every_card_reads_well() -> None:
         card = (DatasetCard if "mmmb" in file.parent.name else ModelCard).load(file)
         assert {"license", "language", "tags"} <= card.data.to_dict().keys(), file
         assert card.text.count("```") % 2 == 0
-        assert not re.search(r"\{[{%]|\b(None|Undefined|nan)\b(?! is published)|\n{3}|[^`] \n", card.text), file
+        assert not re.search(r"\{[{%]|\b(None|Undefined|nan)\b|\n{3}|[^`] \n", card.text), file
         for picture in re.findall(r"!\[.+\]\((.+)\)", card.text):
             assert (file.parent / picture).is_file(), picture
 
