@@ -315,6 +315,16 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
     assert_alike([row for rows in ask_all(answerer, questions, done, 4, (0, 1)) for row in rows], whole[4:])
 
 
+@pytest.mark.parametrize(("images", "groups"), [(5, 1), (40, 5), (130, 8), (335, 8), (600, 16)])
+def test_processes_have_equal_shares_of_the_pictures(
+    images: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = [Question(str(index), "en", str(index), "?", {"A": "x"}, "A") for index in range(images)]
+    asked = [list(ask_all(Answerer(), questions, set(), images, (rank, groups))) for rank in range(groups)]
+    shares = [sum(map(len, batches)) for batches in asked]
+    assert sum(shares) == images and max(shares) - min(shares) <= 1 and max(shares) <= 64
+
+
 def test_chance_answers_with_every_option_alike() -> None:
     questions = [
         Question(str(index), "en", "", "?", dict.fromkeys("ABC", "x"), "A", category="c") for index in range(3000)

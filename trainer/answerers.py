@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, takewhile
+from math import ceil
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -452,7 +453,12 @@ def ask_all(
     for question in questions:
         by_image[question.image].append(question)
     images = list(by_image)
-    groups = [images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE)]
+    # Groups of equal size. Their number is a multiple of 8, so that 2, 4 or 8 processes have equal shares, unless the
+    # groups would have less than 8 images.
+    number_of_groups = min(
+        8 * ceil(len(images) / (8 * IMAGES_AT_ONCE)), max(ceil(len(images) / IMAGES_AT_ONCE), len(images) // 8)
+    )
+    groups = [images[start::number_of_groups] for start in range(number_of_groups)]
     rank, num_processes = part
     own_groups = groups[rank::num_processes]
     with tqdm(

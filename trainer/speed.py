@@ -30,6 +30,7 @@ six experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in 
   training   a step, its memory and its share of the machine's product, by LoRA and, where it fits, in full; beside
              LlavaForConditionalGeneration with plain SFTTrainer, and beside a head that sees every position, as the
              reference's does
+  processes  a step of training in full, and the benchmark's questions, by two processes of one core or GPU; beside one
 
 A ratio above 1 is a gain: how many times as fast ours is, or as small. Each time is the least of --rounds, in turns
 with what it is compared with, after one that does not count. Where memory is not told, none could be seen.
@@ -42,7 +43,7 @@ from trainer import one_line_errors
 from trainer.command_line import parse_arguments
 
 
-PARTS = ("data", "experts", "latency", "benchmark", "training")
+PARTS = ("data", "experts", "latency", "benchmark", "training", "processes")
 
 
 @dataclass

@@ -17,11 +17,14 @@ import base64
 import gc
 import io
 import json
+import os
 import platform
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +35,7 @@ import numpy as np
 import torch
 import transformers
 import trl
+from accelerate import PartialState
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from peft import LoraConfig
@@ -52,6 +56,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
+from trainer import REPOSITORY
+from trainer.answerers import ParrotAnswerer, ask_all
 from trainer.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
 from trainer.benchmark_speed import compare_ways
 from trainer.demo_parts import train_tokenizer
@@ -365,6 +371,17 @@ def measure_latency(bench: Bench) -> list[Line]:
     return rows
 
 
+def benchmark_questions(bench: Bench) -> list[Question]:
+    """Questions in four languages about some pictures."""
+    pictures = [base64.b64encode(_jpeg(bench.picture(index))).decode() for index in range(bench.size.questions // 4)]
+    options = {"A": "a bus", "B": "a cat", "C": "a dog", "D": "an owl"}
+    return [
+        Question(str(index), language, picture, f"What is in {index}?", options, "A", matched_options=options)
+        for index, picture in enumerate(pictures)
+        for language in ("en", "zh", "ar", "ru")
+    ]
+
+
 def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
     """Answers questions as trainer/benchmark.py does and as the reference does."""
     if arguments.model and arguments.benchmark:  # both or neither
@@ -379,15 +396,7 @@ def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
         ]
     else:
         model, processor = bench.model, bench.processor
-        pictures = [
-            base64.b64encode(_jpeg(bench.picture(index))).decode() for index in range(bench.size.questions // 4)
-        ]
-        options = {"A": "a bus", "B": "a cat", "C": "a dog", "D": "an owl"}
-        questions = [
-            Question(str(index), language, picture, f"What is in {index}?", options, "A", matched_options=options)
-            for index, picture in enumerate(pictures)
-            for language in ("en", "zh", "ar", "ru")
-        ]
+        questions = benchmark_questions(bench)
     speeds, same = compare_ways(model, processor, questions, rounds=min(arguments.rounds, 3), batch_size=48)
     rows = [
         Line(f"benchmark, {way}", speed / speeds["reference"], speed, speeds["reference"], "questions/s", "reference")
@@ -408,7 +417,7 @@ class _Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def _train(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTrainer, dict[str, float]]:
+def train_some_steps(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTrainer, dict[str, float]]:
     """Trains some steps; the trainer, and seconds and MiB of a step."""
     steps = bench.rounds + 1
     is_ours = name == "ours"
@@ -505,7 +514,7 @@ def measure_training(bench: Bench) -> list[Line]:
                 parameter.requires_grad_(True)
             bench.model.model.vision_tower.requires_grad_(False)
             with TemporaryDirectory() as folder:
-                trainer, results[name] = _train(bench, name, with_lora, folder)
+                trainer, results[name] = train_some_steps(bench, name, with_lora, folder)
             if name == "ours":
                 share = _step_flops(trainer) / results[name]["seconds"] / 1e12
                 further = [] if with_lora else _beside_every_position(bench, trainer)
@@ -524,6 +533,69 @@ def measure_training(bench: Bench) -> list[Line]:
     return rows
 
 
+def measure_processes(size: str, rounds: int) -> list[Line]:
+    """
+    Trains and asks with one process and with two.
+
+    Returns:
+        a line each; none on a machine that has not two cores or two GPUs.
+    """
+    places = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    if places < 2:
+        print("There is one core, or one GPU, for two processes: left out.")
+        return []
+    alone, shared = (_launch(number, size, rounds) for number in (1, 2))
+    units = {"training": "s a step", "benchmark": "s"}
+    return [
+        Line(f"two processes, {what}", alone[what] / shared[what], shared[what], alone[what], unit, "one process")
+        for what, unit in units.items()
+    ]
+
+
+def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
+    """Seconds of each, in so many processes."""
+    kind = ["--cpu"] if not torch.cuda.is_available() else ["--multi_gpu"] if processes > 1 else []
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "seconds.json"
+        line = [sys.executable, "-m", "accelerate.commands.launch", *kind, "--num_processes", str(processes)]
+        line += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        line += ["--main_process_port", "0", "-m", "trainer.speed_processes", "--size", size]
+        line += ["--rounds", str(rounds), "--output", str(output)]
+        # An interpreter of its own, with one thread, also where this one has more.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run(line, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(output.read_text())
+
+
+def measure_share(size: str, rounds: int) -> dict[str, float]:
+    """Seconds of a step and of all questions, where this process does its share."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    whole = SIZES[size]
+    bench = Bench(replace(whole, batch_size=whole.batch_size // state.num_processes), rounds)
+    questions = benchmark_questions(bench)
+    answerer = ParrotAnswerer(bench.model.eval(), bench.processor, "letter")
+    taken = []
+    for _ in range(3):  # the first does not count
+        state.wait_for_everyone()
+        start = time.perf_counter()
+        for _ in ask_all(answerer, questions, set(), 16, (state.process_index, state.num_processes)):
+            pass
+        state.wait_for_everyone()
+        taken.append(time.perf_counter() - start)
+    bench.model.model.vision_tower.requires_grad_(False)
+    with TemporaryDirectory() as folder:
+        _, step = train_some_steps(bench, "ours", with_lora=False, folder=folder)
+    return {"training": step["seconds"], "benchmark": min(taken[1:])}
+
+
+def write_share(arguments: SpeedArguments) -> None:
+    """Measures this process's share; the first of the processes writes the seconds to `arguments.output`."""
+    seconds = measure_share(arguments.size, arguments.rounds)
+    if PartialState().is_main_process and arguments.output:
+        Path(arguments.output).write_text(json.dumps(seconds), encoding="utf-8")
+    PartialState().destroy_process_group()
+
+
 def measure_speed(arguments: SpeedArguments) -> list[Line]:
     """Measures and prints the table, row by row."""
     torch.manual_seed(0)
@@ -538,7 +610,8 @@ def measure_speed(arguments: SpeedArguments) -> list[Line]:
         "experts": lambda: measure_experts(bench),
         "latency": lambda: measure_latency(bench),
         "benchmark": lambda: measure_benchmark(bench, arguments),
-        "training": lambda: measure_training(bench),  # last: it changes the model
+        "training": lambda: measure_training(bench),  # It changes the model.
+        "processes": lambda: measure_processes(arguments.size, arguments.rounds),
     }
     rows = []
     for part, way in ways.items():
