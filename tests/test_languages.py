@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 DRAW_TRAIN_MEASURE_PUBLISH = """
 import sys
 from trl import TrlParser
-from trainer import benchmark, mini_mmmb, publish, sft
+from trainer import benchmark, benchmark_runs, mini_mmmb, publication, publish, sft
 
 mini_mmmb.build(
     mini_mmmb.MiniMMMBArguments(
@@ -50,13 +50,13 @@ sft.main(
         "--bf16 false --report_to none --activation_checkpointing false".split()
     )
 )
-benchmark.run(
+benchmark_runs.run(
     benchmark.RunArguments(
         model="model", benchmark=["data/mini_mmmb_{language}.tsv"], languages=["xx"], output="results",
         answer="generate", max_new_tokens=2,
     )
 )
-publish.publish(
+publication.publish(
     publish.PublishArguments(
         model="model", repo_id="org/parrot-xx", license="mit", results="results", dry_run="card", card_only=True
     )
@@ -69,7 +69,7 @@ print(read_letter_multilingual("Xanswerx ixis B", {"A": "x", "B": "y"}))
 @pytest.mark.slow
 def test_an_invented_seventh_language_is_drawn_trained_measured_and_published_by_one_file(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "trainer", tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("modeling_parrot", "model_cards"):
+    for name in ("modeling_parrot", "model_cards", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     tiny_model().save_pretrained(tmp_path / "base")
     tiny_processor().save_pretrained(tmp_path / "base")
