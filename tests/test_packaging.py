@@ -66,6 +66,7 @@ def build(checkout: Path, kind: str, output: Path) -> Path:
     return wheel
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_model_alone_and_works(checkout: Path, tmp_path: Path) -> None:
     wheel = build(checkout, "build_wheel", tmp_path)
     with ZipFile(wheel) as content:

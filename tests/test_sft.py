@@ -171,6 +171,7 @@ def test_the_information_of_experts_about_languages_is_their_mutual_information_
     assert expert_language_information(blind, languages).item() == pytest.approx(mixed)
 
 
+@pytest.mark.slow
 def test_with_a_loss_for_it_experts_learn_to_distinguish_the_languages(world: Path, tmp_path: Path) -> None:
     def spread(output: Path) -> float:
         last = [log for log in history(output) if "loss" in log][-1]

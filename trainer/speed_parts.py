@@ -571,7 +571,8 @@ def measure_share(size: str, rounds: int) -> dict[str, float]:
     """Seconds of a step and of all questions, where this process does its share."""
     state = PartialState(cpu=not torch.cuda.is_available())
     whole = SIZES[size]
-    bench = Bench(replace(whole, batch_size=whole.batch_size // state.num_processes), rounds)
+    share = replace(whole, batch_size=whole.batch_size // state.num_processes, questions=64)
+    bench = Bench(share, rounds)
     questions = benchmark_questions(bench)
     answerer = ParrotAnswerer(bench.model.eval(), bench.processor, "letter")
     taken = []
