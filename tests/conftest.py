@@ -15,6 +15,7 @@
 
 import base64
 import csv
+import gc
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,15 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from tests.tiny import tiny_model, tiny_processor
+
+
+def pytest_collection_finish() -> None:
+    """
+    Sets aside for good what the imports made: statsmodels' multipletests collects garbage at each call, and to walk
+    all objects of torch and transformers takes half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 COLORS = ("red", "green", "blue", "white")
