@@ -54,9 +54,6 @@ class ParrotConfig(LlavaConfig):
             The image's query in eq. 2: `"cls"`, its first token, or `"mean"`, the mean of its tokens, for a tower
             without a [CLS] token. Defaults to `"cls"` if `vision_feature_select_strategy` is `"full"`, else to
             `"mean"`.
-        router_context (`str`, *optional*, defaults to `"attention"`):
-            The router's input: `"attention"`, the context of eq. 2, or `"mean"`, the mean embedding of the words that
-            guide, normalised to a root mean square of 1. The mean is the same for all images of a prompt.
         assistant_header_ids (`list[int]`, *optional*):
             Token ids of the header that opens an answer, e.g. of `<|im_start|>assistant\n`. Answers do not guide the
             experts. If `None`, all text tokens guide them.
@@ -77,7 +74,6 @@ class ParrotConfig(LlavaConfig):
     moe_scale: float | int = 1.0
     use_experts: bool = True
     image_query: Literal["cls", "mean"] | None = None
-    router_context: Literal["attention", "mean"] = "attention"
     assistant_header_ids: list[int] | None = None
     turn_start_ids: list[int] | None = None
 

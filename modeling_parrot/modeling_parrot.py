@@ -225,11 +225,7 @@ class ParrotMoE(nn.Module):
         scores = scores.float().masked_fill(~guidance_mask, torch.finfo(torch.float32).min)
         # The mask is applied again after the softmax: if no word guides, the context is zero and the router uniform.
         attention = scores.softmax(dim=-1) * guidance_mask
-        if self.config.router_context == "mean":
-            attention = guidance_mask / guidance_mask.sum(dim=-1, keepdim=True).clamp(min=1)
         context = torch.einsum("nw,nwc->nc", attention.to(text_embeds.dtype), text_embeds)  # (N, C)
-        if self.config.router_context == "mean":
-            context = F.rms_norm(context, context.shape[-1:])
 
         router_logits = self.router(context)  # (N, E)
         routing_weights = router_logits.softmax(dim=-1, dtype=torch.float32)

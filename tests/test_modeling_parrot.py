@@ -133,16 +133,6 @@ def test_words_guide_unscaled_where_a_language_model_scales_its_embeddings() -> 
     torch.testing.assert_close(outputs.router_logits[0], model.model.moe.router.weight @ (attention @ words))
 
 
-def test_a_router_of_the_mean_word_sees_no_picture_and_no_padding() -> None:
-    model = tiny_model(tiny_config(router_context="mean"))
-    outputs = model(**padded(PROMPT, OTHER, side="right"), pixel_values=pixels(3), output_router_logits=True)
-    for image, sample in enumerate((PROMPT, OTHER, OTHER)):
-        words = model.get_input_embeddings()(torch.tensor([token for token in sample if token != IMAGE_TOKEN]))
-        context = words.mean(dim=0)
-        logits = model.model.moe.router.weight @ (context / context.square().mean().sqrt())
-        torch.testing.assert_close(outputs.router_logits[image], logits, rtol=1e-4, atol=1e-4)
-
-
 def test_the_two_scales_weigh_residual_and_experts() -> None:
     model = tiny_model()
     inputs = padded(PROMPT) | {"pixel_values": pixels(1)}

@@ -37,7 +37,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
 from trainer import sft
-from trainer.parrot_trainer import ParrotTrainer, expert_language_information
+from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import (
     TRAINED,
     ParrotModelConfig,
@@ -158,51 +158,6 @@ def test_each_language_has_its_loss_and_its_experts(world: Path, tmp_path: Path)
     for name in ("loss.png", "router.png"):
         with PILImage.open(output / name) as picture:
             assert min(picture.size) > 100
-
-
-def test_the_information_of_experts_about_languages_is_their_mutual_information_in_nats() -> None:
-    sharp, blind = torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[0, 1, 2, 0]]
-    languages = ["en", "en", "pt", "tr"]
-    assert expert_language_information(sharp, languages).item() == pytest.approx(np.log(3))
-    assert expert_language_information(torch.full((4, 3), 1 / 3), languages).item() == pytest.approx(0, abs=1e-6)
-    assert expert_language_information(blind[:2], ["en", "en"]).item() == pytest.approx(0, abs=1e-6)
-    # en: both experts alike, 1 bit; pt and tr: none. All: 1/6, 1/6 + 1/3, 1/3.
-    mixed = -sum(share * np.log(share) for share in (1 / 2, 1 / 6, 1 / 3)) - np.log(2) / 3
-    assert expert_language_information(blind, languages).item() == pytest.approx(mixed)
-
-
-@pytest.mark.slow
-def test_with_a_loss_for_it_experts_learn_to_distinguish_the_languages(world: Path, tmp_path: Path) -> None:
-    def spread(output: Path) -> float:
-        last = [log for log in history(output) if "loss" in log][-1]
-        return max(
-            max(last.get(f"router_{language}_{expert}", 0) for language in ANSWERS)
-            - min(last.get(f"router_{language}_{expert}", 1) for language in ANSWERS)
-            for expert in range(4)
-        )
-
-    rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]
-    question_of = {"en": "What is it", "pt": "O que vemos", "tr": "Bu ne"}
-    write_data(
-        tmp_path / "data",
-        [
-            row | {"messages": [{"role": "user", "content": question_of[row["language"]]}, row["messages"][1]]}
-            for row in rows
-            if row["images"]
-        ],
-    )
-    options = ["--dataset_name", str(tmp_path / "data"), "--max_steps", "60", "--logging_steps", "10"]
-    options += ["--gradient_accumulation_steps", "2", "--learning_rate", "3e-2"]
-    without = train(world, tmp_path / "without", *options)
-    with_it = train(world, tmp_path / "with", *options, "--router_language_loss", "1")
-    assert spread(with_it) > 2 * spread(without)
-
-
-def test_a_loss_by_language_needs_languages(tmp_path: Path, world: Path) -> None:
-    rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"].remove_columns("language")
-    write_data(tmp_path / "data", [rows[index] for index in range(4)])
-    with pytest.raises(ValueError, match=r"router_language_loss=0\.1 needs a column `language`"):
-        train(world, tmp_path / "out", "--dataset_name", str(tmp_path / "data"), "--router_language_loss", "0.1")
 
 
 @pytest.mark.parametrize("peft", [False, True])

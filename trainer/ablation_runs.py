@@ -47,7 +47,6 @@ OF_EXPERTS = (
     "moe_intermediate_size",
     "moe_scale",
     "experts_begin",
-    "router_context",
 )
 OWN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")  # set here, for each run
 

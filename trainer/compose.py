@@ -66,9 +66,6 @@ class ComposeArguments:
             "help": "at_zero: new experts add nothing, so stage 2 begins where stage 1 ended; at_random: noise."
         },
     )
-    router_context: Literal["attention", "mean"] = field(
-        default="attention", metadata={"help": "What the router reads: the paper's eq. 2, or the mean of all words."}
-    )
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})
 
 

@@ -330,7 +330,6 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         "num_experts": args.num_experts,
         "num_experts_per_tok": args.num_experts_per_tok,
         "moe_scale": args.moe_scale,
-        "router_context": args.router_context,
     }
     if args.moe_intermediate_size is not None:
         experts["moe_intermediate_size"] = args.moe_intermediate_size

@@ -88,13 +88,6 @@ class ParrotTrainer(SFTTrainer):
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()  # peft does so for adapters, but not for modules_to_save
-        columns = getattr(self.train_dataset, "column_names", None)
-        self._router_language_loss = getattr(self.args, "router_language_loss", 0.0)  # TRL's SFTConfig has none
-        if self._router_language_loss and columns is not None and "language" not in columns:
-            raise ValueError(
-                f"router_language_loss={self._router_language_loss} needs a column `language`, but the columns are "
-                f"{columns}: add it, or leave the loss out."
-            )
         # A partial and not a closure, because the workers of data loaders pickle it.
         self.data_collator: DataCollator = partial(_collate, self.data_collator)
         bare: Any = self.accelerator.unwrap_model(self.model)
@@ -176,10 +169,6 @@ class ParrotTrainer(SFTTrainer):
                 blank_hook = self._encode_blank_image
                 hooks.enter_context(self._parrot.model.register_forward_pre_hook(blank_hook, with_kwargs=True))
             loss = super().compute_loss(model_on_answers, inputs, *args, **kwargs)
-        if self._router_language_loss and self.model.training and of_images and routed:
-            # The losses of accumulated batches are added. TRL has divided its own by the tokens of all of them.
-            weight = self._router_language_loss / self.current_gradient_accumulation_steps
-            loss = loss - weight * expert_language_information(routed[0], of_images)
 
         losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
         losses = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
@@ -211,25 +200,6 @@ class ParrotTrainer(SFTTrainer):
         for language, weights in gather_object(routed):
             for expert, weight in enumerate(weights if language is not None else []):
                 metrics[f"router_{language}_{expert}"].append(weight)
-
-
-def expert_language_information(routed: torch.Tensor, languages: list[str | None]) -> torch.Tensor:
-    """
-    The mutual information of expert and language, in nats. All languages of the batch have the same weight.
-
-    Args:
-        routed: the router's probabilities, (N, E).
-        languages: the language of each of the N images. Images without a language do not count.
-    """
-    means = torch.stack(
-        [
-            routed[torch.tensor([name == language for name in languages], device=routed.device)].mean(dim=0)
-            for language in dict.fromkeys(languages)
-            if language is not None
-        ]
-        or [routed.mean(dim=0)]
-    )  # (languages, E)
-    return torch.special.entr(means.mean(dim=0)).sum() - torch.special.entr(means).sum(dim=1).mean()
 
 
 def last_checkpoint(folder: str | Path) -> str | None:

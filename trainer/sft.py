@@ -118,13 +118,6 @@ class ParrotSFTConfig(SFTConfig):
     """TRL's training arguments. By default, the loss is on answers only, and no sequence is truncated."""
 
     assistant_only_loss: bool = field(default=True, metadata={"help": "Whether the loss is on the answers only."})
-    router_language_loss: float = field(
-        default=0.0,
-        metadata={
-            "help": "Weight of a loss that rewards the mutual information, in nats, of the expert and the row's "
-            "language. All languages of a batch count the same."
-        },
-    )
     max_length: int | None = field(
         default=None,
         metadata={
