@@ -140,7 +140,7 @@ def test_a_run_of_some_questions_goes_on_to_all(arguments: RunArguments, monkeyp
     assert run(arguments)["results"]["en"]["all"]["count"] == 3
     assert asked
     before = rows_of(arguments.output)
-    with pytest.raises(ValueError, match=r"holds answers to 2 questions that are not asked now"):
+    with pytest.raises(ValueError, match=r"holds answers to 2 questions that this run does not ask"):
         run(replace(arguments, per_category=1))
     assert rows_of(arguments.output) == before
 
@@ -187,11 +187,11 @@ def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_
         found = score(arguments)["results"]["en"]["all"]
     assert (found["count"], found["questions"], found["accuracy"]) == (2, 3, 1)
     file.write_text("index,prediction\n9,A\n")
-    with pytest.raises(ValueError, match=r"answers the index '9', which bench_en.tsv does not ask"):
+    with pytest.raises(ValueError, match=r"answers the index '9', but bench_en.tsv has no such question"):
         score(arguments)
     with pytest.raises(ValueError, match=r"row 1: there is no column 'language', and several are scored"):
         score(replace(arguments, languages=["en", "tr"]))
-    with pytest.raises(ValueError, match="2 files of predictions were given for the languages"):
+    with pytest.raises(ValueError, match="--predictions has 2 files for the languages"):
         score(replace(arguments, predictions=[str(file)] * 2))
 
 

@@ -84,7 +84,7 @@ GEMMA = (
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 VICUNA = "{% for m in messages %}{{ m.role.upper() + ': ' + m.content + ' ' }}{% endfor %}ASSISTANT:"
-# EXAONE 3.5's, as published: each role has a token of its own, and the answer's end is not the user's.
+# EXAONE 3.5's template, as published: each role has its own token, and only answers have a token at their end.
 EXAONE = (
     "{% for message in messages %}{% if loop.first and message.role != 'system' %}"
     "{{ '[|system|][|endofturn|]\n' }}{% endif %}{{ '[|' + message.role + '|]' + message.content }}"
@@ -97,7 +97,7 @@ KIMI = (
     "+ '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_assistant|>assistant<|im_middle|>' }}{% endif %}"
 )
-# Only the assistant has a token: nothing ends an answer before the next user's words.
+# Only the assistant has a token: nothing ends an answer before the user's next words.
 ANSWERER = (
     "{% for m in messages %}{{ ('<|bot|>' if m.role == 'assistant' else m.role + ': ') + m.content + '<|end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|bot|>' }}{% endif %}"
@@ -340,17 +340,17 @@ def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="GPT2LMHeadModel is not a decoder with `embed_tokens`"):
         compose(ComposeArguments(tower, gpt2, str(tmp_path / "parrot")))
     capped = save_language_model(Gemma2Config(**TEXT, final_logit_softcapping=0.1), tmp_path)
-    with pytest.raises(ValueError, match="does more to its logits than a linear head"):
+    with pytest.raises(ValueError, match="scales or caps logits after its head"):
         compose(ComposeArguments(tower, capped, str(tmp_path / "parrot")))
 
 
 @pytest.mark.parametrize("kind", ["gemma4", "minimax"])
 def test_a_language_model_that_cannot_read_a_picture_is_refused_by_name(kind: str, tmp_path: Path) -> None:
-    if kind == "minimax":  # generates with a cache of its own alone
+    if kind == "minimax":  # it generates only with its own class of cache
         config = MiniMaxConfig(**TEXT, num_local_experts=2, num_experts_per_tok=1)
     elif not hasattr(transformers, "Gemma4TextConfig"):
         pytest.skip("this transformers has no Gemma 4")
-    else:  # looks up more than embeddings by its words' ids
+    else:  # its decoder reads more than embeddings: it looks up further vectors by token ids
         layers = {"layer_types": ["sliding_attention"] * 2 + ["full_attention"], "num_kv_shared_layers": 0}
         per_layer = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 490, "global_head_dim": 8}
         config = transformers.Gemma4TextConfig(**TEXT, **layers, **per_layer)
@@ -363,7 +363,7 @@ def test_a_language_model_that_cannot_read_a_picture_is_refused_by_name(kind: st
     assert "\n" not in str(error.value)
 
 
-def test_arguments_that_cannot_be_are_named_in_one_line(tmp_path: Path) -> None:
+def test_impossible_arguments_are_named_in_one_line(tmp_path: Path) -> None:
     clip = save_tower("clip", tmp_path)
     qwen = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
     tiny_model().save_pretrained(tmp_path / "parrot")
@@ -402,8 +402,8 @@ def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
         assert str(error.value) == f"--output={str(output)!r} {reason}: give a new folder."
 
 
-def test_a_word_that_a_tokenizer_does_not_know_begins_no_turn() -> None:
-    """An answer may hold such words, too, and what follows them would guide the experts."""
+def test_an_unknown_word_begins_no_turn() -> None:
+    """An answer may contain unknown words, too. Then the words after them would guide the experts."""
     vocabulary = {"<unk>": 0, "<|bot|>": 1, "<|end|>": 2}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary, "<unk>")), unk_token="<unk>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|bot|>", "<|end|>"]})

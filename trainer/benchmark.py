@@ -18,9 +18,10 @@ Measures multiple-choice answers to questions about pictures, in several languag
     python trainer/benchmark.py score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
     python trainer/benchmark.py compare models/parrot/benchmark models/other/benchmark
 
-run asks a model, score judges answers that were given elsewhere, compare sets results side by side. A benchmark is
-a TSV file a language, of MMMB's shape: index, image (base64), question, A, B, C, ..., answer, category, l2-category.
-`accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Give --help after a verb.
+`run` asks a model, `score` judges the answers of other programs, and `compare` shows results side by side. A
+benchmark is one TSV file for each language, with MMMB's columns: index, image (base64), question, A, B, C, ...,
+answer, category, l2-category. `accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Each
+verb has a --help.
 """
 
 import sys
@@ -30,38 +31,39 @@ from pathlib import Path
 from typing import Any, Literal
 
 
-if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
+if __name__ == "__main__":  # Python puts this file's folder on the path; the imports need the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import HelpFormatter, one_line_errors
 from trainer.command_line import parse_arguments
 
 
-RUN = """Asks a model all questions. Writes predictions.jsonl (an answer a line), results.json and results.md
-(accuracies with 95% intervals by language and category), accuracy.png and router.png; a run that was
-stopped goes on where it was."""
-SCORE = """Judges answers that were given elsewhere: by VLMEvalKit's exact matching (letter, hit) and by a matching
-that reads letters and phrasings of six languages (letter_multilingual, hit_multilingual)."""
-COMPARE = """Prints the differences between results on the same questions, by language, with paired significance tests
-that are corrected for their number, as Markdown."""
+RUN = """Asks a model all questions. Writes predictions.jsonl (one answer a line), results.json and results.md
+(accuracies with 95% intervals by language and category), accuracy.png and router.png. A stopped run
+resumes when its command is repeated."""
+SCORE = """Judges the answers of other programs, by VLMEvalKit's exact matching (letter, hit) and by a matching that
+reads letters and phrasings of six languages (letter_multilingual, hit_multilingual)."""
+COMPARE = """Prints, as Markdown, the differences between results on the same questions by language, with paired
+significance tests that are corrected for the number of tests."""
 
 
 @dataclass(kw_only=True)
 class BenchmarkArguments:
-    """What is asked, and how answers are read."""
+    """The benchmark, and how answers are read."""
 
     benchmark: list[str] = field(
         metadata={
             "help": "mmmb, mmbench, kaleidoscope (from the Hub), mini-mmmb (as trainer.mini_mmmb built it in "
-            "data/mini-mmmb), a parquet file of Kaleidoscope's shape, a TSV file with {language} in the place of the "
-            "language, or TSV files, one a language."
+            "data/mini-mmmb), a parquet file of Kaleidoscope's format, the name of TSV files with {language} in the "
+            "place of the language, or several TSV files, one for each language."
         }
     )
     output: str = field(metadata={"help": "Folder of the results."})
     languages: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Languages of the files: en zh pt ar tr ru, those in a parquet file, or what names end with."
+            "help": "Languages of the files (default: en zh pt ar tr ru; all in a parquet file; for several TSV "
+            "files, the ends of their names)."
         },
     )
     benchmark_revision: str = field(
@@ -69,7 +71,10 @@ class BenchmarkArguments:
     )
     matching: Literal["2024-01", "2025-07", "2026-05"] = field(
         default="2024-01",
-        metadata={"help": "Whose exact matching: VLMEvalKit's of the paper's figures, or as it was changed since."},
+        metadata={
+            "help": "Version of VLMEvalKit's exact matching, by month. The paper's figures come from the first; "
+            "VLMEvalKit has changed it twice since."
+        },
     )
 
 
@@ -77,41 +82,42 @@ class BenchmarkArguments:
 class RunArguments(BenchmarkArguments):
     """Arguments of `trainer/benchmark.py run`."""
 
-    model: str = field(metadata={"help": "Folder or Hub id of a Parrot; or as --baselines."})
+    model: str = field(metadata={"help": "Folder or Hub id of a Parrot, or a name that --baselines takes."})
     revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of the model on the Hub: its code runs here."}
     )
     answer: Literal["generate", "open", "score"] = field(
         default="generate",
         metadata={
-            "help": "generate: write an answer, greedily. open: the same after the question alone, without its "
-            "options, of which the answer must name one. score: take the likeliest option."
+            "help": "generate: the model writes an answer, greedily. open: the same, but the prompt has no options, "
+            "and the answer must name one of them. score: take the likeliest option."
         },
     )
     wordings: str | None = field(
         default=None,
         metadata={
-            "help": "TSV files with questions of the benchmark in other words, with {language} in the place of the "
-            "language: they and their like are answered as in open, and the two compared."
+            "help": "Name of TSV files with questions of the benchmark in other words, with {language} in the place "
+            "of the language. The model answers both wordings as in `--answer open`, and the answers are compared."
         },
     )
     score_by: Literal["letter", "text", "pmi"] = field(
         default="letter",
         metadata={
-            "help": "letter: asked as in generate. text: after the question alone, by the mean log-likelihood a "
-            "token. pmi: the text's log-likelihood less that without the picture."
+            "help": "How to score an option. letter: by its letter, after the prompt of generate. text: by its text's "
+            "mean log-likelihood per token, after the question without options. pmi: by its text's log-likelihood "
+            "with the picture minus its log-likelihood without."
         },
     )
     max_new_tokens: int = field(default=512, metadata={"help": "Longest written answer, in tokens."})
     baselines: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Who else answers: chance, text-only (the model without pictures), neighbors:DIR (raw pixels, "
-            "with the captioned pictures of a folder of trainer.mini_mmmb), or other models."
+            "help": "Who else answers: chance, text-only (the model without pictures), neighbors:DIR (nearest "
+            "pictures in raw pixels; DIR is a folder of trainer.mini_mmmb with captioned pictures), or other models."
         },
     )
     per_category: int | None = field(
-        default=None, metadata={"help": "Ask the first so many questions of each category alone; all if not given."}
+        default=None, metadata={"help": "Ask only the first questions of each category, this many (default: all)."}
     )
     batch_size: int = field(default=16, metadata={"help": "Questions that are answered together."})
 
@@ -122,14 +128,14 @@ class ScoreArguments(BenchmarkArguments):
 
     predictions: list[str] = field(
         metadata={
-            "help": "Files (.tsv, .csv, .xlsx, .jsonl) with index and prediction: one a language, in the order of the "
-            "languages, or one with a column language."
+            "help": "Files (.tsv, .csv, .xlsx, .jsonl) with the columns index and prediction: one for each language, "
+            "in the order of the languages, or a single one that also has the column language."
         },
     )
 
 
 def read_command_line(words: list[str]) -> tuple[str, Any]:
-    """The verb and its arguments. Ends the process where help is wanted, or for an unknown verb."""
+    """Returns the verb and its arguments. Ends the process after printing help, or for an unknown verb."""
     verb = words[0] if words else "--help"
     if verb in ("run", "score"):
         kind, description = (RunArguments, RUN) if verb == "run" else (ScoreArguments, SCORE)

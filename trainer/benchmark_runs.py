@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Asks and judges: what `trainer/benchmark.py run` and `score` do."""
+"""Runs a benchmark: the verbs `run` and `score` of `trainer/benchmark.py`."""
 
 import json
 import platform
@@ -50,7 +50,7 @@ from trainer.written_answers import compare_wordings
 
 
 NEIGHBORS = "neighbors:"
-PATIENCE = timedelta(days=7)  # who has finished waits for the others; by default not longer than 10 minutes on GPUs
+PATIENCE = timedelta(days=7)  # a finished process waits for the others; torch's default on GPUs is 10 minutes
 
 Questions = dict[tuple[str, str], Question]
 
@@ -59,37 +59,42 @@ def read_questions(
     arguments: BenchmarkArguments, per_category: int | None = None, to_ask: bool = True
 ) -> tuple[Questions, dict[str, BenchmarkFile]]:
     """
-    The questions of a benchmark by language and index, and what tells its files from others, by language. To score
-    answers, neither images nor the language need be known: it is "und", undetermined, if a single file's name tells
-    none.
+    Reads a benchmark.
+
+    Args:
+        per_category: how many questions of each category to read; all if None.
+        to_ask: whether a model will see the questions. To score answers, a benchmark may lack images, and a single
+            file's name may lack its language, which then is "und" (undetermined).
+
+    Returns:
+        the questions by language and index, and a description of each language's file.
     """
     unknown = None if to_ask else "und"
     files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, unknown)
     questions: Questions = {}
     described: dict[str, BenchmarkFile] = {}
     for language, file in files.items():
-        found = read_benchmark(file, language, needs_images=to_ask)
+        of_language = read_benchmark(file, language, needs_images=to_ask)
         warn_of_another_edition(file)
-        is_circular(found)  # raises now and not after the last answer
-        described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(found)}
-        if commit := extract_commit_hash(str(file), None):  # in the Hub's cache
+        is_circular(of_language)  # an error is raised here, before any question is asked
+        described[language] = {"file": file.name, "sha256": sha256(file), "rows": len(of_language)}
+        if commit := extract_commit_hash(str(file), None):  # only files in the Hub's cache have a commit
             described[language]["revision"] = commit
         if per_category is not None:
-            found = first_of_each_category(found, per_category)
-        questions |= {question.key: question for question in with_in_training(found, file, language)}
+            of_language = first_of_each_category(of_language, per_category)
+        questions |= {question.key: question for question in with_in_training(of_language, file, language)}
     if to_ask:
         for question in {question.image: question for question in questions.values()}.values():
-            open_image(question)  # raises now and not after hours
+            open_image(question)  # an error is raised here, before any question is asked
     return questions, described
 
 
 def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
     """
-    What tells a model's weights from others under the same name: the SHA-256 of its files, which a copy has, too, or
-    its commit on the Hub.
+    Identifies a model's weights: by the SHA-256 of the files in a folder, or by the commit on the Hub.
 
     Raises:
-        `ValueError`: if a folder has no weights.
+        `ValueError`: if the folder has no weights.
     """
     if not Path(model).is_dir():
         return {"commit": extract_commit_hash(cached_file(model, "config.json", revision=revision), None)}
@@ -100,20 +105,20 @@ def weights_of(model: str, revision: str | None = None) -> dict[str, Any]:
 
 
 class Participant(NamedTuple):
-    """Who answers under a name of --model or --baselines."""
+    """An answerer that --model or --baselines names."""
 
     name: str
-    settings: dict[str, Any]  # what tells its answers from others that were given under the same name
+    settings: dict[str, Any]  # these decide whether stored answers can be kept: its weights, and how it answers
     load: Callable[[Questions, PartialState], Answerer]
-    needs_english: bool = False  # each question in English, too
+    needs_english: bool = False  # whether it needs each question in English, too
 
 
 def find_participant(name: str, argument: str, arguments: RunArguments) -> Participant:
     """
-    Reads a name, as the help of --baselines explains it.
+    Finds the answerer of a name. The help of --baselines lists the names.
 
     Raises:
-        `ValueError`: if there is nobody of the name, or a folder is not there.
+        `ValueError`: if the name is unknown, or if a folder does not exist.
     """
     if name == "chance":
         return Participant(name, {"answer": "choice"}, lambda _questions, _state: Answerer())
@@ -154,52 +159,52 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
 
 def english_questions(name: str, questions: Questions) -> dict[str, Question]:
     """
-    By index.
+    Returns the English questions by index.
 
     Args:
-        name: of the answerer that needs them.
+        name: the answerer that needs them.
 
     Raises:
-        `ValueError`: if some are missing.
+        `ValueError`: if a question has no English version.
     """
     english = {question.index: question for question in questions.values() if question.language == "en"}
     if missing := {question.index for question in questions.values()} - english.keys():
         raise ValueError(
-            f"{name} needs each question in English, which names the options as the captions do, and "
-            f"{len(missing)} are missing: add en to --languages, or leave it out of --baselines."
+            f"{name} needs each question in English, because the captions are English, but {len(missing)} questions "
+            f"have no English version: add en to --languages, or leave {name} out of --baselines."
         )
     return english
 
 
 def read_settings(folder: Path) -> Settings | None:
-    """Those that a folder's answers were given with; None if there are none."""
+    """Reads the settings of the run whose answers a folder holds; None if it holds none."""
     file = folder / "settings.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
     """
-    The answers that a folder holds, of a run that was stopped or has ended; a line that was cut is left out.
+    Reads the answers that a folder holds from a stopped or finished run. An incomplete last line is left out.
 
     Raises:
-        `ValueError`: if they were given by another model or to other questions.
+        `ValueError`: if the run had other settings, such as another model or other questions.
     """
-    found = read_settings(folder) or settings
-    if differ := [name for name, value in settings.items() if found.get(name) != value]:
+    stored = read_settings(folder) or settings
+    if differ := [name for name, value in settings.items() if stored.get(name) != value]:
         raise ValueError(
             f"{folder} holds the answers of another run, with other {' and '.join(differ)}: delete it or give another "
             "--output."
         )
-    given: dict[tuple[str, str], Answer] = {}
+    answers: dict[tuple[str, str], Answer] = {}
     for file in [folder / "predictions.jsonl", *sorted(folder.glob("answers-*.jsonl"))]:
         if file.exists():
             whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
             for line in filter(None, whole.split("\n")):
                 row: Answer = json.loads(line)
                 if settings["answer"] == "generate":
-                    row.pop("letter", None)  # read, not chosen: to be read again
-                given[row["language"], row["index"]] = row
-    return given
+                    row.pop("letter", None)  # `judge` reads the letter from the answer again
+                answers[row["language"], row["index"]] = row
+    return answers
 
 
 def run_one(
@@ -210,28 +215,33 @@ def run_one(
     benchmark: dict[str, BenchmarkFile],
     state: PartialState,
 ) -> tuple[Settings, list[Row]]:
-    """Asks one what it has not answered yet. Returns its settings and, in the first process, judged rows."""
+    """
+    Asks an answerer the questions that it has not answered yet.
+
+    Returns:
+        its settings and, in the first process, all judged rows.
+    """
     versions = {package: version(package) for package in ("torch", "transformers")}
     described = {"model": participant.name, **participant.settings, "benchmark": benchmark, "versions": versions}
     settings = cast(Settings, described)
     folder.mkdir(parents=True, exist_ok=True)
-    given = read_given(folder, settings)
-    earlier = read_settings(folder) if given else None
+    stored = read_given(folder, settings)
+    earlier = read_settings(folder) if stored else None
     before = earlier.get("editions", ["unknown"]) if earlier else []
     settings["editions"] = list(dict.fromkeys([*before, edition()]))
-    if more := given.keys() - questions.keys():
+    if more := stored.keys() - questions.keys():
         raise ValueError(
-            f"{folder} holds answers to {len(more)} questions that are not asked now, which would be lost: delete it "
-            "or give another --output."
+            f"{folder} holds answers to {len(more)} questions that this run does not ask; it would lose them. Delete "
+            "the folder or give another --output."
         )
-    state.wait_for_everyone()  # nobody writes before all have read
+    state.wait_for_everyone()  # no process writes before all processes have read
     if state.is_main_process:
         write_text(folder / "settings.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    done = questions.keys() & given.keys()
+    done = questions.keys() & stored.keys()
     if len(done) < len(questions):
         answerer = participant.load(questions, state)
         part = folder / f"answers-{state.process_index}.jsonl"
-        if part.exists():  # a line that was cut would swallow the next
+        if part.exists():  # remove an incomplete last line: the next answer would be appended to it
             part.write_text(part.read_text(encoding="utf-8").rpartition("\n")[0] + "\n", encoding="utf-8")
         with part.open("a", encoding="utf-8") as file:
             share = (state.process_index, state.num_processes)
@@ -247,14 +257,14 @@ def run_one(
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a file that is there as a whole or not at all."""
+    """Writes a file so that it is never there in part."""
     part = file.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(file)
 
 
 def write_rows(rows: list[Row], folder: Path) -> None:
-    """Writes predictions.jsonl, and only then deletes what it was made from."""
+    """Writes predictions.jsonl, and then deletes the files of the single processes."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_text(folder / "predictions.jsonl", text)
     for part in folder.glob("answers-*.jsonl"):
@@ -288,7 +298,7 @@ def write_results(
         title = "Each expert's mean weight, by the language of the question"
         if "accuracy" in router:
             title += (
-                f"\nthey tell the language of {router['accuracy']:.0%} of questions; chance {router['chance']:.0%}"
+                f"\nthey identify the language of {router['accuracy']:.0%} of questions; chance {router['chance']:.0%}"
             )
         save(draw_router(router["weights"], title), folder / "router.png")
         files.append("router.png")
@@ -299,7 +309,7 @@ def write_results(
 
 def run(arguments: RunArguments) -> ResultsFile | None:
     """
-    Asks, judges and writes.
+    Asks the model and the baselines, judges their answers and writes the results.
 
     Returns:
         what results.json holds; None in other processes than the first.
@@ -337,26 +347,26 @@ def run(arguments: RunArguments) -> ResultsFile | None:
 
 def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Wordings | None:
     """
-    Asks the questions of `--wordings` in these other words and in the benchmark's own.
+    Asks the questions of `--wordings`, and the same questions in the benchmark's words.
 
     Returns:
-        as `compare_wordings`; None in other processes than the first.
+        the result of `compare_wordings`; None in other processes than the first.
 
     Raises:
-        `ValueError`: if the benchmark does not ask one of them.
+        `ValueError`: if the benchmark does not contain one of the questions.
     """
     arguments = replace(arguments, benchmark=[wordings], answer="open")
     other, described = read_questions(arguments)
     if missing := [question.place for key, question in other.items() if key not in questions]:
         raise ValueError(
-            f"{missing[0]}: the benchmark has no question of this index (nor of {len(missing) - 1} more of "
-            "--wordings). Give wordings of the benchmark's own questions, and leave --per_category out."
+            f"{missing[0]}: the benchmark has no question with this index ({len(missing) - 1} more indices of "
+            "--wordings are missing). Give other wordings of the benchmark's questions, and leave out --per_category."
         )
     own = {key: questions[key] for key in other}
     model = find_participant(arguments.model, "--model", arguments)
     folder, judged = Path(arguments.output) / "wordings", {}
-    for name, asked in (("own", own), ("other", other)):
-        _, judged[name] = run_one(model, folder / name, arguments, asked, described, state)
+    for name, in_wording in (("own", own), ("other", other)):
+        _, judged[name] = run_one(model, folder / name, arguments, in_wording, described, state)
     if not state.is_main_process:
         return None
     return compare_wordings((judged["own"], own), (judged["other"], other))
@@ -364,20 +374,21 @@ def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, s
 
 def score(arguments: ScoreArguments) -> ResultsFile:
     """
-    Judges answers from files and writes; a question without an answer is told of and left out, as in VLMEvalKit.
+    Judges answers from files and writes the results. Questions without an answer are left out, as in VLMEvalKit; a
+    warning gives their number.
 
     Returns:
         what results.json holds.
 
     Raises:
-        `ValueError`: if a file cannot be read, or answers what was not asked.
+        `ValueError`: if a file cannot be read, or if it answers a question that the benchmark does not contain.
     """
     questions, benchmark = read_questions(arguments, to_ask=False)
     languages, files = list(benchmark), [Path(name) for name in arguments.predictions]
     if len(files) not in (1, len(languages)):
         raise ValueError(
-            f"{len(files)} files of predictions were given for the languages {languages}: give one for each, or one "
-            "with a column language."
+            f"--predictions has {len(files)} files for the languages {languages}: give one file for each, or a single "
+            "one with a column language."
         )
     answers: list[Answer] = []
     is_shared = len(files) < len(languages)
@@ -385,12 +396,14 @@ def score(arguments: ScoreArguments) -> ResultsFile:
         for index, prediction in read_answers(file, language, is_shared).items():
             if (language, index) not in questions:
                 raise ValueError(
-                    f"{file} answers the index {index!r}, which {benchmark[language]['file']} does not ask: give the "
-                    "benchmark that was answered."
+                    f"{file} answers the index {index!r}, but {benchmark[language]['file']} has no such question: "
+                    "give the benchmark to which these answers belong."
                 )
             answers.append({"index": index, "language": language, "prediction": prediction})
     if len(answers) < len(questions):
-        warnings.warn(f"{len(questions) - len(answers)} of {len(questions)} questions have no answer: left out.")
+        warnings.warn(
+            f"{len(questions) - len(answers)} of {len(questions)} questions have no answer and are left out."
+        )
     rows = judge(answers, questions, arguments.matching)
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -407,7 +420,7 @@ def score(arguments: ScoreArguments) -> ResultsFile:
 
 def end_processes() -> None:
     """
-    Ends the processes' group. A group that is left to the interpreter's end may abort there:
-    https://github.com/pytorch/pytorch/pull/179291. This may go when torch ends its groups itself.
+    Destroys the process group. Otherwise it may abort when the interpreter ends:
+    https://github.com/pytorch/pytorch/pull/179291. Remove this when torch destroys its groups itself.
     """
     PartialState().destroy_process_group()

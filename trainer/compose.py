@@ -17,13 +17,13 @@ Composes a Parrot from a vision tower and a language model, ready for stage 1 of
     python -m trainer.compose --vision_tower openai/clip-vit-large-patch14-336 \
         --language_model Qwen/Qwen2-7B-Instruct --output parrot-base
 
-The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2, the language model any decoder that AutoModelForCausalLM knows
-and that has `embed_tokens` and a linear head; each is a Hub id or a folder. Their weights are copied, `<image>` is
-added to the vocabulary, and the chat template is rebuilt from the language model's own. Where that is not of plain
-turns whose answers can be told from the users' words by their tokens, the command says so, and chats are written in
-ChatML. A base model takes its instruct variant's template with --chat_template_path. Projector and experts are new:
-the experts add nothing until they are trained. Before anything is saved, the model answers about one picture. It runs
-on a CPU, in the memory of its parts.
+The tower may be any CLIP, SigLIP, SigLIP 2 or DINOv2. The language model may be any decoder that AutoModelForCausalLM
+knows and that has `embed_tokens` and a linear head. Each is a Hub id or a folder. The command copies their weights,
+adds `<image>` to the vocabulary and rebuilds the chat template from the language model's own. If the tokens of that
+template do not separate answers from users' words, the command says so and uses ChatML. For a base model without a
+template, take its instruct variant's with --chat_template_path. Projector and experts are new, and the experts add
+zero until they are trained. Before the command saves anything, the model answers a question about one picture. The
+command runs on a CPU and needs as much memory as the parts.
 """
 
 from dataclasses import dataclass, field
@@ -43,27 +43,33 @@ class ComposeArguments:
     chat_template_path: str | None = field(
         default=None,
         metadata={
-            "help": "Hub id or folder of a tokenizer whose chat template is taken, for a base model that has none: "
-            "that of its instruct variant, e.g. google/gemma-3-270m-it."
+            "help": "Hub id or folder of a tokenizer with the chat template to use. For a base model without a chat "
+            "template, name its instruct variant, e.g. google/gemma-3-270m-it."
         },
     )
     image_size: int | None = field(
         default=None,
-        metadata={"help": "Side of the square image in pixels, if not the tower's own; positions are interpolated."},
+        metadata={
+            "help": "Side of the square image in pixels (default: the tower's own). Positions are interpolated."
+        },
     )
-    vision_feature_layer: int = field(default=-2, metadata={"help": "Hidden state of the tower that is projected."})
+    vision_feature_layer: int = field(
+        default=-2, metadata={"help": "The tower's hidden state that the projector reads."}
+    )
     num_experts: int = field(default=6, metadata={"help": "Number of experts."})
     moe_intermediate_size: int | None = field(
-        default=None, metadata={"help": "Inner size of an expert; the language model's hidden size if not given."}
+        default=None, metadata={"help": "Inner size of an expert (default: the language model's hidden size)."}
     )
     num_experts_per_tok: int | None = field(
-        default=None, metadata={"help": "Experts that run for an image; all of them, as in the paper, if not given."}
+        default=None, metadata={"help": "Number of experts that run for an image (default: all, as in the paper)."}
     )
-    moe_scale: float = field(default=1.0, metadata={"help": "Weight of the experts beside the projected features."})
+    moe_scale: float = field(
+        default=1.0, metadata={"help": "Factor of the experts' output, which is added to the projected features."}
+    )
     experts_begin: Literal["at_zero", "at_random"] = field(
         default="at_zero",
         metadata={
-            "help": "at_zero: new experts add nothing, so stage 2 begins where stage 1 ended; at_random: noise."
+            "help": "at_zero: new experts add zero, so stage 2 begins where stage 1 ended; at_random: they add noise."
         },
     )
     seed: int = field(default=0, metadata={"help": "Seed of the new weights."})

@@ -41,14 +41,15 @@ from trainer.compose import ComposeArguments
 from trainer.sources import check_source
 
 
-# A conversation that shows whether the tokens tell answers from users' words: answers may merge with what is before.
+# `turn_ids` tries whether tokens separate these answers from users' words. An answer's text may merge with the text
+# before it into one token.
 QUESTION = "What do you see in this picture, and what in the other one?"
 ANSWERS = ("A", "yes", "1", "是", "نعم", "да", "şu")
 
 
 @contextmanager
 def names(argument: str, value: str, what: str) -> Iterator[None]:
-    """Makes one line that names an argument of any error: libraries raise every kind."""
+    """Turns any error into one line that names an argument. Libraries raise errors of every kind."""
     try:
         yield
     except Exception as error:
@@ -58,20 +59,20 @@ def names(argument: str, value: str, what: str) -> Iterator[None]:
 
 def check_parts(vision_tower: str, language_model: str) -> None:
     """
-    Checks what the two are before their weights are loaded.
+    Checks the types of both models before their weights are loaded.
 
     Args:
         vision_tower: Hub id or folder.
         language_model: Hub id or folder.
 
     Raises:
-        `ValueError`: if one is not there, or is no vision tower or no decoder language model.
+        `ValueError`: if a model does not exist, or if it is no vision tower or no decoder language model.
     """
-    wanted = {
+    parts = {
         "--vision_tower": (vision_tower, "name a CLIP, SigLIP, SigLIP 2 or DINOv2"),
         "--language_model": (language_model, "name a decoder language model, such as a Qwen, Llama or Gemma"),
     }
-    for argument, (name, advice) in wanted.items():
+    for argument, (name, advice) in parts.items():
         check_source(name, argument)
         with names(argument, name, f"holds no model that transformers knows ({advice})"):
             config = AutoConfig.from_pretrained(name)
@@ -88,26 +89,26 @@ def load_vision_tower(
     name: str, image_size: int | None = None, vision_feature_layer: int = -2
 ) -> tuple[PreTrainedModel, int]:
     """
-    A tower, without its text side, for square images.
+    Loads a vision tower for square images. Of a model with a text tower, it takes the vision tower alone.
 
     Args:
         name: Hub id or folder.
-        image_size: side in pixels; the tower's own if None. Tables of positions that the tower does not interpolate
-            itself are interpolated here, once.
-        vision_feature_layer: the hidden state that is wanted of it.
+        image_size: side in pixels; the tower's own if None. If the tower does not interpolate its table of positions
+            itself, it is interpolated here, once.
+        vision_feature_layer: the hidden state that the projector will read.
 
     Returns:
         the tower and the image size.
 
     Raises:
-        `ValueError`: if it cannot be loaded, if a size that is not its own is no whole number of patches, or if there
-            is no such hidden state.
+        `ValueError`: if the tower cannot be loaded, if `image_size` is not the tower's own and no multiple of the
+            patch size, or if there is no such hidden state.
     """
     with names("--vision_tower", name, "cannot be loaded"):
         model = AutoModel.from_pretrained(name, dtype=torch.float32)
     tower = getattr(model, "vision_model", model)
     config = tower.config
-    # SigLIP 2 for any resolution has no image size, but positions for a square number of patches.
+    # The SigLIP 2 models for any resolution (NaFlex) have no image size, but positions for a square number of patches.
     own_size = getattr(config, "image_size", None) or int(config.num_patches**0.5) * config.patch_size
     image_size = own_size if image_size is None else image_size
     if not -config.num_hidden_layers - 1 <= vision_feature_layer <= config.num_hidden_layers:
@@ -115,8 +116,8 @@ def load_vision_tower(
             f"--vision_feature_layer={vision_feature_layer}: {name} has {config.num_hidden_layers + 1} hidden states, "
             f"from {-config.num_hidden_layers - 1} to {config.num_hidden_layers}."
         )
-    # The tower's own size need not be whole patches (SigLIP so400m: 384 pixels in patches of 14): its convolution
-    # leaves the rest out, as in its own training.
+    # The tower's own size may be no multiple of the patch size (SigLIP so400m: 384 pixels in patches of 14). Its
+    # convolution ignores the remaining pixels, as in its own training.
     if image_size != own_size and (image_size < config.patch_size or image_size % config.patch_size):
         raise ValueError(
             f"--image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}: give "
@@ -136,13 +137,13 @@ def load_vision_tower(
 
 def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dict[str, list[int] | None]:
     """
-    The token ids by which a Parrot tells answers from what guides its experts: `assistant_header_ids` and
-    `turn_start_ids` of its config.
+    The token ids that separate answers from the words that guide the experts: `assistant_header_ids` and
+    `turn_start_ids` of a Parrot's config.
 
     Raises:
-        `ValueError`: if they cannot tell where an answer begins or ends.
+        `ValueError`: if the tokens do not show where an answer begins or ends.
     """
-    special = tokenizer.added_tokens_decoder.keys() - {tokenizer.unk_token_id}  # it may stand in any text
+    special = tokenizer.added_tokens_decoder.keys() - {tokenizer.unk_token_id}  # any text may contain <unk>
     header = tokenizer.encode(chat_format.assistant_header, add_special_tokens=False)
     if header[0] not in special:
         raise ValueError(f"the assistant header {chat_format.assistant_header!r} does not begin with a special token")
@@ -170,20 +171,21 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
     encoded = tokenizer.apply_chat_template([*chat, chat[0]], chat_template=chat_format.template(), **options)
     ids, is_answer = encoded["input_ids"], encoded["assistant_masks"].bool()
     by_tokens = find_answers([ids == token for token in header], ids == start)
-    # What stands between an answer's end and the turn's first special token may count as the answer's. The mask of
-    # transformers 5.18 misses an answer's last token where SentencePiece puts a prefix before it: 5.24's does not.
+    # Tokens between an answer's end and the next turn's first special token may count as part of the answer. The mask
+    # of transformers 5.18 misses an answer's last token if SentencePiece puts a prefix before the answer; the mask of
+    # 5.24 does not.
     between = len(ANSWERS) * (user.index(start) + 1)
     if (is_answer & ~by_tokens).any() or (by_tokens & ~is_answer).sum() > between:
-        raise ValueError("its tokens do not tell answers from users' words")
+        raise ValueError("its tokens do not separate answers from users' words")
     return {"assistant_header_ids": header, "turn_start_ids": turn_starts}
 
 
 def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """
-    Gives a tokenizer the chat template of another.
+    Gives a tokenizer the chat template of another tokenizer.
 
     Raises:
-        `ValueError`: if there is none, or not one of plain turns in the tokenizer's own tokens.
+        `ValueError`: if there is no template, or if the template does not write plain turns in the tokenizer's tokens.
     """
     check_source(name, "--chat_template_path")
     with names("--chat_template_path", name, "holds no tokenizer"):
@@ -202,18 +204,18 @@ def prepare_tokenizer(
     name: str, chat_template_path: str | None = None
 ) -> tuple[PreTrainedTokenizerBase, ChatFormat, dict[str, list[int] | None]]:
     """
-    The language model's tokenizer with `<image>`, an end-of-turn token as eos, a pad token and left padding.
+    Loads the language model's tokenizer. Adds `<image>`, an end-of-turn token as eos, a pad token and left padding.
 
     Args:
         name: Hub id or folder.
-        chat_template_path: Hub id or folder of a tokenizer whose chat template is taken; its own if None.
+        chat_template_path: Hub id or folder of a tokenizer with the chat template to use; the tokenizer's own if None.
 
     Returns:
         the tokenizer, the format of its chats and its `turn_ids`.
 
     Raises:
-        `ValueError`: if there is no tokenizer, if the chat template cannot be taken, or if the tokens do not tell
-            answers from users' words in ChatML either.
+        `ValueError`: if there is no tokenizer, if the chat template of `chat_template_path` does not fit, or if the
+            tokens do not separate answers from users' words in ChatML either.
     """
     with names("--language_model", name, "has no tokenizer that can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
@@ -231,7 +233,7 @@ def prepare_tokenizer(
     tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
     if chat_format is None:
         print("Chats are written in ChatML.")
-        added = tokenizer.encode("")  # a <bos> that the tokenizer puts before text it must find in the template
+        added = tokenizer.encode("")  # a tokenizer that puts <bos> before text must find <bos> in the template
         bos = tokenizer.bos_token if tokenizer.bos_token_id in added else ""
         default = ChatFormat()
         chat_format = ChatFormat(
@@ -240,7 +242,7 @@ def prepare_tokenizer(
         with names("--language_model", name, "has a tokenizer that cannot write ChatML"):
             ids = turn_ids(tokenizer, chat_format)
     if "strftime_now" in (tokenizer.chat_template or ""):
-        print(f"The chat template of {name} writes the day's date; Parrot's keeps today's.")
+        print(f"The chat template of {name} writes the current date; Parrot's keeps the date of its composition.")
     if chat_format.assistant_end in tokenizer.get_added_vocab():
         tokenizer.eos_token = chat_format.assistant_end
     if tokenizer.pad_token is None:
@@ -252,7 +254,8 @@ def assemble(
     config: ParrotConfig, tower: PreTrainedModel, language_model: PreTrainedModel
 ) -> ParrotForConditionalGeneration:
     """
-    A Parrot of these very modules, with a new projector and new experts, in the language model's dtype.
+    Builds a Parrot from these modules without copying them, with a new projector and new experts, in the language
+    model's dtype.
 
     Raises:
         `ValueError`: if the language model is not a decoder with a plain linear head.
@@ -261,7 +264,7 @@ def assemble(
     if not hasattr(decoder, "embed_tokens") or head is None or head.bias is not None:
         raise ValueError(
             f"{type(language_model).__name__} is not a decoder with `embed_tokens` and a linear head without bias, "
-            "which Parrot needs: name a text-only language model such as a Qwen, Llama or Gemma"
+            "both of which Parrot needs: name a text-only language model such as a Qwen, Llama or Gemma"
         )
     with torch.device("meta"):
         model = ParrotForConditionalGeneration(config)
@@ -278,10 +281,10 @@ def assemble(
     model.eval()
     with torch.no_grad():
         difference = (model(ids).logits - expected).abs().max().item()
-    if not difference == 0:  # logits that are scaled or capped after the head, or words that are more than embeddings
+    if not difference == 0:
         raise ValueError(
-            f"{type(language_model).__name__} does more to its logits than a linear head does, or reads more of its "
-            f"words than their embeddings: in Parrot its logits differ by up to {difference:.2g}. Name another "
+            f"in Parrot, the logits of {type(language_model).__name__} differ by up to {difference:.2g}: the model "
+            "scales or caps logits after its head, or its decoder reads more than token embeddings. Name another "
             "language model"
         )
     return model
@@ -290,8 +293,8 @@ def assemble(
 @torch.no_grad()
 def fit_projector(model: ParrotForConditionalGeneration, image_size: int) -> None:
     """
-    Looks at the tokens of a picture of noise: sets the number of image tokens, whether a [CLS] is among them, and the
-    projector's scale such that its tokens begin as large as the words' embeddings, which spares stage 1 many steps.
+    Encodes a picture of noise. Sets the number of image tokens and whether a [CLS] is among them. Scales the projector
+    so that image tokens have the standard deviation of word embeddings, which saves many steps of stage 1.
     """
     pixel_values = torch.randn(1, 3, image_size, image_size).to(model.dtype)
     features = model.get_image_features(pixel_values, return_dict=True).pooler_output[0]  # (K, C)
@@ -304,7 +307,7 @@ def fit_projector(model: ParrotForConditionalGeneration, image_size: int) -> Non
 
 @torch.no_grad()
 def try_picture(model: ParrotForConditionalGeneration, processor: ParrotProcessor) -> None:
-    """Asks about one picture: a forward pass, and two tokens, of which the second is read from the cache."""
+    """Runs a forward pass on one picture and generates two tokens; the second comes from the cache."""
     content = [{"type": "image", "image": Image.new("RGB", (20, 30), "red")}, {"type": "text", "text": QUESTION}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
@@ -324,7 +327,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     Composes the model and its processor; `compose_into_folder` saves them.
 
     Raises:
-        `ValueError`: if the parts cannot be a Parrot, in one line that names the argument.
+        `ValueError`: if the parts do not fit together; one line names the argument.
     """
     experts: dict[str, Any] = {
         "num_experts": args.num_experts,
@@ -363,7 +366,9 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)
     model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *own_eos]))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [config.image_token_id]  # nor may prompt look-up propose it
+    model.generation_config.suppress_tokens = [
+        config.image_token_id
+    ]  # also against prompt look-up, which proposes tokens of the prompt
 
     image_processor = LlavaImageProcessorPil(
         size={"shortest_edge": image_size},
@@ -390,7 +395,7 @@ def compose_into_folder(args: ComposeArguments) -> None:
     Composes a Parrot and saves it to `args.output`.
 
     Raises:
-        `ValueError`: if the folder cannot be written to or holds weights, or the parts cannot be a Parrot.
+        `ValueError`: if the folder is a file or holds weights, or if the parts do not fit together.
     """
     if Path(args.output).is_file():
         raise ValueError(f"--output={args.output!r} is a file: give a new folder.")
