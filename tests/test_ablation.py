@@ -212,22 +212,22 @@ def test_p_values_are_corrected_for_all_pairs_of_arms_and_of_single_languages_fo
 ) -> None:
     runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]
     differences = analyze(runs, ["none", "mlp"], "en")["differences"]["all"]
-    pairs = [("none", "paper"), ("none", "mlp"), ("mlp", "paper")]  # mlp against none is none against mlp
+    pairs = [("none", "paper"), ("none", "mlp"), ("mlp", "paper")]  # mlp and none are the same pair as none and mlp
     for groups in (["en", "tr"], ["others"], ["all"]):
-        found = [differences[baseline][arm][group] for baseline, arm in pairs for group in groups]
-        adjusted = multipletests([one["p"] for one in found], method="holm")[1]
-        assert [one["p_adjusted"] for one in found] == pytest.approx(list(adjusted))
+        compared = [differences[baseline][arm][group] for baseline, arm in pairs for group in groups]
+        adjusted = multipletests([difference["p"] for difference in compared], method="holm")[1]
+        assert [difference["p_adjusted"] for difference in compared] == pytest.approx(list(adjusted))
         for group in groups:
             assert differences["mlp"]["none"][group]["p_adjusted"] == pytest.approx(
                 differences["none"]["mlp"][group]["p_adjusted"]
             )
 
 
-def test_arms_that_answered_other_questions_are_not_compared(tmp_path: Path) -> None:
+def test_arms_that_answered_different_questions_are_not_compared(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, arm, 0) for arm in RIGHT]
     file = runs[1].folder / "bench" / "results.json"
     file.write_text(file.read_text().replace('"sha256": "a"', '"sha256": "b"'))
-    with pytest.raises(ValueError, match="answer other questions"):
+    with pytest.raises(ValueError, match="answer different questions"):
         analyze(runs, ["none"], "en")
 
 
@@ -239,8 +239,8 @@ def test_arms_that_answered_other_questions_are_not_compared(tmp_path: Path) -> 
         ({"arms": {"a": {"compose": {"vision_feature_layer": -1}}}}, "arms: a: compose: vision_feature_layer"),
         ({"arms": {"a": {"instruct": {"lerning_rate": 1}}}}, "arms: a: instruct: lerning_rate"),
         ({"benchmarks": {"b": {"modle": 1}}}, "benchmarks: b: modle"),
-        ({"arms": {"start": {}}}, "no arm can be called start"),
-        ({"baselines": ["none"]}, "baselines has none: name arms, paper, mlp"),
+        ({"arms": {"start": {}}}, "rename the arm 'start'"),
+        ({"baselines": ["none"]}, "the baselines none are no arms: name some of paper, mlp"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_an_error_before_the_first_run(
@@ -260,7 +260,7 @@ def test_a_mistake_in_a_recipe_is_an_error_before_the_first_run(
         ({"benchmarks": {"b": {"benchmark": ["no_en.tsv"]}}}, {}, "There is no benchmark file no_en.tsv"),
     ],
 )
-def test_what_is_not_there_is_said_in_one_line_before_the_first_run(
+def test_a_missing_part_is_named_in_one_line_before_the_first_run(
     change: dict[str, Any],
     options: dict[str, Any],
     message: str,
@@ -274,7 +274,7 @@ def test_what_is_not_there_is_said_in_one_line_before_the_first_run(
     assert not (tmp_path / "ablation").exists()
 
 
-def test_a_recipe_changes_what_it_names_of_another(world: Path, tmp_path: Path) -> None:
+def test_a_recipe_overrides_keys_of_another(world: Path, tmp_path: Path) -> None:
     base = write_recipe(tmp_path, world, "bench_{language}.tsv")
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({"config": base, "output": "there", "instruct": {"max_steps": 9}}))

@@ -86,9 +86,7 @@ def test_a_run_answers_every_question_once_and_writes_its_files(arguments: RunAr
     assert not list(output.rglob("answers-*"))
 
 
-def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
-    arguments: RunArguments, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_resumes_with_the_same_results(arguments: RunArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments.baselines.clear()
     whole = run(arguments)
     cut = replace(arguments, output=arguments.output + "-cut")
@@ -96,16 +94,16 @@ def test_a_run_that_was_cut_short_goes_on_and_ends_the_same(
     shutil.copy(Path(arguments.output) / "settings.json", cut.output)
     lines = (Path(arguments.output) / "predictions.jsonl").read_text().splitlines(keepends=True)
     (Path(cut.output) / "answers-0.jsonl").write_text("".join(lines[:2]) + lines[2][:10])
-    asked = []
+    batches = []
     answer = ParrotAnswerer.answer
-    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: asked.append(len(args[1])) or answer(*args))
+    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: batches.append(len(args[1])) or answer(*args))
     assert run(cut)["results"] == whole["results"]
     assert_alike(rows_of(cut.output), rows_of(arguments.output))
-    asked.clear()
+    batches.clear()
     assert run(cut)["results"] == whole["results"]
-    assert not asked
+    assert not batches
     copied = Path(cut.output + "-copy")
-    shutil.copytree(arguments.model, copied, copy_function=shutil.copy)  # at other times
+    shutil.copytree(arguments.model, copied, copy_function=shutil.copy)  # the copy has other modification times
     assert weights_of(str(copied)) == weights_of(arguments.model)
     os.utime(next(copied.glob("*.safetensors")), ns=(0, 0))
     assert weights_of(str(copied)) == weights_of(arguments.model)
@@ -126,7 +124,7 @@ def test_results_say_which_editions_of_this_project_answered(
     assert run(arguments)["settings"]["editions"] == ["0.1.0+g1", "0.1.0+g2"]
     file = Path(arguments.output) / "settings.json"
     settings = json.loads(file.read_text())
-    del settings["editions"]  # of an earlier edition, which wrote none
+    del settings["editions"]  # earlier versions wrote no editions
     file.write_text(json.dumps(settings))
     assert run(arguments)["settings"]["editions"] == ["unknown", "0.1.0+g2"]
 
@@ -134,18 +132,18 @@ def test_results_say_which_editions_of_this_project_answered(
 def test_a_run_of_some_questions_goes_on_to_all(arguments: RunArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments.baselines.clear()
     assert run(replace(arguments, per_category=1))["results"]["en"]["all"]["questions"] == 2
-    asked = []
+    batches = []
     answer = ParrotAnswerer.answer
-    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: asked.append(len(args[1])) or answer(*args))
+    monkeypatch.setattr(ParrotAnswerer, "answer", lambda *args: batches.append(len(args[1])) or answer(*args))
     assert run(arguments)["results"]["en"]["all"]["count"] == 3
-    assert asked
+    assert batches
     before = rows_of(arguments.output)
     with pytest.raises(ValueError, match=r"holds answers to 2 questions that this run does not ask"):
         run(replace(arguments, per_category=1))
     assert rows_of(arguments.output) == before
 
 
-def test_what_was_generated_is_read_again_with_another_matching(arguments: RunArguments) -> None:
+def test_generated_answers_are_read_again_with_another_matching(arguments: RunArguments) -> None:
     arguments = replace(arguments, answer="generate", max_new_tokens=4, baselines=[])
     run(arguments)
     rows = rows_of(arguments.output)
@@ -158,7 +156,7 @@ def test_what_was_generated_is_read_again_with_another_matching(arguments: RunAr
     assert {row["letter"] for row in rows_of(arguments.output)} == {None}
 
 
-def test_answers_from_elsewhere_are_scored_as_a_run_scores_its_own(arguments: RunArguments, tmp_path: Path) -> None:
+def test_answers_of_other_programs_are_scored_as_a_run_scores_its_own(arguments: RunArguments, tmp_path: Path) -> None:
     arguments = replace(arguments, answer="generate", max_new_tokens=4, baselines=[])
     written = run(arguments)
     predictions = Path(arguments.output) / "predictions.jsonl"
@@ -175,7 +173,7 @@ def test_answers_from_elsewhere_are_scored_as_a_run_scores_its_own(arguments: Ru
         assert other.items() <= one.items()
 
 
-def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_refused(
+def test_unanswered_questions_are_a_warning_and_answers_without_a_question_an_error(
     benchmark: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "answers.csv"
@@ -184,12 +182,12 @@ def test_questions_without_an_answer_are_told_of_and_answers_without_a_question_
         benchmark=[benchmark], languages=["en"], predictions=[str(file)], output=str(tmp_path / "scored")
     )
     with pytest.warns(UserWarning, match="1 of 3 questions have no answer"):
-        found = score(arguments)["results"]["en"]["all"]
-    assert (found["count"], found["questions"], found["accuracy"]) == (2, 3, 1)
+        scored = score(arguments)["results"]["en"]["all"]
+    assert (scored["count"], scored["questions"], scored["accuracy"]) == (2, 3, 1)
     file.write_text("index,prediction\n9,A\n")
     with pytest.raises(ValueError, match=r"answers the index '9', but bench_en.tsv has no such question"):
         score(arguments)
-    with pytest.raises(ValueError, match=r"row 1: there is no column 'language', and several are scored"):
+    with pytest.raises(ValueError, match=r"row 1: there is no column 'language', but several languages are scored"):
         score(replace(arguments, languages=["en", "tr"]))
     with pytest.raises(ValueError, match="--predictions has 2 files for the languages"):
         score(replace(arguments, predictions=[str(file)] * 2))
@@ -201,7 +199,7 @@ def test_answers_are_scored_without_images_or_a_known_language(tmp_path: Path) -
     arguments = {"benchmark": [str(file)], "predictions": [str(tmp_path / "answers.tsv")]}
     written = score(ScoreArguments(**arguments, output=str(tmp_path / "scored")))
     assert written["results"]["und"]["all"]["accuracy"] == 1
-    with pytest.raises(ValueError, match=r"The name of .*any.tsv ends with no known language"):
+    with pytest.raises(ValueError, match=r"The name of .*any.tsv does not end with a known language"):
         run(RunArguments(model="chance", benchmark=[str(file)], output=str(tmp_path / "out")))
 
 
@@ -226,7 +224,7 @@ def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, 
         ({"model": "models/mine"}, r"^There are no weights in models/mine"),
     ],
 )
-def test_what_is_not_there_is_said_before_anything_is_answered(
+def test_a_missing_model_or_folder_is_an_error_before_any_question_is_asked(
     change: dict[str, Any],
     message: str,
     arguments: RunArguments,
@@ -241,7 +239,7 @@ def test_what_is_not_there_is_said_before_anything_is_answered(
     assert not Path(arguments.output).exists()
 
 
-def test_a_picture_that_cannot_be_read_is_named_before_anything_is_answered(
+def test_a_picture_that_cannot_be_read_is_named_before_any_question_is_asked(
     arguments: RunArguments, tmp_path: Path
 ) -> None:
     rows = [
@@ -255,7 +253,7 @@ def test_a_picture_that_cannot_be_read_is_named_before_anything_is_answered(
 
 
 def test_neighbors_need_the_english_questions(arguments: RunArguments) -> None:
-    with pytest.raises(ValueError, match=r"neighbors:data needs each question in English.*3 are missing"):
+    with pytest.raises(ValueError, match=r"neighbors:data needs each question in English.*3 questions have no"):
         run(replace(arguments, model="neighbors:data", languages=["tr"], baselines=[]))
 
 
@@ -273,7 +271,7 @@ def test_the_command_compares_and_explains_itself(
         with pytest.raises(SystemExit):
             read_command_line([verb, "--help"])
     assert "text-only (the model without pictures)" in " ".join(capsys.readouterr().out.split())
-    assert get_args(get_type_hints(RunArguments)["matching"]) == RELEASES  # --help does without the metric's torch
+    assert get_args(get_type_hints(RunArguments)["matching"]) == RELEASES  # --help must not import the metric's torch
     with pytest.raises(SystemExit, match="not 'mark'"):
         read_command_line(["mark"])
 

@@ -73,9 +73,9 @@ def test_a_prompt_is_the_reference_wrappers_in_each_language() -> None:
         assert question.open_prompt == "H.\nQ?"
 
 
-def test_a_language_without_an_instruction_is_asked_in_english_as_in_the_reference_and_told_of() -> None:
+def test_a_language_without_an_instruction_gets_the_english_one_as_in_the_reference_with_a_warning() -> None:
     question = Question("1", "xx", "", "Q?", {"A": "x", "B": "y"}, "A")
-    with pytest.warns(UserWarning, match=r"languages/xx\.json has no instruction: it is given in English"):
+    with pytest.warns(UserWarning, match=r"languages/xx\.json has no instruction, so the English one is used"):
         assert question.prompt == f"Q?\nA. x\nB. y\n{INSTRUCTIONS['en']}"
     assert len(set(INSTRUCTIONS.values())) == len(INSTRUCTIONS)
 
@@ -105,8 +105,8 @@ def test_rows_are_read_with_shared_images_hints_gaps_and_26_options(tmp_path: Pa
         ({"answer": "AB"}, "line 3: the answer 'AB' is no letter"),
         ({"answer": "C"}, r"line 3: the answer 'C' is no letter of its options \['A', 'B'\]"),
         ({"B": ""}, "line 3: there are fewer than two options"),
-        ({"index": "1"}, "line 3: the index '1' stands in line 2, too"),
-        ({"image": "17"}, "line 3: the image column names '17', and no row of that index"),
+        ({"index": "1"}, "line 3: line 2 has the index '1', too"),
+        ({"image": "17"}, "line 3: the image column names the index '17', but no row with that"),
         ({"image": str([RED, RED])}, r"line 3: the image column begins with \"\['.* not one image file in base64"),
         ({"image": json.dumps([RED])}, "line 3: the image column begins with .* not one image file in base64"),
         ({"image": RED + RED}, "line 3: the image column begins with .* not one image file in base64"),
@@ -138,7 +138,7 @@ def test_a_column_whose_name_is_more_than_a_letter_is_no_option(
 
 
 def test_letters_are_options_one_after_the_other(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows differently"):
         (question,) = read(tmp_path, {"N": "7"})
     assert (question.options, question.matched_options) == ({"A": "x", "B": "y"}, {"A": "x", "B": "y", "N": "7"})
 
@@ -146,14 +146,14 @@ def test_letters_are_options_one_after_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("index\timage\tquestion\tA\tA\tanswer\n", "a column's name stands twice"),
+        ("index\timage\tquestion\tA\tA\tanswer\n", "two columns have the same name"),
         (
             f'index\timage\tquestion\tA\tB\tanswer\tcategory\n1\t{RED}\t?\tx\ty\tA\t"c\n',
             "cannot be read: .*EOF inside string",
         ),
     ],
 )
-def test_a_table_that_would_be_read_otherwise_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_a_table_that_would_be_read_differently_is_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "b_en.tsv").write_text(text)
     with pytest.raises(ValueError, match=f"b_en.tsv.*{message}"):
         read_benchmark(tmp_path / "b_en.tsv", "en")
@@ -179,12 +179,12 @@ def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
         read_benchmark(tmp_path / "b_en.tsv", "en")
 
 
-def test_options_that_vlmevalkit_reads_otherwise_are_kept_and_told_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+def test_options_that_vlmevalkit_reads_differently_are_kept_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows differently"):
         word, _ = read(tmp_path, {"B": "None"}, {"index": "2"})
     assert word.options["B"] == "None"
     assert word.matched_options == {"A": "x"}
-    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows otherwise"):
+    with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows differently"):
         number = read(tmp_path, {"C": "4"}, {"index": "2"})[0]
     assert (number.options["C"], number.matched_options["C"]) == ("4", "4.0")
 
@@ -206,9 +206,9 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
     assert find_benchmark([other], ["sw"], "main") == {"sw": Path(other)}
     assert find_benchmark([str(tmp_path / "b_{language}.tsv")], ["en"], "main") == {"en": Path(english)}
     assert find_benchmark([other], None, "main", unknown="und") == {"und": Path(other)}
-    with pytest.raises(ValueError, match="ends with no known language"):
+    with pytest.raises(ValueError, match="does not end with a known language"):
         find_benchmark([other], None, "main")
-    with pytest.raises(ValueError, match=r"2 files .* were given for the languages \['en'\]"):
+    with pytest.raises(ValueError, match=r"--benchmark has 2 files .* for the languages \['en'\]"):
         find_benchmark([english, chinese], ["en"], "main")
     with pytest.raises(ValueError, match=r"b_tr.tsv. There is none for 'tr' among b_cn.tsv, b_en.tsv: give --lang"):
         find_benchmark([str(tmp_path / "b_{language}.tsv")], ["tr"], "main")
@@ -216,7 +216,7 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
         find_benchmark(["mmmb"], ["de"], "main")
 
 
-def test_only_the_world_that_is_built_here_is_said_to_be_built(
+def test_the_advice_to_build_mini_mmmb_is_given_only_for_its_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -233,8 +233,8 @@ from trainer.benchmark_files import find_benchmark
 HfApi().create_repo("AIDC-AI/Parrot-dataset", repo_type="dataset")
 commit = HfApi().upload_folder(folder_path="folder", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset").oid
 HfApi().delete_folder("mmbench", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset")
-found = find_benchmark(["mmmb"], ["en", "zh"], "main") | find_benchmark(["mmbench"], ["tr"], commit)
-print(json.dumps([commit, {language: str(file) for language, file in found.items()}]))
+files = find_benchmark(["mmmb"], ["en", "zh"], "main") | find_benchmark(["mmbench"], ["tr"], commit)
+print(json.dumps([commit, {language: str(file) for language, file in files.items()}]))
 """
 
 
@@ -244,16 +244,18 @@ def test_published_files_come_from_the_hub_at_a_revision(tmp_path: Path) -> None
         (tmp_path / "folder" / name).parent.mkdir(exist_ok=True, parents=True)
         write_tsv(tmp_path / "folder" / name, [ROW | {"question": name}])
     with LoopbackHub() as hub:
-        told = run_python(PUBLISH_AND_FIND, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
-    commit, files = json.loads(told.splitlines()[-1])
+        printed = run_python(PUBLISH_AND_FIND, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+    commit, files = json.loads(printed.splitlines()[-1])
     assert Path(files["tr"]).parts[-3] == commit
     for language, name in names.items():
         assert [question.text for question in read_benchmark(Path(files[language]), language)] == [name]
 
 
-def test_a_published_file_of_another_edition_is_told_of(tmp_path: Path) -> None:
+def test_another_edition_of_a_published_file_is_a_warning(tmp_path: Path) -> None:
     file = write_tsv(tmp_path / "mmmb_en.tsv", [ROW])
-    with pytest.warns(UserWarning, match=f"mmmb_en.tsv as published has {MD5['mmmb_en.tsv']}: it is another edition"):
+    with pytest.warns(
+        UserWarning, match=f"the published mmmb_en.tsv has {MD5['mmmb_en.tsv']}: this is another edition"
+    ):
         read_questions(ScoreArguments(benchmark=[str(file)], output="", predictions=[]), to_ask=False)
     assert len(MD5) == 12
     assert {len(known) for known in MD5.values()} == {32}
@@ -261,26 +263,34 @@ def test_a_published_file_of_another_edition_is_told_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".xlsx", ".jsonl"])
 def test_answers_are_read_from_any_table_as_they_are(suffix: str, tmp_path: Path) -> None:
-    given = {"1": "A. x", "2": "", "3": "NA", "4": 'it says "B",\nI think\t!', "5": "答案是A。", "6": "1", "7": "=A"}
+    predictions = {
+        "1": "A. x",
+        "2": "",
+        "3": "NA",
+        "4": 'it says "B",\nI think\t!',
+        "5": "答案是A。",
+        "6": "1",
+        "7": "=A",
+    }
     file = tmp_path / f"answers{suffix}"
-    table = pandas.DataFrame({"index": map(int, given), "prediction": list(given.values()), "more": 0})
+    table = pandas.DataFrame({"index": map(int, predictions), "prediction": list(predictions.values()), "more": 0})
     if suffix == ".jsonl":
-        rows = [{"index": int(index), "prediction": text} for index, text in given.items()]
+        rows = [{"index": int(index), "prediction": text} for index, text in predictions.items()]
         file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     elif suffix == ".xlsx":
         table.to_excel(file, index=False)
     else:
         table.to_csv(file, index=False, sep="\t" if suffix == ".tsv" else ",")
-    assert read_answers(file, "en") == given
+    assert read_answers(file, "en") == predictions
 
 
-def test_of_answers_in_several_languages_one_is_read(tmp_path: Path) -> None:
+def test_the_answers_in_one_of_several_languages_are_read(tmp_path: Path) -> None:
     file = tmp_path / "answers.csv"
     file.write_text("language,index,prediction\nen,1,A\ntr,1,B\n")
     assert read_answers(file, "tr") == {"1": "B"}
 
 
-def test_the_six_languages_of_vlmevalkit_s_own_result_are_told_apart(tmp_path: Path) -> None:
+def test_the_languages_of_vlmevalkit_s_own_result_file_are_kept_apart(tmp_path: Path) -> None:
     rows = [("MMMB_cn", 7, "A"), ("MMMB_cn", 8, "B"), ("MMMB_en", 7, "C")]
     table = pandas.DataFrame(
         [
@@ -297,16 +307,16 @@ def test_the_six_languages_of_vlmevalkit_s_own_result_are_told_apart(tmp_path: P
     ("name", "content", "message"),
     [
         ("a.csv", "index,prediction\n1,A,x\n", "line 2: the row has more cells than the header"),
-        ("a.csv", "index,prediction\n1\n", "row 1: the prediction None is no text"),
+        ("a.csv", "index,prediction\n1\n", "row 1: the prediction None is not a text"),
         ("a.csv", "", "holds no rows"),
         ("a.tsv", 'index\tprediction\n1\t"A\n', "after line 0: unexpected end of data"),
         ("a.xlsx", "no table", "a.xlsx cannot be read: .*Save it as .xlsx anew"),
-        ("a.jsonl", "[1]\n", "line 1: no JSON object"),
-        ("a.jsonl", '{"index": 1, "prediction": "\\ud83d"}\n', "line 1: it is no JSON .*surrogates not allowed"),
+        ("a.jsonl", "[1]\n", "line 1: the line is not a JSON object"),
+        ("a.jsonl", '{"index": 1, "prediction": "\\ud83d"}\n', "line 1: the line is not JSON .*surrogates"),
         ("a.csv", "index,answer\n1,A\n", "row 1: there is no column 'prediction' among"),
         ("a.csv", "index,prediction\n1,A\n1,B\n", "row 2: the index '1' is answered twice"),
-        ("a.jsonl", '{"index": 1, "prediction": 2}\n', "row 1: the prediction 2 is no text"),
-        ("a.jsonl", '{"index": 1,\n', r"a.jsonl, line 1: it is no JSON"),
+        ("a.jsonl", '{"index": 1, "prediction": 2}\n', "row 1: the prediction 2 is not a text"),
+        ("a.jsonl", '{"index": 1,\n', r"a.jsonl, line 1: the line is not JSON"),
         ("a.txt", "1 A", "is none of .tsv, .csv, .xlsx and .jsonl"),
     ],
 )

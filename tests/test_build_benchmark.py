@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Making a benchmark of one's own rows, and what is found in it."""
+"""Building a benchmark from your own rows, and the faults that are found."""
 
 import base64
 import csv
@@ -112,12 +112,12 @@ def test_uneven_letters_are_found(questions: list[Question], tmp_path: Path) -> 
         [replace(question, answer="A" if question.category == "one" else question.answer) for question in questions],
         tmp_path,
     )
-    assert "one in 'en': answers are A 20, B 0, C 0, D 0; 5 each would be even." in text
+    assert "one in 'en': the answers are A 20, B 0, C 0, D 0; 5 each would be even." in text
     assert "one in 'en': by letter alone 100.0% are right, chance is 25.0%." in text
 
 
 @pytest.mark.parametrize(("way", "words"), [("text", "red {}"), ("longest", "{} the very long one")])
-def test_what_is_guessed_without_the_picture_is_found(
+def test_answers_that_can_be_guessed_without_the_picture_are_found(
     way: str, words: str, questions: list[Question], tmp_path: Path
 ) -> None:
     changed = []
@@ -146,12 +146,12 @@ def test_a_rotation_is_not_the_same_question_twice(questions: list[Question], tm
     assert "## No question twice: yes" in report([*questions, *rotations], tmp_path)
 
 
-def test_what_vlmevalkit_reads_otherwise_is_found(questions: list[Question], tmp_path: Path) -> None:
+def test_options_that_vlmevalkit_reads_differently_are_found(questions: list[Question], tmp_path: Path) -> None:
     text = report([replace(questions[0], options=lettered("None", "b", "c", "d")), *questions[1:]], tmp_path)
-    assert "VLMEvalKit reads the options of 1 rows otherwise than they are written" in text
+    assert "VLMEvalKit reads the options of 1 rows differently from how they are written" in text
 
 
-def test_what_training_has_too_is_found(questions: list[Question], tmp_path: Path) -> None:
+def test_pictures_and_questions_in_the_training_data_are_found(questions: list[Question], tmp_path: Path) -> None:
     with PILImage.open(tmp_path / "0.png") as same, PILImage.open(tmp_path / "1.png") as near:
         near = near.convert("RGB")
         near.putpixel((0, 0), (0, 0, 0))
@@ -197,22 +197,22 @@ OPTIONS = "\nA. cat\nB. dog\nC. cow\n"
     ],
 )
 @pytest.mark.parametrize("in_parts", [False, True])
-def test_a_question_with_its_answer_is_known_to_training_however_it_is_put(
+def test_a_question_with_its_answer_is_found_in_training_in_any_form(
     in_parts: bool, question: str, answer: str, is_known: bool, questions: list[Question], tmp_path: Path
 ) -> None:
-    asked = replace(questions[1], text="What is it?", options=lettered("cat", "dog", "cow"))
+    in_benchmark = replace(questions[1], text="What is it?", options=lettered("cat", "dog", "cow"))
     turns: list[Any] = [question, answer]
     if in_parts:
         turns = [[{"type": "image"}, {"type": "text", "text": turn}] for turn in turns]
-    text = report([asked], tmp_path, [{"messages": [{"content": turn} for turn in turns], "images": []}])
+    text = report([in_benchmark], tmp_path, [{"messages": [{"content": turn} for turn in turns], "images": []}])
     assert ("1 of 1 questions are asked and answered in the same words" in text) == is_known
 
 
-def test_errors_name_what_is_to_be_mended(questions: list[Question], tmp_path: Path) -> None:
+def test_errors_name_the_questions_to_mend(questions: list[Question], tmp_path: Path) -> None:
     twice = replace(questions[1], options=lettered("x", "y", "x", "z"))
     with pytest.raises(
         ValueError,
-        match=r"2 errors.*\n.*index '0' in 'en': the index is used 2 times.*\n.*index '1' in 'en': the option 'x'",
+        match=r"2 errors.*\n.*index '0' in 'en': the index is used 2 times.*\n.*index '1' in 'en': there are 2",
     ):
         build_benchmark([questions[0], questions[0], twice], tmp_path / "out", "mine")
     with pytest.raises(ValueError, match="There are no rows"):
@@ -223,14 +223,14 @@ def test_errors_name_what_is_to_be_mended(questions: list[Question], tmp_path: P
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"options": lettered("x", "nan", "z")}, "the text 'nan' would be read as another"),
-        ({"options": lettered("x", "y\rz")}, r"the text 'y\\rz' would be read as another"),
+        ({"options": lettered("x", "nan", "z")}, "the text 'nan' would be read as another text"),
+        ({"options": lettered("x", "y\rz")}, r"the text 'y\\rz' would be read as another text"),
         ({"index": "2000003"}, "an index from 1000000 on is read as a rotation"),
         ({"index": "1000001"}, "an index from 1000000 on is read as a rotation"),  # of another question
         ({"image": in_base64(b"GIF89a")}, "the image's 6 bytes would be read as an index"),
     ],
 )
-def test_what_would_be_read_otherwise_than_it_is_written_is_an_error(
+def test_a_text_that_would_be_read_differently_is_an_error(
     change: dict[str, Any], message: str, questions: list[Question], tmp_path: Path
 ) -> None:
     changed = replace(questions[0], place="mine.csv, row 1", **change)
@@ -254,12 +254,12 @@ ROW = {
     ("change", "message"),
     [
         ({"image": "9.png"}, "row 2: the image '.*9.png' cannot be read"),
-        ({"answer": "C"}, "row 2: the answer 'C' is none of the letters AB and no option's text"),
-        ({"B": "A", "answer": "A"}, r"row 2: the answer 'A' may be each of \['A', 'B'\]"),
+        ({"answer": "C"}, "row 2: the answer 'C' is neither one of the letters AB nor an option's text"),
+        ({"B": "A", "answer": "A"}, r"row 2: the answer 'A' may mean each of \['A', 'B'\]"),
         ({"options": "x;y"}, "row 2: the options 'x;y' are one text. Give a list"),
-        ({"language": "../en"}, "row 2: the language '../en' is no code"),
-        ({"B": "", "C": "z"}, r"row 2: there are options \['A', 'C'\]; give them without a gap"),
-        ({"B": ""}, r"row 2: there are the options \['x'\]; give 2 to 26"),
+        ({"language": "../en"}, "row 2: the language '../en' is not a code"),
+        ({"B": "", "C": "z"}, r"row 2: there are options \['A', 'C'\]. Give options from A on"),
+        ({"B": ""}, r"row 2: there are the options \['x'\]. Give 2 to 26"),
         ({"language": ""}, "row 2: the column 'language' is empty"),
     ],
 )
@@ -291,7 +291,7 @@ def test_numbers_are_texts_and_nothing_is_no_option(tmp_path: Path) -> None:
         read_jsonl(tmp_path, options=["x", None, "y"])
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
     for image, message in ((["0.png"], "is neither a path nor an image"), ("test.jsonl", "cannot be read")):
         with pytest.raises(ValueError, match=rf"row 1: the image .* {message}"):
             read_jsonl(tmp_path, image=image)
@@ -307,20 +307,22 @@ def test_training_whose_pictures_are_paths_is_searched(tmp_path: Path, capsys: p
     assert "1 of 1 pictures are in the training data" in capsys.readouterr().out
 
 
-def test_which_pictures_training_has_is_known_beside_the_benchmark(questions: list[Question], tmp_path: Path) -> None:
+def test_pictures_that_training_has_are_recorded_beside_the_benchmark(
+    questions: list[Question], tmp_path: Path
+) -> None:
     with PILImage.open(tmp_path / "3.png") as same:
         train = [{"messages": [], "images": [same]}]
         files = build_benchmark(questions, tmp_path / "out", "mine", train, "org/data")
     for language, file in zip(("en", "sw"), files, strict=True):
         known = with_in_training(read_benchmark(file, language), file, language)
         assert [question.in_training for question in known] == ["org/data" if n == 3 else "" for n in range(40)]
-    build_benchmark(questions, tmp_path / "out", "mine")  # without a search nothing is known
+    build_benchmark(questions, tmp_path / "out", "mine")  # without training data nothing is recorded
     assert with_in_training(known, files[1], "sw") == known
     assert not training_file(tmp_path / "out", "mine").exists()
 
 
 def test_a_column_of_one_picture_is_searched_too(questions: list[Question], tmp_path: Path) -> None:
-    """Training shows it as it shows a list."""
+    """Training reads a column `image` as it reads a list in `images`."""
     train = [{"messages": [], "image": None}, {"messages": [], "image": str(tmp_path / "0.png")}]
     assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 2)" in report(
         questions, tmp_path, train
@@ -393,7 +395,7 @@ def test_rows_come_from_files_and_data_sets_alike(tmp_path: Path, capsys: pytest
     Dataset.from_list([row | {"image": str(tmp_path / row["image"])} for row in rows], features=features).to_parquet(
         folder / "test-00000-of-00001.parquet"
     )
-    paths = tmp_path / "paths"  # a folder whose pictures are paths from it
+    paths = tmp_path / "paths"  # pictures are paths relative to this folder
     paths.mkdir()
     (paths / "test.jsonl").write_text((tmp_path / "rows.jsonl").read_text().replace(".png", "-here.png"))
     for number in range(2):

@@ -131,7 +131,7 @@ def test_a_file_of_another_kind_and_a_missing_language_are_errors(tmp_path: Path
     assert list(find_benchmark([file], None, "main")) == ["en", "te"]
     with pytest.raises(ValueError, match="has no 'sw': give --languages of en, te"):
         find_benchmark([file], ["sw"], "main")
-    with pytest.raises(ValueError, match="holds all its languages, give it alone"):
+    with pytest.raises(ValueError, match="holds all its languages, so give it alone"):
         find_benchmark([file, file], None, "main")
     other = tmp_path / "other.parquet"
     Dataset.from_list([{"question": "?"}]).to_parquet(other)

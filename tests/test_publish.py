@@ -126,9 +126,9 @@ def test_only_what_is_known_is_written_and_training_leaves_nothing_in_it(model: 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("training_args.bin", "", "training_args.bin is no file that is published"),
-        ("checkpoint-1/config.json", "{}", "checkpoint-1/config.json is no file"),
-        ("pytorch_model.bin", "", "pytorch_model.bin is no file"),
+        ("training_args.bin", "", "training_args.bin is not on the list of files to publish"),
+        ("checkpoint-1/config.json", "{}", "checkpoint-1/config.json is not on the list"),
+        ("pytorch_model.bin", "", "pytorch_model.bin is not on the list"),
         ("adapter_config.json", '{"a": "LOCAL/model"}', "adapter_config.json holds a path"),
         ("adapter_config.json", '{"base_model_name_or_path": "RELATIVE"}', "adapter_config.json holds a path"),
         ("adapter_config.json", r'{"a": "C:\\Users\\me"}', "adapter_config.json holds a path"),
@@ -137,9 +137,9 @@ def test_only_what_is_known_is_written_and_training_leaves_nothing_in_it(model: 
         ("modeling_parrot.py", "# LOCAL/model", "modeling_parrot.py holds a path"),
         (".eval_results/x.yaml", "a: LOCAL/x", r"\.eval_results/x.yaml holds a path"),
         ("tokenizer.json", '{"model": {}, "added_tokens": ["LOCAL/x"]}', "tokenizer.json holds a path"),
-        ("merges.txt", f"a {TOKEN}", "merges.txt holds what looks like a token"),
-        ("loss.png", f"tEXt {TOKEN}", "loss.png holds what looks like a token"),
-        ("chat_template.jinja", "own-token", "chat_template.jinja holds what looks like a token"),
+        ("merges.txt", f"a {TOKEN}", "merges.txt holds a text like a token"),
+        ("loss.png", f"tEXt {TOKEN}", "loss.png holds a text like a token"),
+        ("chat_template.jinja", "own-token", "chat_template.jinja holds a text like a token"),
     ],
 )
 def test_a_path_a_token_or_an_unknown_file_is_refused(
@@ -166,7 +166,7 @@ def test_what_is_harmless_passes_and_metadata_of_weights_is_read(tmp_path: Path)
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     assert len(check(tmp_path)) == 4
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"author": TOKEN})
-    with pytest.raises(ValueError, match=r"model\.safetensors holds what looks like a token"):
+    with pytest.raises(ValueError, match=r"model\.safetensors holds a text like a token"):
         check(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
@@ -258,7 +258,7 @@ def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, be
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
     assert "with only 2 of its 3 questions" in files["README.md"]
     tiny_model(seed=1).save_pretrained(copied)
-    with pytest.raises(ValueError, match=r"results.json measured other weights than those of"):
+    with pytest.raises(ValueError, match=r"results.json has the results of other weights than those of"):
         dry_run(copied, tmp_path / "out", results=str(tmp_path / "results"))
 
 
@@ -281,17 +281,17 @@ def test_an_adapter_is_merged(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"repo_id": "parrot"}, "'parrot' is no owner/name"),
-        ({"base_model": ["models/parrot"]}, "'models/parrot' is no owner/name on the Hub, or a folder here"),
+        ({"repo_id": "parrot"}, "'parrot' is not an owner/name"),
+        ({"base_model": ["models/parrot"]}, "'models/parrot' is not an owner/name on the Hub, or is a local folder"),
         ({"dataset": ["a/b/c"]}, "a/b/c"),
-        ({"license": "other"}, "give name and link"),
-        ({"license": "apache2"}, "'apache2' is no licence that the Hub knows. Did you mean apache-2.0"),
-        ({"license": "Apache-2.0"}, "'Apache-2.0' is no licence that the Hub knows. Did you mean apache-2.0"),
+        ({"license": "other"}, "give license_name and license_link"),
+        ({"license": "apache2"}, "The Hub knows no license='apache2'. Did you mean apache-2.0"),
+        ({"license": "Apache-2.0"}, "The Hub knows no license='Apache-2.0'. Did you mean apache-2.0"),
         ({"model": "models/mein"}, "--model='models/mein': there is no such folder"),
         ({"results": "bench"}, "--results: there is no bench/results.json"),
         ({"quoted": "none.json"}, "--quoted: there is no file none.json"),
-        ({"license_name": "own", "license_link": "https://own"}, "give name and link"),
-        ({"card_only": True, "dry_run": None}, "give it as dry_run"),
+        ({"license_name": "own", "license_link": "https://own"}, "give license_name and license_link"),
+        ({"card_only": True, "dry_run": None}, "give the folder as dry_run"),
         ({"dry_run": "models"}, "dry_run=models holds files already"),
         ({"model": "models/parrot"}, "has the model_type 'llava' in its config.json"),
     ],
@@ -413,7 +413,7 @@ def test_one_commit_that_goes_on_where_it_was_interrupted(hub: LoopbackHub, mode
     printed = publish_each({}, {"private": True, "tag": "v2"}, larger)
     assert "org/parrot has a tag v1.0 already" in printed
     assert "org/parrot exists and is public" in printed
-    assert re.search(r"holds model-00001-of-.* besides: delete them by --replace", printed)
+    assert re.search(r"also holds model-00001-of-.*: delete these files by --replace", printed)
     assert sent(f"{weights}|{commit}") == []
     publish_each(larger | {"replace": True}, {"repo_id": "org/hidden", "private": True})
     assert hub.files("org/parrot", "v2").keys() == MODEL_FILES | {".gitattributes", "model.safetensors"}

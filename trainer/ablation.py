@@ -12,21 +12,21 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Trains variants of a Parrot, the arms, from one start on the same rows in the same order, with several seeds, and says
-what each is worth:
+Compares variants of a Parrot, called arms. All arms begin with the same weights and train on the same rows in the same
+order, with several seeds:
 
     python -m trainer.ablation --config trainer/recipes/ablation_demo.yaml
     python -m trainer.ablation --config trainer/recipes/ablation_demo.yaml --arms none paper --seeds 0 1 --output DIR
 
-The recipe is YAML; `trainer/recipes/ablation_demo.yaml` explains its keys. For each seed a Parrot is composed and its
-projector trained (stage 1). An arm that overrides arguments of `trainer.compose` is composed from the same parts with
-the same seed and takes over all but its experts from that start. Then `trainer/sft.py` trains it (stage 2, with the
-arm's overrides), and `trainer/benchmark.py` measures it.
+The recipe is YAML; `trainer/recipes/ablation_demo.yaml` explains its keys. For each seed, the command composes a
+Parrot and trains its projector (stage 1): the start of all arms. If an arm overrides arguments of `trainer.compose`,
+the command composes a second Parrot from the same parts with the same seed, and puts its experts into the start. Then
+`trainer/sft.py` trains each arm (stage 2, with the arm's overrides), and `trainer/benchmark.py` measures it.
 
-All arms of a seed are run before the next seed, `--jobs` of them side by side, on GPUs in turn where there are any.
-After each seed DIR/BENCHMARK.json, .md and .png are written anew, of the seeds that all chosen arms have completed. An
-experiment that was stopped goes on where it was; arms and seeds can be added later. Each run's folder, DIR/ARM/seed-N,
-holds its recipe, its log, the model and the answers.
+All arms of a seed run before the next seed. `--jobs` of them run side by side, spread over the GPUs. After each seed,
+the command writes DIR/BENCHMARK.json, .md and .png for the seeds that all chosen arms have completed. Repeat the
+command to resume a stopped experiment; arms and seeds can be added later. The folder of a run, DIR/ARM/seed-N, holds
+its recipe, its log, the model and the answers.
 """
 
 from dataclasses import dataclass, field
@@ -40,20 +40,20 @@ class AblationArguments:
     """Arguments of `python -m trainer.ablation`."""
 
     config: str = field(metadata={"help": "The experiment's recipe, a YAML file."})
-    arms: list[str] = field(default_factory=list, metadata={"help": "Arms to run; all of the recipe if not given."})
-    seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds; the recipe's if not given."})
+    arms: list[str] = field(default_factory=list, metadata={"help": "Arms to run (default: all of the recipe)."})
+    seeds: list[int] = field(default_factory=list, metadata={"help": "Seeds (default: the recipe's)."})
     benchmarks: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Benchmarks of the recipe to measure with; all if not given. To choose settings, measure on a "
-            "validation benchmark alone."
+            "help": "Benchmarks of the recipe to measure with (default: all). To choose settings, measure only on a "
+            "validation benchmark."
         },
     )
-    output: str | None = field(default=None, metadata={"help": "Folder of the experiment; the recipe's if not given."})
+    output: str | None = field(default=None, metadata={"help": "Folder of the experiment (default: the recipe's)."})
     jobs: int | None = field(
         default=None,
         metadata={
-            "help": "Runs side by side; if not given one a GPU, or without any one a core, with one thread each."
+            "help": "Number of runs side by side (default: one for each GPU; without a GPU, one for each core)."
         },
     )
 

@@ -12,13 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-What an ablation's arms are worth: accuracies over seeds, paired differences, what routes, and how well training fits.
+Analyses an ablation: accuracies over seeds, paired differences between arms, routing, and training loss.
 
-Every interval and p-value is that of a mean, estimated by least squares (statsmodels' OLS) with errors clustered two
-ways, by seed and by picture (Cameron, Gelbach and Miller 2011), and a t distribution of as many degrees of freedom as
-there are seeds less one: answers about one picture are alike in all seeds and languages, and those of one training run
-are alike, too. Differences are taken answer by answer, between the same question and seed of two arms. With one
-seed the clusters are the pictures alone, and an interval says nothing of other seeds.
+Every interval and p-value is of a mean. Answers about one picture are correlated, and so are answers of one training
+run. Therefore the mean is estimated by least squares (statsmodels' OLS) with errors clustered two ways, by seed and by
+picture (Cameron, Gelbach and Miller 2011), and a t distribution with one degree of freedom less than there are seeds.
+Differences are paired: two arms answer the same question with the same seed. With a single seed, errors are clustered
+by picture alone, and an interval does not cover other seeds.
 """
 
 import json
@@ -41,36 +41,36 @@ from trainer.plots import largest_difference, show_router
 
 
 class Run(NamedTuple):
-    """An arm's run with a seed: its folder, and in it that of the benchmark's results."""
+    """An arm's run with a seed."""
 
     arm: str
     seed: int
     folder: Path
-    benchmark: str
+    benchmark: str  # the results are in folder / benchmark
 
 
 def estimate(values: pd.Series) -> dict[str, float]:
     """
-    A mean with its 95% interval and the p-value of its being 0.
+    Estimates a mean, its 95% interval, and the p-value of the hypothesis that the mean is 0.
 
     Args:
-        values: by `seed` and `picture`, levels of its index.
+        values: a series whose index has the levels `seed` and `picture`.
     """
     mean = float(values.mean())
-    if values.nunique() == 1:  # nothing varies
+    if values.nunique() == 1:  # without variance there is nothing to estimate
         return {"mean": mean, "low": mean, "high": mean, "p": float(mean == 0)}
     seeds, pictures = (values.index.get_level_values(level).factorize()[0] for level in ("seed", "picture"))
     ways = [pictures] if len(set(seeds)) == 1 else [seeds, pictures, np.column_stack([seeds, pictures])]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a root that is not real, see below
+        warnings.simplefilter("ignore", RuntimeWarning)  # a variance may be negative, see below
         fits = [
             OLS(values.to_numpy(float), np.ones(len(values))).fit(
                 cov_type="cluster", cov_kwds={"groups": way}, use_t=True
             )
             for way in ways
         ]
-    # Both ways' variance is a difference and in a small sample may come out below one way's: the largest is taken.
-    # Degrees of freedom are those of the seeds, the fewest clusters, in any case.
+    # The two-way variance is a difference of variances. In a small sample it may be smaller than a one-way variance or
+    # negative, so the largest of them is taken. The degrees of freedom always follow the number of seeds.
     errors = [0.0 if np.isnan(fit.bse[0]) else fit.bse[0] for fit in fits]
     fit = fits[-1]
     fit.cov_params_default = np.array([[max(errors) ** 2]])
@@ -79,11 +79,11 @@ def estimate(values: pd.Series) -> dict[str, float]:
 
 
 def read_run(run: Run) -> pd.DataFrame:
-    """A run's answers: arm, seed, language, index, picture, subject, hit and, with a router, its probabilities."""
+    """Reads a run's answers: arm, seed, language, index, picture, subject, hit and, if there is one, router."""
     lines = (run.folder / run.benchmark / "predictions.jsonl").read_text(encoding="utf-8").rstrip().split("\n")
     rows = pd.DataFrame(filter(is_counted, map(json.loads, lines))).rename(columns={"l2-category": "subject"})
     rows["subject"] = rows["subject"].fillna("")
-    if "picture" not in rows:  # of a version that wrote none
+    if "picture" not in rows:  # earlier versions wrote no picture
         rows["picture"] = rows["index"]
     columns = [name for name in ("language", "index", "picture", "subject", "hit", "router") if name in rows]
     return rows[columns].assign(arm=run.arm, seed=run.seed)
@@ -97,13 +97,13 @@ def _check_same_questions(runs: Sequence[Run]) -> None:
     for run, other in zip(runs[1:], rest, strict=True):
         if other != first:
             raise ValueError(
-                f"{run.folder / run.benchmark} and {runs[0].folder / run.benchmark} answer other questions: delete "
-                "that of an old benchmark, and run again."
+                f"{run.folder / run.benchmark} and {runs[0].folder / run.benchmark} answer different questions: "
+                "delete the folder with the old benchmark, and run again."
             )
 
 
 def fit_of(run: Run) -> dict[str, float]:
-    """The loss at the end of a run's training, the mean of its last tenth, and the seconds that it took."""
+    """Returns a run's final training loss, which is the mean over its last tenth, and its training time in seconds."""
     state = json.loads((run.folder / "model" / "trainer_state.json").read_text(encoding="utf-8"))
     losses = [log["loss"] for log in state["log_history"] if "loss" in log]
     seconds = json.loads((run.folder / "model" / "training.json").read_text(encoding="utf-8"))[-1]["seconds"]
@@ -112,10 +112,10 @@ def fit_of(run: Run) -> dict[str, float]:
 
 def routing_of(run: Run, answers: pd.DataFrame) -> dict[str, Any] | None:
     """
-    What routes in a run: the mean `weights` by language, how well a linear `read_out` tells the languages (with its
-    `chance`), and how much the choice of an expert tells, in bits, of the language and, within a language, of the
-    question. (Mutual information; at most log2 of the number of experts. It does not depend on how experts are
-    numbered, so it can be averaged over seeds.)
+    Describes a run's routing: the mean `weights` by language; the accuracy of a linear `read_out` of the language, and
+    its `chance`; and the mutual information in bits between the expert and the language, and between the expert and
+    the question within a language. Mutual information is at most log2 of the number of experts. It does not depend on
+    the numbering of experts, so it can be averaged over seeds.
     """
     results = json.loads((run.folder / run.benchmark / "results.json").read_text(encoding="utf-8"))
     if not (router := results["router"]) or "accuracy" not in router:
@@ -136,24 +136,24 @@ def routing_of(run: Run, answers: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def groups_of(languages: Sequence[str], main_language: str) -> dict[str, list[str]]:
-    """The groups that are reported: each language, all others than the main one, and all."""
+    """Groups of languages in a report: each language alone, all languages but the main one, and all languages."""
     others = [language for language in languages if language != main_language]
     return {language: [language] for language in languages} | {"others": others, "all": list(languages)}
 
 
 def _adjust(differences: dict[str, Any], groups: Sequence[str]) -> None:
     """
-    Adds to the differences of some groups, by baseline and arm, the p-values that Holm's method (1979) corrects for
-    the number of all pairs of arms in all these groups. Two baselines are one pair, though each stands in both tables.
+    Adds corrected p-values to the differences of some groups. Holm's method (1979) corrects them for the number of
+    pairs of arms in all these groups. Two baselines are one pair, although each is in the table of the other.
     """
-    found = {
+    raw = {
         (frozenset((baseline, arm)), group): by_group[group]["p"]
         for baseline, compared in differences.items()
         for arm, by_group in compared.items()
         for group in groups
     }
-    corrected = multipletests(list(found.values()), method="holm")[1] if found else []
-    p_values = dict(zip(found, map(float, corrected), strict=True))
+    corrected = multipletests(list(raw.values()), method="holm")[1] if raw else []
+    p_values = dict(zip(raw, map(float, corrected), strict=True))
     for baseline, compared in differences.items():
         for arm, by_group in compared.items():
             for group in groups:
@@ -162,25 +162,26 @@ def _adjust(differences: dict[str, Any], groups: Sequence[str]) -> None:
 
 def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -> dict[str, Any]:
     """
-    All that results.json holds.
+    Computes the content of BENCHMARK.json.
 
     Args:
-        runs: the same seeds of each arm, measured by the same benchmark.
-        baselines: arms that the others are compared with.
-        main_language: the language that has most data.
+        runs: runs of all arms with the same seeds, measured by the same benchmark.
+        baselines: each arm is compared with these arms.
+        main_language: the language with most data.
 
     Returns:
-        `accuracy` by subject (an l2-category, or `all`), arm and group of languages, `differences` by subject,
-        baseline, arm and group, with p-values that `_adjust` corrects for their number, `gap`, by subject and arm how
-        far others are behind the main language and which share of the first baseline's gap is closed, `fit` and
-        `routing` by arm and seed.
+        - `accuracy` by subject (an l2-category, or `all`), arm and group of languages;
+        - `differences` by subject, baseline, arm and group, with p-values that `_adjust` corrects;
+        - `gap` by subject and arm: the main language's accuracy minus the others', in points, and the share of the
+          first baseline's gap that is closed;
+        - `fit` and `routing` by arm and seed.
     """
     _check_same_questions(runs)
     answers = {run: read_run(run) for run in runs}
     table = pd.concat(list(answers.values()))
     arms, seeds = list(dict.fromkeys(run.arm for run in runs)), sorted({run.seed for run in runs})
     groups = groups_of(list(table["language"].unique()), main_language)
-    # an answer a row, an arm a column
+    # one row for each answer, one column for each arm
     hits = table.assign(hit=table["hit"].astype(float)).pivot(
         index=["subject", "language", "seed", "picture", "index"], columns="arm", values="hit"
     )
@@ -206,7 +207,8 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
         for family in (groups["all"], ["others"], ["all"]):
             _adjust(differences[subject], family)
         behind = {
-            arm: found[main_language]["mean"] - found["others"]["mean"] for arm, found in accuracy[subject].items()
+            arm: by_group[main_language]["mean"] - by_group["others"]["mean"]
+            for arm, by_group in accuracy[subject].items()
         }
         whole = behind[baselines[0]] if baselines else 0.0
         gap[subject] = {
@@ -224,17 +226,18 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
     }
 
 
-def _interval(found: dict[str, float], sign: str = "") -> str:
-    return f"{100 * found['mean']:{sign}.1f} ({100 * found['low']:{sign}.1f} to {100 * found['high']:{sign}.1f})"
+def _interval(estimated: dict[str, float], sign: str = "") -> str:
+    mean, low, high = (f"{100 * estimated[name]:{sign}.1f}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
 
 
-def report_ablation(found: dict[str, Any], subject: str) -> str:
-    """The tables in Markdown, in percent, of one subject; the other subjects' accuracies stand below."""
-    seeds, accuracy = found["seeds"], found["accuracy"]
+def report_ablation(results: dict[str, Any], subject: str) -> str:
+    """Writes Markdown tables of one subject, in percent, and below them the accuracies of the other subjects."""
+    seeds, accuracy = results["seeds"], results["accuracy"]
     groups = list(next(iter(accuracy[subject].values())))
     clusters = "seed and picture" if len(seeds) > 1 else "picture"
     lines = [
@@ -248,16 +251,17 @@ def report_ablation(found: dict[str, Any], subject: str) -> str:
             [
                 arm,
                 *(_interval(by_group[group]) for group in groups),
-                f"{found['gap'][subject][arm]['points']:.1f}",
-                f"{100 * found['gap'][subject][arm]['closed']:.0f}%"
-                if "closed" in found["gap"][subject][arm]
+                f"{results['gap'][subject][arm]['points']:.1f}",
+                f"{100 * results['gap'][subject][arm]['closed']:.0f}%"
+                if "closed" in results["gap"][subject][arm]
                 else "–",
             ]
             for arm, by_group in accuracy[subject].items()
         ],
     )
-    for baseline, compared in found["differences"][subject].items():
-        lines.append(f"Difference to `{baseline}`, paired by question and seed; p for others, and Holm's of all arms:")
+    for baseline, compared in results["differences"][subject].items():
+        lines.append(f"Difference to `{baseline}`, paired by question and seed. p is for the group `others`;")
+        lines.append("adjusted is p with Holm's correction for all pairs of arms.")
         lines.append("")
         rows = [
             [
@@ -270,24 +274,25 @@ def report_ablation(found: dict[str, Any], subject: str) -> str:
         ]
         lines += _lines([subject, *groups, "p", "adjusted"], rows)
     lines += [
-        "Means over seeds. What the router tells, in bits: of the language, and within a language of the question:",
+        "Means over seeds. Bits are the mutual information between the expert and the language, or the question "
+        "within a language:",
         "",
     ]
     rows = []
-    for arm, fits in found["fit"].items():
-        routed = [one for one in found["routing"][arm].values() if one]
-        told = [
-            f"{np.mean([one[name] for one in routed]):.3f}" if routed else "–"
+    for arm, fits in results["fit"].items():
+        routings = [routing for routing in results["routing"][arm].values() if routing]
+        bits = [
+            f"{np.mean([routing[name] for routing in routings]):.3f}" if routings else "–"
             for name in ("bits_of_language", "bits_of_question")
         ]
         rows.append(
             [
                 arm,
-                f"{np.mean([one['loss'] for one in fits.values()]):.3f}",
+                f"{np.mean([fit['loss'] for fit in fits.values()]):.3f}",
                 f"{100 * accuracy[subject][arm]['all']['mean']:.1f}",
-                f"{100 * np.mean([one['read_out'] for one in routed]):.1f}" if routed else "–",
-                *told,
-                f"{np.mean([one['seconds'] for one in fits.values()]):.0f}",
+                f"{100 * np.mean([routing['read_out'] for routing in routings]):.1f}" if routings else "–",
+                *bits,
+                f"{np.mean([fit['seconds'] for fit in fits.values()]):.0f}",
             ]
         )
     lines += _lines(
@@ -310,13 +315,13 @@ def report_ablation(found: dict[str, Any], subject: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
+def draw_ablation(results: dict[str, Any], subject: str, file: Path) -> None:
     """
-    Draws accuracy by language, the differences to the first baseline, training loss beside accuracy, and for the first
-    seed the router's weights by language, where there are experts to choose from.
+    Draws accuracy by language, the differences to the first baseline, and training loss beside accuracy. For arms with
+    several experts, it draws the router's weights by language with the first seed.
     """
-    accuracy, routing = found["accuracy"][subject], found["routing"]
-    arms, first = list(accuracy), found["seeds"][0]
+    accuracy, routing = results["accuracy"][subject], results["routing"]
+    arms, first = list(accuracy), results["seeds"][0]
     groups = list(accuracy[arms[0]])
     weights_of = {arm: routing[arm][first]["weights"] for arm in arms if routing[arm][first]}
     # An arm with a single expert has nothing to route.
@@ -340,16 +345,16 @@ def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
         axes.grid(axis="y", alpha=0.3)
 
     bars(left, accuracy)
-    left.set(title=f"{subject}: accuracy in percent, seeds {', '.join(map(str, found['seeds']))}, 95% intervals")
+    left.set(title=f"{subject}: accuracy in percent, seeds {', '.join(map(str, results['seeds']))}, 95% intervals")
     left.legend(fontsize="small")
-    for baseline, compared in list(found["differences"][subject].items())[:1]:
+    for baseline, compared in list(results["differences"][subject].items())[:1]:
         bars(middle, compared)
         middle.axhline(0, color="black", linewidth=1)
         middle.set(title=f"points more than {baseline}")
     for arm in arms:
-        fits = found["fit"][arm].values()
+        fits = results["fit"][arm].values()
         mean = 100 * accuracy[arm]["all"]["mean"]
-        right.plot(np.mean([one["loss"] for one in fits]), mean, "o", color=colors[arm], label=arm)
+        right.plot(np.mean([fit["loss"] for fit in fits]), mean, "o", color=colors[arm], label=arm)
     right.set(title="training loss beside accuracy", xlabel="nats a token", ylabel="percent, all languages")
     limit = max(map(largest_difference, weights_of.values()), default=0)
     for axes, (arm, weights) in zip(lower.subplots(1, columns, squeeze=False)[0], weights_of.items(), strict=False):
@@ -366,12 +371,17 @@ def draw_ablation(found: dict[str, Any], subject: str, file: Path) -> None:
 def write_report(
     runs: Sequence[Run], baselines: Sequence[str], main_language: str, subject: str | None, output: Path
 ) -> None:
-    """Writes OUTPUT.json, OUTPUT.md and OUTPUT.png; see `analyze`. The subject is an l2-category; all if None."""
-    found = analyze(runs, baselines, main_language)
+    """
+    Writes OUTPUT.json, OUTPUT.md and OUTPUT.png, see `analyze`.
+
+    Args:
+        subject: the l2-category of the tables and of the plot; all questions if None.
+    """
+    results = analyze(runs, baselines, main_language)
     subject = subject or "all"
-    if subject not in found["accuracy"]:
-        raise ValueError(f"subject={subject!r} is none of the benchmark's, {', '.join(found['accuracy'])}.")
-    write_text(output.with_suffix(".json"), json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    write_text(output.with_suffix(".md"), report_ablation(found, subject))
-    draw_ablation(found, subject, output.with_suffix(".png"))
-    print(f"Seeds {found['seeds']}: {output}.json, .md, .png", flush=True)
+    if subject not in results["accuracy"]:
+        raise ValueError(f"subject={subject!r} is not in the benchmark: give one of {', '.join(results['accuracy'])}.")
+    write_text(output.with_suffix(".json"), json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    write_text(output.with_suffix(".md"), report_ablation(results, subject))
+    draw_ablation(results, subject, output.with_suffix(".png"))
+    print(f"Seeds {results['seeds']}: {output}.json, .md, .png", flush=True)

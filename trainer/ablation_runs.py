@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The runs of an experiment: what `python -m trainer.ablation` does."""
+"""Runs an experiment of `python -m trainer.ablation`."""
 
 import dataclasses
 import os
@@ -40,7 +40,7 @@ from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfi
 from trainer.sources import check_source
 
 
-# What an arm may override of `compose`: all else is the start that arms share.
+# An arm may override these arguments of `compose`. All others belong to the start that the arms share.
 OF_EXPERTS = (
     "num_experts",
     "num_experts_per_tok",
@@ -48,12 +48,19 @@ OF_EXPERTS = (
     "moe_scale",
     "experts_begin",
 )
-OWN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")  # set here, for each run
+OWN = (
+    "model_name_or_path",
+    "output_dir",
+    "seed",
+    "stage",
+    "output",
+    "model",
+)  # the experiment sets these for each run
 
 
 @dataclass
 class Recipe:
-    """What a recipe says: sections of arguments by the command that takes them, and the arms."""
+    """The content of a recipe: a section of arguments for each command, and the arms."""
 
     output: str
     seeds: list[int]
@@ -70,24 +77,25 @@ class Recipe:
 def _read_yaml(file: str) -> dict[str, Any]:
     keys = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     if not isinstance(keys, dict):
-        raise ValueError(f"{file} is no recipe: a YAML file of keys and values is needed.")
+        raise ValueError(f"{file} is not a recipe: give a YAML file of keys and values.")
     return keys
 
 
 def read_recipe(file: str) -> Recipe:
     """
-    Reads a recipe, and into it the one that it names as `config`; so do its sections `align` and `instruct`.
+    Reads a recipe. If it names another recipe as `config`, its keys override that recipe's. The sections `align` and
+    `instruct` may have a `config`, too.
 
     Raises:
-        `ValueError`: for a key or an argument that nothing reads, or an arm that overrides what arms share.
+        `ValueError`: if a key or an argument is unknown, or if an arm overrides arguments that the arms share.
     """
     keys = _read_yaml(file)
     if base := keys.pop("config", None):
         for name, value in _read_yaml(base).items():
             keys[name] = value | keys.get(name, {}) if isinstance(value, dict) else keys.get(name, value)
     fields = dataclasses.fields(Recipe)
-    unknown = keys.keys() - {one.name for one in fields}
-    missing = {one.name for one in fields if one.default is dataclasses.MISSING} - keys.keys()
+    unknown = keys.keys() - {field.name for field in fields}
+    missing = {field.name for field in fields if field.default is dataclasses.MISSING} - keys.keys()
     if unknown or missing:
         raise ValueError(f"{file}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}.")
     recipe = Recipe(**keys)
@@ -100,17 +108,19 @@ def read_recipe(file: str) -> Recipe:
                 f"{file}: {place}: {', '.join(sorted(unknown))} cannot be set here, only {', '.join(sorted(allowed))}."
             )
     if "start" in recipe.arms:
-        raise ValueError(f"{file}: no arm can be called start, the folder of what arms begin with.")
+        raise ValueError(f"{file}: rename the arm 'start', because the experiment needs a folder of that name.")
     if unknown := set(recipe.baselines) - recipe.arms.keys():
-        raise ValueError(f"{file}: baselines has {', '.join(unknown)}: name arms, {', '.join(recipe.arms)}.")
+        raise ValueError(
+            f"{file}: the baselines {', '.join(unknown)} are no arms: name some of {', '.join(recipe.arms)}."
+        )
     return recipe
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
-    """A recipe's sections, by their place, with what may be set in each."""
+    """Yields a recipe's sections: the place, the content and the keys that are allowed there."""
 
     def fields(*classes: type) -> set[str]:
-        return {one.name for kind in classes for one in dataclasses.fields(kind)} - set(OWN)
+        return {field.name for kind in classes for field in dataclasses.fields(kind)} - set(OWN)
 
     training = fields(ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)
     yield "compose", recipe.compose, fields(ComposeArguments)
@@ -132,21 +142,21 @@ def _command_line(arguments: dict[str, Any]) -> list[str]:
 
 
 def _keep(arguments: dict[str, Any], file: Path) -> None:
-    """Writes what a run is made with, unless its folder says that it was made otherwise."""
+    """Writes the arguments of a run. Raises a `ValueError` if the file holds other arguments."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(arguments, sort_keys=False)
-    if file.exists() and (there := file.read_text(encoding="utf-8")) != text:
-        differ = "; ".join(sorted(set(there.splitlines()) ^ set(text.splitlines())))
+    if file.exists() and (stored := file.read_text(encoding="utf-8")) != text:
+        differ = "; ".join(sorted(set(stored.splitlines()) ^ set(text.splitlines())))
         raise ValueError(f"{file} is of another run: {differ}. Delete {file.parent} or give another --output.")
     write_text(file, text)
 
 
 def call(module: str, words: list[str], folder: Path, environment: dict[str, str]) -> None:
     """
-    Runs a command of this package; what it prints goes to the folder's log.txt.
+    Runs a command of this package. Its output is appended to log.txt in the folder.
 
     Raises:
-        `ChildProcessError`: if it fails, with its last line.
+        `ChildProcessError`: if the command fails, with the last line of its output.
     """
     log = folder / "log.txt"
     with log.open("ab") as file:
@@ -154,7 +164,7 @@ def call(module: str, words: list[str], folder: Path, environment: dict[str, str
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if done.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
-        raise ChildProcessError(f"{module} failed with {done.returncode}: {last} (all of it: {log})")
+        raise ChildProcessError(f"{module} failed with {done.returncode}: {last} (whole output: {log})")
 
 
 class Experiment:
@@ -162,15 +172,15 @@ class Experiment:
     Runs arms and seeds of a recipe in a folder.
 
     Args:
-        recipe: of `read_recipe`.
+        recipe: the recipe.
         output: the folder.
-        jobs: runs side by side.
+        jobs: number of runs side by side.
     """
 
     def __init__(self, recipe: Recipe, output: Path, jobs: int) -> None:
         self.recipe, self.output = recipe, output
         self.pool = ThreadPoolExecutor(jobs)
-        # transformers 5.24 loads models in one thread at a time: another's weights would stay on its meta device.
+        # transformers 5.24 can load a model in only one thread at a time: weights of others stay on the meta device.
         self.loading = threading.Lock()
         self.environments: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
@@ -180,7 +190,7 @@ class Experiment:
             self.environments.put({"OMP_NUM_THREADS": threads, **os.environ, **own})
 
     def submit(self, work: Any, *arguments: Any) -> Future[None]:
-        """Has work done when a job is free, in its environment."""
+        """Does `work` as soon as a job is free, in the job's environment."""
 
         def in_environment() -> None:
             environment = self.environments.get()
@@ -193,10 +203,10 @@ class Experiment:
 
     def compose(self, arguments: dict[str, Any], seed: int, folder: Path, environment: dict[str, str]) -> None:
         """
-        Composes a Parrot in a folder, unless it is there.
+        Composes a Parrot in a folder, unless the folder holds it already.
 
         Raises:
-            `ValueError`: if what is there was composed otherwise.
+            `ValueError`: if the folder holds a Parrot of other arguments.
         """
         _keep(arguments, folder.with_suffix(".yaml"))
         if not (folder / "processor_config.json").exists():
@@ -206,7 +216,7 @@ class Experiment:
 
     def train(self, arguments: dict[str, Any], folder: Path, environment: dict[str, str]) -> None:
         """
-        Trains with a recipe that is kept as FOLDER/recipe.yaml, unless that is done.
+        Trains with a recipe, which it writes to FOLDER/recipe.yaml, unless the training is done already.
 
         Raises:
             `ValueError`: if the folder holds a run of another recipe.
@@ -217,14 +227,14 @@ class Experiment:
             call("trainer.sft", ["--config", str(file)], folder, environment)
 
     def start(self, seed: int, environment: dict[str, str]) -> None:
-        """What the arms of a seed begin with: a composed Parrot after stage 1."""
+        """Makes the start of a seed's arms: composes a Parrot and trains stage 1."""
         folder = self.start_of(seed)
         self.compose(self.recipe.compose, seed, folder / "composed", environment)
         own = {"model_name_or_path": str(folder / "composed"), "stage": "align", "seed": seed}
         self.train(self.recipe.align | own, folder, environment)
 
     def start_of(self, seed: int) -> Path:
-        """The folder of what `start` makes."""
+        """The folder in which `start` works."""
         return self.output / "start" / f"seed-{seed}"
 
     def run_of(self, arm: str, seed: int) -> Path:
@@ -253,7 +263,7 @@ class Experiment:
         print(f"{folder}: done.", flush=True)
 
     def report(self, arms: list[str], seeds: list[int], benchmarks: list[str]) -> None:
-        """Writes what is known of the seeds that all the arms have completed."""
+        """Writes the reports of the seeds that all arms have completed."""
         for name in benchmarks:
             done = [
                 seed
@@ -266,13 +276,13 @@ class Experiment:
                 write_report(runs, baselines, self.recipe.main_language, self.recipe.subject, self.output / name)
 
     def __call__(self, arms: list[str], seeds: list[int], benchmarks: list[str]) -> None:
-        """Runs all; the first failure ends it when the runs beside it have ended."""
+        """Runs all arms and seeds. After a failure no new run starts; the error is raised when the others end."""
         starts: dict[int, Future[None]] = {}
         runs: dict[int, list[Future[None]]] = {}
-        for seed, later in zip(seeds, [*seeds[1:], None], strict=True):
-            for one in (seed, later):  # a seed's start is made while the arms of the seed before it run
-                if one is not None and one not in starts:
-                    starts[one] = self.submit(self.start, one)
+        for seed, next_seed in zip(seeds, [*seeds[1:], None], strict=True):
+            for start in (seed, next_seed):  # the next seed's start is made while this seed's arms run
+                if start is not None and start not in starts:
+                    starts[start] = self.submit(self.start, start)
             runs[seed] = [self.submit(self.run, arm, seed, benchmarks, starts[seed]) for arm in arms]
         try:
             for futures in runs.values():
@@ -285,7 +295,7 @@ class Experiment:
 
 
 def put_experts(composed: Path, aligned: Path, output: Path) -> None:
-    """Writes an aligned model with the experts, and what the config says of them, of one that was composed."""
+    """Writes the aligned model with the experts of the composed model, and their settings in the config."""
     model = ParrotForConditionalGeneration.from_pretrained(aligned, dtype="auto")
     other = ParrotForConditionalGeneration.from_pretrained(composed, dtype="auto")
     model.model.moe = other.model.moe
@@ -294,21 +304,21 @@ def put_experts(composed: Path, aligned: Path, output: Path) -> None:
             setattr(model.config, name, getattr(other.config, name))
     model.save_pretrained(output)
     ParrotProcessor.from_pretrained(aligned).save_pretrained(output)
-    shutil.copy(aligned / "training.json", output)  # last: it marks the folder as whole
+    shutil.copy(aligned / "training.json", output)  # last, because this file marks the folder as complete
 
 
-def _chosen(names: list[str], known: list[str], what: str, file: str) -> list[str]:
+def _chosen(names: list[str], known: list[str], kind: str, file: str) -> list[str]:
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{file} has no {what} {', '.join(unknown)}, only {', '.join(known)}.")
+        raise ValueError(f"{file} has no {kind} {', '.join(unknown)}, only {', '.join(known)}.")
     return [name for name in known if name in names] if names else known
 
 
 def check_sources(recipe: Recipe, benchmarks: Sequence[str]) -> None:
     """
-    Checks that parts, data and benchmarks are there, before hours of training.
+    Checks before hours of training that parts, data and benchmarks exist.
 
     Raises:
-        `ValueError`: if one is not.
+        `ValueError`: if one does not exist.
     """
     for argument in ("vision_tower", "language_model", "chat_template_path"):
         if name := recipe.compose.get(argument):
@@ -322,7 +332,7 @@ def check_sources(recipe: Recipe, benchmarks: Sequence[str]) -> None:
 
 
 def run_ablation(arguments: AblationArguments) -> None:
-    """Checks, runs and reports."""
+    """Checks the recipe, runs the experiment and writes its reports."""
     recipe = read_recipe(arguments.config)
     arms = _chosen(arguments.arms, list(recipe.arms), "arms", arguments.config)
     benchmarks = _chosen(arguments.benchmarks, list(recipe.benchmarks), "benchmarks", arguments.config)

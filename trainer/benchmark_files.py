@@ -12,8 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The questions of a benchmark: TSV files of the shape of MMMB and MMBench, from the Hub or from a folder; and
-answers to them that were given elsewhere. A question is put in the words of the reference's wrapper for VLMEvalKit.
+Reads a benchmark's questions, from TSV files of MMMB's and MMBench's format on the Hub or in a folder, and the answers
+of other programs. Prompts are worded as in the reference's wrapper for VLMEvalKit.
 """
 
 import base64
@@ -44,7 +44,7 @@ INSTRUCTIONS = entries("instruction")
 HUB = "AIDC-AI/Parrot-dataset"
 PUBLISHED = {"mmmb": "mmmb/mmmb_{language}.tsv", "mmbench": "mmbench/mmbench_dev_{language}.tsv"}
 MINI_MMMB = "data/mini-mmmb/mini_mmmb_{language}.tsv"
-# Of the files as published, which name Chinese "cn"; as VLMEvalKit lists them.
+# The published files' hashes, as VLMEvalKit lists them. The files' names have "cn" for Chinese.
 MD5 = {
     "mmmb_ar.tsv": "f3a18b6385f1d9701840aa42de27aead",
     "mmmb_cn.tsv": "13ed82fa89730037292fcaa27f08f430",
@@ -59,10 +59,10 @@ MD5 = {
     "mmbench_dev_ru.tsv": "5ba1171ff2e68f80637bf78349e402a5",
     "mmbench_dev_tr.tsv": "4fab39d501389d3d6cc90264bb708f11",
 }
-ROTATION = 1_000_000  # of a question, its options shifted k places: index + k * ROTATION
-LONGEST_REFERENCE = 64  # characters of an image column that names another row's index, as in VLMEvalKit
-LONGEST_LINE = 76  # characters of base64 that is written in lines (RFC 2045); longer ones are a picture each
-NOT_A_NUMBER = {"", "nan", "NaN"}  # how an empty cell is written
+ROTATION = 1_000_000  # index + k * ROTATION is the same question with its options shifted by k places
+LONGEST_REFERENCE = 64  # an image cell of at most so many characters is another row's index, as in VLMEvalKit
+LONGEST_LINE = 76  # characters; base64 may be broken into lines of this length (RFC 2045); a longer line is a picture
+NOT_A_NUMBER = {"", "nan", "NaN"}  # the texts of an empty cell
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class Question:
     A row of a benchmark.
 
     Args:
-        index: tells it from the others of its language; a rotation's is its question's and a multiple of `ROTATION`.
+        index: unique in its language. A rotation has its question's index plus a multiple of `ROTATION`.
         image: in base64.
-        options: letters and texts; a letter may be missing.
-        matched_options: the options as VLMEvalKit's matcher has them, see `read_benchmark`.
+        options: texts by letter; a letter may be missing.
+        matched_options: the options as VLMEvalKit's matcher reads them, see `read_benchmark`.
         place: file and line, for errors.
-        in_training: the name of a training set that has the picture or nearly the same one; "" if it has not, None if
-            nobody has looked.
+        in_training: the name of a training set that has the picture or nearly the same one; "" if it does not, None if
+            this is not known.
     """
 
     index: str
@@ -95,7 +95,7 @@ class Question:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from every other."""
+        """Language and index, which are unique in a benchmark."""
         return self.language, self.index
 
     @property
@@ -106,14 +106,14 @@ class Question:
     @property
     def prompt(self) -> str:
         """
-        As the reference's wrapper puts it, but for an instruction that follows the language alone: the reference also
-        takes the Chinese one wherever a prompt holds a Chinese character. A language without an instruction of its own
-        has the English one, as in the reference, and a warning says so.
+        The prompt of the reference's wrapper, with one deviation: the language alone decides on the instruction, and
+        the reference also uses the Chinese instruction if a prompt contains a Chinese character. A language without
+        an instruction gets the English one, as in the reference, and a warning says so.
         """
         if self.language not in INSTRUCTIONS:
             warnings.warn(
-                f"{FOLDER / self.language}.json has no instruction: it is given in English. Add one, or score options "
-                "by their text, which needs none."
+                f"{FOLDER / self.language}.json has no instruction, so the English one is used. Add an instruction, "
+                "or score options by their text, which needs none."
             )
         options = "".join(f"\n{letter}. {text}" for letter, text in self.options.items())
         return f"{self.open_prompt}{options}\n{INSTRUCTIONS.get(self.language, INSTRUCTIONS['en'])}"
@@ -123,18 +123,18 @@ def find_benchmark(
     names: Sequence[str], languages: Sequence[str] | None, revision: str, unknown: str | None = None
 ) -> dict[str, Path]:
     """
-    The files of a benchmark by language.
+    Finds the files of a benchmark, by language.
 
     Args:
-        names: "mmmb", "mmbench", "kaleidoscope", "mini-mmmb", a parquet file of Kaleidoscope's shape, a TSV file with
-            {language} in the place of the language, or TSV files, one a language.
-        languages: in the order of the files; if None, the six of MMMB, those of the parquet file, or those that the
-            files' names end with.
-        revision: of the Hub's data set.
-        unknown: the language of a single file whose name does not end with one; if None, that is an error.
+        names: "mmmb", "mmbench", "kaleidoscope", "mini-mmmb", a parquet file of Kaleidoscope's format, a name of TSV
+            files with {language} in the place of the language, or several TSV files, one for each language.
+        languages: in the order of the files; if None, the six of MMMB, all of the parquet file, or the languages with
+            which the files' names end.
+        revision: commit of the data set on the Hub.
+        unknown: the language of a single file if its name does not end with one; if None, such a name is an error.
 
     Raises:
-        `ValueError`: if a file is missing, or whose language it is cannot be told.
+        `ValueError`: if a file is missing, or if its language is unknown.
     """
     if len(names) == 1 and names[0] in PUBLISHED:
         return _download(names[0], languages or MMMB, revision)
@@ -147,8 +147,8 @@ def find_benchmark(
         languages = languages or [_language_of(Path(name), unknown if len(names) == 1 else None) for name in names]
         if len(set(languages)) != len(names):
             raise ValueError(
-                f"{len(names)} files {list(names)} were given for the languages {list(languages)}: give one file a "
-                "language, in the order of --languages, or one name with {language} in it."
+                f"--benchmark has {len(names)} files {list(names)} for the languages {list(languages)}: give one file "
+                "for each language, in the order of --languages, or one name with {language} in it."
             )
         files = dict(zip(languages, map(Path, names), strict=True))
     for language, file in files.items():
@@ -169,10 +169,10 @@ def _download(name: str, languages: Sequence[str], revision: str) -> dict[str, P
 
 
 def _find_kaleidoscope(names: Sequence[str], languages: Sequence[str] | None, revision: str) -> dict[str, Path]:
-    """One file for all languages."""
+    """Returns the same file for every language."""
     if len(names) > 1:
         raise ValueError(
-            f"{list(names)} are {len(names)} benchmarks: {names[0]} holds all its languages, give it alone."
+            f"--benchmark has {len(names)} names, {list(names)}: {names[0]} holds all its languages, so give it alone."
         )
     file = kaleidoscope.download(revision) if names[0] == "kaleidoscope" else Path(names[0])
     if not file.is_file():
@@ -184,7 +184,7 @@ def _find_kaleidoscope(names: Sequence[str], languages: Sequence[str] | None, re
 
 
 def _advice(name: str, language: str) -> str:
-    """What to do about a file that is not there."""
+    """Advice for a file that does not exist; "" if there is none."""
     if name == MINI_MMMB and not Path(name).parent.is_dir():
         return f" Build it: python -m trainer.mini_mmmb --output {Path(name).parent}."
     beside = sorted(file.name for file in Path(name).parent.glob(Path(name).name.replace("{language}", "*")))
@@ -199,45 +199,47 @@ def _language_of(file: Path, unknown: str | None) -> str:
     if language not in INSTRUCTIONS:
         if unknown:
             return unknown
-        raise ValueError(f"The name of {file} ends with no known language, as in _en.tsv: give it by --languages.")
+        raise ValueError(
+            f"The name of {file} does not end with a known language, as in _en.tsv: give the language by --languages."
+        )
     return language
 
 
 def sha256(file: Path) -> str:
-    """Of a file's bytes."""
+    """Returns the SHA-256 of a file's bytes."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def warn_of_another_edition(file: Path) -> None:
-    """Warns if a file has the name of a published benchmark's and another content."""
+    """Warns if a file has the name of a published benchmark file but another content."""
     if not (known := MD5.get(file.name.lower())):
         return
     with file.open("rb") as content:
         own = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if own != known:
         warnings.warn(
-            f"{file} has the MD5 {own}, and {file.name.lower()} as published has {known}: it is another edition, "
-            "whose results may differ from published ones."
+            f"{file} has the MD5 {own}, but the published {file.name.lower()} has {known}: this is another edition, "
+            "and its results may differ from published results."
         )
 
 
 def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list[Question]:
     """
-    The questions of a parquet file of Kaleidoscope's shape, or of a TSV file with the columns index, image (base64, or
-    the index of the row that has it), question, A, B, ... up to Z, answer and, if wanted, hint, category and
-    l2-category.
+    Reads questions from a parquet file of Kaleidoscope's format or from a TSV file. The TSV file has the columns
+    index, image (base64, or the index of the row with the image), question, A, B, ... up to Z, answer and, optionally,
+    hint, category and l2-category.
 
-    VLMEvalKit reads options by pandas, for which words such as "None" or "NA" are missing values and numbers may turn
-    into others. A question keeps its options as they are written; `matched_options` has pandas' view, in which
-    VLMEvalKit's matcher looks for an answer. Where the two differ, a warning says so.
+    VLMEvalKit reads options with pandas. pandas turns words such as "None" or "NA" into missing values and may change
+    numbers. A question keeps its options as they are written; `matched_options` holds what pandas reads, because
+    VLMEvalKit's matcher looks for an answer there. A warning says if the two differ.
 
     Args:
-        language: of its questions.
+        language: the language of the questions.
         needs_images: whether a row without an image is an error.
 
     Raises:
-        `ValueError`: naming the file, the line and the column that cannot be read.
+        `ValueError`: if a cell cannot be read; it names the file, the line and the column.
     """
     questions: list[Question] = []
     lines_of: dict[str, int] = {}
@@ -247,7 +249,7 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
         question = _question(row, language, place, needs_images)
         if question.index in lines_of:
             raise ValueError(
-                f"{question.place}: the index {question.index!r} stands in line {lines_of[question.index]}, too."
+                f"{question.place}: line {lines_of[question.index]} has the index {question.index!r}, too. Change one."
             )
         lines_of[question.index] = line
         questions.append(question)
@@ -255,17 +257,17 @@ def read_benchmark(file: Path, language: str, needs_images: bool = True) -> list
         raise ValueError(f"{file} holds no rows. Give a benchmark's TSV file.")
     if needs_images:
         questions = _with_images(questions)
-    if is_kaleidoscope:  # VLMEvalKit does not read it
+    if is_kaleidoscope:  # VLMEvalKit does not read these files
         return [replace(question, matched_options=question.options) for question in questions]
     return _with_matched_options(questions, file)
 
 
 def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterator[tuple[dict[str, Any], int]]:
     """
-    Rows with the numbers of their last lines; None is in place of cells that a short row lacks.
+    Reads rows, each with the number of its last line. Missing cells of a short row are None.
 
     Args:
-        is_strict: whether a quote without its twin is an error. VLMEvalKit's reader lets it pass.
+        is_strict: whether an opening quote without a closing one is an error. VLMEvalKit's reader accepts it.
     """
     csv.field_size_limit(2**31 - 1)
     line = 0
@@ -274,7 +276,7 @@ def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterato
         try:
             names = reader.fieldnames or []
             if len(set(names)) < len(names):
-                raise ValueError(f"{file}: a column's name stands twice in {names}. Rename one.")
+                raise ValueError(f"{file}: two columns have the same name, {names}. Rename one.")
             for row in reader:
                 yield row, (line := reader.line_num)
         except (UnicodeDecodeError, csv.Error) as error:
@@ -284,32 +286,32 @@ def _rows(file: Path, delimiter: str = "\t", is_strict: bool = False) -> Iterato
 
 def open_image(question: Question) -> ImageFile.ImageFile:
     """
-    A question's picture.
+    Opens a question's picture.
 
     Raises:
-        `ValueError`: naming the row whose picture cannot be read.
+        `ValueError`: if the picture cannot be read; it names the row.
     """
     return open_picture(base64.b64decode(question.image), f"{question.place or question.key}: the image")
 
 
 def picture_ids(questions: Sequence[Question]) -> dict[tuple[str, str], str]:
-    """What tells the picture of each question from other pictures; a question without one shares it with none."""
+    """Returns an id of each question's picture. Equal pictures have equal ids; a question without one has its own."""
     images = {question.key: question.image for question in questions}
     pictures = {}
     for key, image in images.items():
-        if len(image) <= LONGEST_REFERENCE:  # read without images, the column may name another row
+        if len(image) <= LONGEST_REFERENCE:  # `read_benchmark` resolves references only if images are needed
             image = images.get((key[0], image), image)
         pictures[key] = hashlib.sha256(image.encode()).hexdigest()[:16] if image else f"of {key[1]}"
     return pictures
 
 
 def first_of_each_category(questions: Sequence[Question], number: int) -> list[Question]:
-    """The first so many questions of each category, with their rotations."""
-    asked: dict[str, set[str]] = defaultdict(set)
+    """Returns the first `number` questions of each category, with their rotations."""
+    first: dict[str, set[str]] = defaultdict(set)
     for question in questions:
-        if len(asked[question.category]) < number:
-            asked[question.category].add(base_index(question.index))
-    return [question for question in questions if base_index(question.index) in asked[question.category]]
+        if len(first[question.category]) < number:
+            first[question.category].add(base_index(question.index))
+    return [question for question in questions if base_index(question.index) in first[question.category]]
 
 
 def _question(row: dict[str, Any], language: str, place: str, needs_image: bool) -> Question:
@@ -343,15 +345,15 @@ def _question(row: dict[str, Any], language: str, place: str, needs_image: bool)
 
 def _with_images(questions: list[Question]) -> list[Question]:
     images = {question.index: question.image for question in questions}
-    found = []
+    complete = []
     for question in questions:
         image = question.image
         if len(image) <= LONGEST_REFERENCE:
             image = images.get(image, "")
             if len(image) <= LONGEST_REFERENCE:
                 raise ValueError(
-                    f"{question.place}: the image column names {question.image!r}, and no row of that index has an "
-                    "image in base64. Repair it."
+                    f"{question.place}: the image column names the index {question.image!r}, but no row with that "
+                    "index has an image in base64. Repair it."
                 )
         lines = image.split()
         image = "".join(lines)
@@ -360,23 +362,23 @@ def _with_images(questions: list[Question]) -> list[Question]:
                 raise binascii.Error("several texts")
             base64.b64decode(image, validate=True)
         except binascii.Error as error:
-            # VLMEvalKit writes several pictures as a list, of which a lenient decoder would see the first alone.
+            # VLMEvalKit writes several pictures as a list. A lenient decoder would read only the first of them.
             raise ValueError(
                 f"{question.place}: the image column begins with {image[:20]!r} and is not one image file in base64. "
-                "One picture is asked about: put several into one, or leave the row out."
+                "A question has one picture: join several pictures into one, or leave the row out."
             ) from error
-        found.append(replace(question, image=image))
-    return found
+        complete.append(replace(question, image=image))
+    return complete
 
 
 def _with_matched_options(questions: list[Question], file: Path) -> list[Question]:
     try:
         table = pandas.read_csv(file, sep="\t", usecols=list(LETTERS).__contains__, encoding="utf-8-sig")
-    except ValueError as error:  # ParserError is one, too
+    except ValueError as error:  # pandas' ParserError is a ValueError, too
         raise ValueError(f"{file} cannot be read: {_in_one_line(error)}. Repair it.") from error
     if len(table) != len(questions):
         raise ValueError(
-            f"{file} has {len(questions)} rows, and VLMEvalKit reads {len(table)}. Look for a quote without its twin."
+            f"{file} has {len(questions)} rows, but VLMEvalKit reads {len(table)}. Look for an unclosed quote."
         )
     rows = [
         {letter: str(text) for letter, text in zip(table.columns, row, strict=True) if not pandas.isna(text)}
@@ -390,9 +392,9 @@ def _with_matched_options(questions: list[Question], file: Path) -> list[Questio
     if differ:
         first = differ[0]
         warnings.warn(
-            f"{file}: VLMEvalKit reads the options of {len(differ)} rows otherwise than they are written, so its "
-            f"exact matching may miss an answer; the first is {first.place}, {first.options} read as "
-            f"{first.matched_options}."
+            f"{file}: VLMEvalKit reads the options of {len(differ)} rows differently from how they are written, so "
+            f"its exact matching may miss an answer. In the first of these rows, {first.place}, it reads "
+            f"{first.options} as {first.matched_options}."
         )
     return matched
 
@@ -402,41 +404,41 @@ def _in_one_line(error: Exception) -> str:
 
 
 def training_file(folder: Path, name: str) -> Path:
-    """Where `trainer.build_benchmark` writes which of a benchmark's pictures a training set has."""
+    """Returns the file in which `trainer.build_benchmark` lists a benchmark's pictures that a training set has."""
     return folder / f"{name}_in_training.json"
 
 
 def with_in_training(questions: list[Question], file: Path, language: str) -> list[Question]:
     """
-    A file's questions with what is known of training: nothing, if `trainer.build_benchmark` has not looked, or has
-    looked at another edition of the file.
+    Sets `in_training` of a file's questions. It stays None if `trainer.build_benchmark` has not compared this edition
+    of the file with training data.
     """
     known = training_file(file.parent, file.stem.rpartition("_")[0])
     if not known.is_file():
         return questions
-    found = json.loads(known.read_text(encoding="utf-8"))
-    if found["sha256"].get(language) != sha256(file):
+    record = json.loads(known.read_text(encoding="utf-8"))
+    if record["sha256"].get(language) != sha256(file):
         return questions
-    name, indices = found["training_data"], set(found["indices"][language])
+    name, indices = record["training_data"], set(record["indices"][language])
     return [replace(question, in_training=name if question.index in indices else "") for question in questions]
 
 
 def base_index(index: str) -> str:
-    """The index of the question that a rotation repeats; of anything else its own."""
+    """Returns the index of the question that a rotation repeats; any other index is returned as it is."""
     return str(int(index) % ROTATION) if index.isdecimal() and int(index) >= ROTATION else index
 
 
 def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> dict[str, str]:
     """
-    Answers by index.
+    Reads the answers in one language, by index.
 
     Args:
-        file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`; if it has a `language`, only the rows of the
-            given one are read.
-        is_one_of_several: whether the file has the answers in other languages, too, and must name each row's.
+        file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`. If it has a column `language`, only the rows
+            of `language` are read.
+        is_one_of_several: whether the file holds answers in several languages; then it must have a column `language`.
 
     Raises:
-        `ValueError`: naming the file and what is wrong with it.
+        `ValueError`: if the file cannot be read; it names the file and the row.
     """
     rows = read_rows(file)
     if not rows:
@@ -448,14 +450,16 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
         if is_one_of_several and "language" not in row:
             raise ValueError(
-                f"{file}, row {number}: there is no column 'language', and several are scored. Add it, or give a file "
-                "for each."
+                f"{file}, row {number}: there is no column 'language', but several languages are scored. Add the "
+                "column, or give a file for each language."
             )
         if row.get("language", language) != language:
             continue
         index, prediction = str(row["index"]), row["prediction"]
         if not isinstance(prediction, str):
-            raise ValueError(f"{file}, row {number}: the prediction {prediction!r} is no text. Write it as a string.")
+            raise ValueError(
+                f"{file}, row {number}: the prediction {prediction!r} is not a text. Write it as a string."
+            )
         if index in answers:
             raise ValueError(f"{file}, row {number}: the index {index!r} is answered twice. Leave one answer.")
         answers[index] = prediction
@@ -464,8 +468,9 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
 
 def _as_asked(row: dict[str, Any]) -> dict[str, Any]:
     """
-    A row with the index and the language of its question. VLMEvalKit numbers the six files of MMMB on, and keeps each
-    one's own index beside its name, such as MMMB_cn (`ConcatDataset` in vlmeval/dataset/__init__.py).
+    Restores the index and the language of a row's question. VLMEvalKit numbers the six files of MMMB consecutively. It
+    keeps a question's own index, and the name of its file such as MMMB_cn, in two more columns (`ConcatDataset` in
+    vlmeval/dataset/__init__.py).
     """
     if not {"SUB_DATASET", "original_index"} <= row.keys():
         return row
@@ -474,10 +479,10 @@ def _as_asked(row: dict[str, Any]) -> dict[str, Any]:
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """
-    The rows of a .tsv, .csv, .xlsx (all as text) or .jsonl.
+    Reads the rows of a .tsv, .csv, .xlsx (all cells as text) or .jsonl.
 
     Raises:
-        `ValueError`: naming the file, if it cannot be read.
+        `ValueError`: if the file cannot be read; it names the file.
     """
     if not file.is_file():
         raise ValueError(f"There is no file {file}.")
@@ -496,7 +501,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 def _read_json_lines(file: Path) -> list[dict[str, Any]]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")  # texts may hold other line ends
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # texts may contain other line separators
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: {error}. Save it in UTF-8.") from error
     rows = []
@@ -504,26 +509,26 @@ def _read_json_lines(file: Path) -> list[dict[str, Any]]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-                json.dumps(rows[-1], ensure_ascii=False).encode()  # half of a character cannot be written again
+                json.dumps(rows[-1], ensure_ascii=False).encode()  # a lone surrogate cannot be written again
             except ValueError as error:
                 raise ValueError(
-                    f"{file}, line {number}: it is no JSON ({error}): {line[:200]!r}. Repair it."
+                    f"{file}, line {number}: the line is not JSON ({error}): {line[:200]!r}. Repair it."
                 ) from error
             if not isinstance(rows[-1], dict):
-                raise ValueError(f"{file}, line {number}: no JSON object: {line[:200]!r}. Repair it.")
+                raise ValueError(f"{file}, line {number}: the line is not a JSON object: {line[:200]!r}. Repair it.")
     return rows
 
 
 def _read_excel(file: Path) -> list[dict[str, Any]]:
     try:
-        # An answer "=A" is stored as a formula without a value.
+        # Excel stores an answer "=A" as a formula without a value, so formulas are read as well as values.
         shown, written = (
             pandas.read_excel(file, dtype=str, keep_default_na=False, engine_kwargs={"data_only": data_only})
             for data_only in (True, False)
         )
     except ImportError as error:
         raise ValueError(f"{file} needs openpyxl: pip install openpyxl.") from error
-    except Exception as error:  # pandas, openpyxl and zipfile have each their own, and none names the file
+    except Exception as error:  # pandas, openpyxl and zipfile raise errors of their own that do not name the file
         raise ValueError(f"{file} cannot be read: {_in_one_line(error)}. Save it as .xlsx anew.") from error
     shown = shown.reindex_like(written).fillna("")
     return shown.where(shown != "", written).to_dict("records")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What answers to a benchmark are worth: verdicts by row, accuracies by language and category, tables and pictures."""
+"""Judges a benchmark's answers: verdicts by row, accuracies by language and category, tables, significance tests."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +33,9 @@ from trainer.multiple_choice_accuracy import Release, circular_hits, read_letter
 
 
 Rows = dict[tuple[str, str], Row]  # by language and index
-Pairs = tuple[list[tuple[bool, bool]], list[str]]  # the verdicts on two answers to each question, and its picture
+Pairs = tuple[list[tuple[bool, bool]], list[str]]  # for each question: the verdicts on two answers; its picture's id
 Verdict = Literal["hit", "hit_multilingual", "plain_hit", "plain_hit_multilingual"]
-Z = stats.norm.ppf(0.975)  # of intervals of 95%
+Z = stats.norm.ppf(0.975)  # for 95% intervals
 PERMUTATIONS = 9_999
 
 
@@ -44,15 +44,15 @@ def judge(answers: Sequence[Answer], questions: Mapping[tuple[str, str], Questio
     Judges answers, in the order of the questions.
 
     Args:
-        release: of VLMEvalKit, see `read_letter`.
+        release: a release of VLMEvalKit, see `read_letter`.
     """
-    given = {(answer["language"], answer["index"]): answer for answer in answers}
+    by_key = {(answer["language"], answer["index"]): answer for answer in answers}
     pictures = picture_ids(list(questions.values()))
     rows = []
     for key, question in questions.items():
-        if key not in given:
+        if key not in by_key:
             continue
-        answer = given[key]
+        answer = by_key[key]
         letter, multilingual = answer.get("letter"), answer.get("letter")
         if "letter" not in answer:
             letter = read_letter(answer["prediction"], question.matched_options, release)
@@ -83,17 +83,18 @@ def judge(answers: Sequence[Answer], questions: Mapping[tuple[str, str], Questio
 
 def is_circular(questions: Sequence[Question]) -> bool:
     """
-    Whether questions of one language hold rotations, whose index is another's and a multiple of `ROTATION`.
+    Whether questions of one language include rotations. A rotation's index is another question's index plus a multiple
+    of `ROTATION`.
 
     Raises:
-        `ValueError`: if there are rotations, and an index that is not of digits alone.
+        `ValueError`: if there are rotations, but an index is not a number.
     """
     indices = dict.fromkeys(question.index for question in questions)
     rotations = [index for index in indices if base_index(index) != index and base_index(index) in indices]
     for question in questions:
         if rotations and not question.index.isdecimal():
             raise ValueError(
-                f"{question.place or question.key}: the index {question.index!r} is not of digits alone, and "
+                f"{question.place or question.key}: the index {question.index!r} is not a number, but "
                 f"{rotations[0]} is a rotation of {base_index(rotations[0])}: number all questions, or none."
             )
     return bool(rotations)
@@ -111,14 +112,14 @@ def _judge_rotations(rows: list[Row]) -> None:
 
 def design_effect(values: Sequence[float] | np.ndarray, pictures: Sequence[str]) -> float:
     """
-    How many times larger the variance of a mean is because values about the same picture go together (Kish, 1965): the
-    variance over clusters (Liang and Zeger, 1986, as lmms-eval and inspect-ai have it) by that of independent values.
-    It is 1 where no picture is shared, and never less.
+    Design effect of questions that share pictures (Kish, 1965): the cluster-robust variance of the mean (Liang and
+    Zeger, 1986, as in lmms-eval and inspect-ai), divided by its variance for independent values. The effect is 1 if no
+    picture is shared, and never less than 1.
     """
     codes = pandas.factorize(np.asarray(pictures))[0]
     count, clusters = len(values), codes.max() + 1
     residuals = np.asarray(values, dtype=float) - np.mean(values)
-    if not residuals.any() or clusters == 1:  # as if all questions about a picture were one
+    if not residuals.any() or clusters == 1:  # the ratio is undefined: count all questions about a picture as one
         return count / clusters
     ratio = (np.bincount(codes, residuals) ** 2).sum() / (residuals**2).sum()
     return max(1.0, ratio * clusters / (clusters - 1) * (count - 1) / count)
@@ -126,23 +127,24 @@ def design_effect(values: Sequence[float] | np.ndarray, pictures: Sequence[str])
 
 def share(hits: Sequence[bool], pictures: Sequence[str] | None = None) -> Share:
     """
-    The share of hits with its 95% interval: Wilson's, which has a width for none and for all, too. Questions that
-    share `pictures` count as so many independent ones as they are worth (Korn and Graubard, 1998).
+    The share of hits with Wilson's 95% interval, which has a width even at 0 and at 1. If questions share `pictures`,
+    the interval uses their effective sample size (Korn and Graubard, 1998).
     """
-    found = sum(hits) / len(hits)
+    accuracy = sum(hits) / len(hits)
     count = len(hits) / (design_effect(hits, pictures) if pictures else 1)
-    low, high = proportion_confint(found * count, count, method="wilson")
-    return {"accuracy": found, "low": min(found, float(low)), "high": max(found, float(high))}  # rounded at 0 and 1
+    low, high = proportion_confint(accuracy * count, count, method="wilson")
+    low, high = min(accuracy, float(low)), max(accuracy, float(high))  # rounding errors at 0 and 1
+    return {"accuracy": accuracy, "low": low, "high": high}
 
 
 def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | None:
-    """What the answers to some questions of one language are worth; None without answers."""
+    """Measures the answers to some questions of one language; None without answers."""
     bases = list(filter(is_counted, rows))
     if not bases:
         return None
     is_circular = "plain_hit" in bases[0]
-    asked = {base_index(question.index) if is_circular else question.index: question for question in questions}
-    searched = [question.in_training for question in asked.values() if question.in_training is not None]
+    distinct = {base_index(question.index) if is_circular else question.index: question for question in questions}
+    in_training = [question.in_training for question in distinct.values() if question.in_training is not None]
     pictures = [row["picture"] for row in bases]
     kinds: dict[str, Verdict] = {"plain": "hit", "plain_multilingual": "hit_multilingual"}
     if is_circular:
@@ -157,10 +159,10 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | No
         **shares.get("circular", shares["plain"]),
         **shares,
         "count": len(bases),
-        "questions": len(asked),
+        "questions": len(distinct),
         "pictures": len(set(pictures)),
-        "in_training": sum(map(bool, searched)) if searched else None,
-        "training_data": max(searched, default=None) or None,
+        "in_training": sum(map(bool, in_training)) if in_training else None,
+        "training_data": max(in_training, default=None) or None,
         "rows": len(rows),
         "unparsed": sum(row["letter"] is None for row in rows),
         "unparsed_multilingual": sum(row["letter_multilingual"] is None for row in rows),
@@ -170,20 +172,20 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | No
 
 
 def is_counted(row: Row) -> bool:
-    """A rotation counts with its question; a large index alone makes none."""
+    """Whether a row is counted: all rows but rotations. A large index alone does not make a row a rotation."""
     return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
 
 def summarize(rows: Sequence[Row], questions: Mapping[tuple[str, str], Question]) -> Results:
-    """`measure` by language: of `all`, and by `category` and `l2-category`."""
+    """Applies `measure` to each language: to all its questions, and to each `category` and `l2-category`."""
     results: Results = {}
     for language in dict.fromkeys(question.language for question in questions.values()):
-        asked = [question for question in questions.values() if question.language == language]
+        of_language = [question for question in questions.values() if question.language == language]
         answered = [row for row in rows if row["language"] == language]
         results[language] = {
-            "all": measure(answered, asked),
-            "category": _measure_by(lambda question: question.category, answered, asked),
-            "l2-category": _measure_by(lambda question: question.l2_category, answered, asked),
+            "all": measure(answered, of_language),
+            "category": _measure_by(lambda question: question.category, answered, of_language),
+            "l2-category": _measure_by(lambda question: question.l2_category, answered, of_language),
         }
     return results
 
@@ -204,13 +206,13 @@ def _measure_by(
 
 def read_out_languages(rows: Sequence[Row]) -> Router | None:
     """
-    How well the router alone tells the languages apart.
+    Measures how well the router's probabilities alone identify the language.
 
-    A linear classifier is fitted on the router's probabilities (eq. 3) of half of the questions and read out on the
-    other half; the halves share no question, whatever its language or rotation.
+    A linear classifier is trained on the router's probabilities (eq. 3) for half of the questions and tested on the
+    other half. A question is in the same half in all languages and rotations.
 
     Returns:
-        None if there is no router or one language; the weights alone if there is one question.
+        None if there is no router or only one language; only the weights if there is only one question.
     """
     routed = [row for row in rows if "router" in row]
     languages = list(dict.fromkeys(row["language"] for row in routed))
@@ -226,11 +228,11 @@ def read_out_languages(rows: Sequence[Row]) -> Router | None:
         }
     }
     if len(number_of) > 1:
-        guessed = _fit_linear(probabilities[~is_held_out], labels[~is_held_out], len(languages))(
+        predicted = _fit_linear(probabilities[~is_held_out], labels[~is_held_out], len(languages))(
             probabilities[is_held_out]
         )
         result |= {
-            "accuracy": (guessed == labels[is_held_out]).double().mean().item(),
+            "accuracy": (predicted == labels[is_held_out]).double().mean().item(),
             "count": int(is_held_out.sum()),
             "chance": labels[is_held_out].bincount().max().item() / int(is_held_out.sum()),
         }
@@ -238,7 +240,7 @@ def read_out_languages(rows: Sequence[Row]) -> Router | None:
 
 
 def _fit_linear(inputs: torch.Tensor, labels: torch.Tensor, classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Multinomial logistic regression on standardised inputs, lightly regularised so that it has an optimum."""
+    """Multinomial logistic regression on standardised inputs. Weak regularisation ensures that an optimum exists."""
     mean, deviation = inputs.mean(dim=0), inputs.std(dim=0).clamp(min=1e-12)
     linear = nn.Linear(inputs.shape[1], classes, dtype=inputs.dtype)
     nn.init.zeros_(linear.weight)
@@ -252,7 +254,7 @@ def _fit_linear(inputs: torch.Tensor, labels: torch.Tensor, classes: int) -> Cal
         return value
 
     optimizer.step(loss)
-    return lambda seen: linear((seen - mean) / deviation).argmax(dim=-1)
+    return lambda values: linear((values - mean) / deviation).argmax(dim=-1)
 
 
 def _percent(measured: Share | None) -> str:
@@ -260,7 +262,7 @@ def _percent(measured: Share | None) -> str:
 
 
 def _percent_of_whole(measured: Measured | None) -> str:
-    """A dash if not all questions are answered, too: such an accuracy compares with no other."""
+    """As `_percent`, but a dash if some questions have no answer: such an accuracy cannot be compared."""
     return _percent(measured if measured and measured["count"] == measured["questions"] else None)
 
 
@@ -271,27 +273,27 @@ def _in_training(measured: Measured | None) -> str:
     return f"{measured['in_training']} of {measured['questions']}{name}"
 
 
-def _written(wordings: Wordings | None, what: str, languages: Sequence[str]) -> dict[str, list[str]]:
-    """Lines of a table: written answers to the questions of an l2-category, in the benchmark's wording and others."""
+def _written(wordings: Wordings | None, subject: str, languages: Sequence[str]) -> dict[str, list[str]]:
+    """Table lines: written answers to the questions of an l2-category, in the benchmark's and in other wordings."""
     if not wordings:
         return {}
     return {
         **{
-            name: [_percent(results[language]["l2-category"].get(what)) for language in languages]
+            name: [_percent(results[language]["l2-category"].get(subject)) for language in languages]
             for name, results in (
                 ("written answers", wordings["own"]),
                 ("written, other wordings", wordings["other"]),
             )
         },
         "… in the question's language": [
-            _percent(wordings["in_language"].get(language, {}).get(what)) for language in languages
+            _percent(wordings["in_language"].get(language, {}).get(subject)) for language in languages
         ],
     }
 
 
 def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str]]) -> list[str]:
-    says_nothing = {"–", "0; 0"}
-    rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) - says_nothing]
+    empty = {"–", "0; 0"}
+    rows = [f"| {name} | " + " | ".join(cells) + " |" for name, cells in lines.items() if set(cells) - empty]
     if not rows:
         return []
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
@@ -299,53 +301,55 @@ def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str
 
 def report(results: Mapping[str, Results], router: Router | None, wordings: Wordings | None = None) -> str:
     """
-    The results in Markdown, in percent.
+    Writes the results as Markdown tables, in percent.
 
     Args:
-        results: of `summarize`, by answerer, the model first.
-        router: of `read_out_languages`.
-        wordings: of `trainer.written_answers.compare_wordings`.
+        results: the result of `summarize` by answerer; the model is first.
+        router: the result of `read_out_languages`.
+        wordings: the result of `trainer.written_answers.compare_wordings`.
     """
     model = next(iter(results.values()))
     languages = list(model)
     is_circular = any("circular" in (model[language]["all"] or {}) for language in languages)
     details: dict[str, Callable[[Measured | None], str]] = {
-        "plain": lambda found: _percent(found["plain"]) if found and is_circular else "–",
-        "multilingual matching": lambda found: (
-            _percent(found.get("circular_multilingual", found["plain_multilingual"])) if found else "–"
+        "plain": lambda measured: _percent(measured["plain"]) if measured and is_circular else "–",
+        "multilingual matching": lambda measured: (
+            _percent(measured.get("circular_multilingual", measured["plain_multilingual"])) if measured else "–"
         ),
-        "95% interval": lambda found: f"{100 * found['low']:.1f}–{100 * found['high']:.1f}" if found else "–",
-        "questions answered": lambda found: f"{found['count']} of {found['questions']}" if found else "–",
-        "about so many pictures": lambda found: (
-            str(found["pictures"]) if found and found["pictures"] < found["count"] else "–"
+        "95% interval": lambda measured: (
+            f"{100 * measured['low']:.1f}–{100 * measured['high']:.1f}" if measured else "–"
+        ),
+        "questions answered": lambda measured: f"{measured['count']} of {measured['questions']}" if measured else "–",
+        "about so many pictures": lambda measured: (
+            str(measured["pictures"]) if measured and measured["pictures"] < measured["count"] else "–"
         ),
         "their pictures in training data": _in_training,
-        "unparsed; by multilingual matching": lambda found: (
-            f"{found['unparsed']}; {found['unparsed_multilingual']}" if found else "–"
+        "unparsed; by multilingual matching": lambda measured: (
+            f"{measured['unparsed']}; {measured['unparsed_multilingual']}" if measured else "–"
         ),
     }
 
-    def percent_of(found: Results) -> Callable[[Measured | None], str]:
-        return _percent if found is model else _percent_of_whole
+    def percent_of(answerer: Results) -> Callable[[Measured | None], str]:
+        return _percent if answerer is model else _percent_of_whole
 
     lines = _table(
         "all (circular)" if is_circular else "all",
         languages,
         {
-            name: [percent_of(found)(found[language]["all"]) for language in languages]
-            for name, found in results.items()
+            name: [percent_of(answerer)(answerer[language]["all"]) for language in languages]
+            for name, answerer in results.items()
         }
         | {name: [cell(model[language]["all"]) for language in languages] for name, cell in details.items()},
     )
-    for what in dict.fromkeys(name for language in languages for name in model[language]["l2-category"]):
+    for subject in dict.fromkeys(name for language in languages for name in model[language]["l2-category"]):
         lines += _table(
-            what,
+            subject,
             languages,
             {
-                name: [percent_of(found)(found[language]["l2-category"].get(what)) for language in languages]
-                for name, found in results.items()
+                name: [percent_of(answerer)(answerer[language]["l2-category"].get(subject)) for language in languages]
+                for name, answerer in results.items()
             }
-            | _written(wordings, what, languages),
+            | _written(wordings, subject, languages),
         )
     categories = dict.fromkeys(name for language in languages for name in model[language]["category"])
     cells = {name: [_percent(model[language]["category"].get(name)) for language in languages] for name in categories}
@@ -361,17 +365,17 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
 
 def compare(first: Path, *others: Path) -> str:
     """
-    Results on the same questions, in Markdown, each against the first: both verdicts by language, the difference in
-    points with its 95% interval (Bonett and Price's), and the p-value of McNemar's exact test, which reads the
-    questions that only one got right. Where questions share pictures, the interval is that of as many independent ones
-    as they are worth, and the test turns the differences of a picture over together. Of the lines of a verdict some
-    would be small by chance: "p (Holm)" is corrected for their number.
+    Compares results on the same questions, each with the first, in Markdown: both verdicts by language, the difference
+    in points with Bonett and Price's 95% interval, and the p-value of McNemar's exact test. If questions share
+    pictures, the interval uses their effective sample size, and the test permutes all differences of a picture
+    together. Among many tests some p-values are small by chance: "p (Holm)" is corrected for the number of tests of a
+    verdict.
 
     Args:
         first, others: folders that benchmark.py wrote, or their results.json.
 
     Raises:
-        `ValueError`: if a file is missing, or the benchmarks' files or the matching are others.
+        `ValueError`: if a file is missing, or if the results have different benchmark files or matchings.
     """
     settings, rows = _read_results(first)
     results = {chr(ord("B") + number): _read_results(other) for number, other in enumerate(others)}
@@ -379,8 +383,8 @@ def compare(first: Path, *others: Path) -> str:
         name: _languages_of_both(first, settings, other, results[name][0])
         for name, other in zip(results, others, strict=True)
     }
-    whose = {"A": settings} | {name: other_settings for name, (other_settings, _) in results.items()}
-    lines = [", ".join(f"{name}: {_who(one)}" for name, one in whose.items()), ""]
+    by_name = {"A": settings} | {name: other_settings for name, (other_settings, _) in results.items()}
+    lines = [", ".join(f"{name}: {_model_and_answer(of_name)}" for name, of_name in by_name.items()), ""]
     verdicts: dict[Verdict, str] = {"hit": "exact matching", "hit_multilingual": "multilingual matching"}
     for verdict, title in verdicts.items():
         pairs = {
@@ -401,12 +405,12 @@ def compare(first: Path, *others: Path) -> str:
             ]
     left_out = sum(key[0] in languages[name] for name in results for key in rows.keys() ^ results[name][1].keys())
     if left_out:
-        lines.append(f"Left out are {left_out} questions that only one of two answered.")
+        lines.append(f"{left_out} questions are left out, because only one of two models answered them.")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _languages_of_both(first: Path, settings: Settings, second: Path, other_settings: Settings) -> list[str]:
-    """The languages that two results have in common."""
+    """Returns the languages that two results have in common."""
     names = [name for name in settings["benchmark"] if name in other_settings["benchmark"]]
     if not names:
         raise ValueError(
@@ -416,39 +420,42 @@ def _languages_of_both(first: Path, settings: Settings, second: Path, other_sett
     matchings = settings.get("matching"), other_settings.get("matching")
     if len(set(matchings)) > 1:
         raise ValueError(
-            f"{first} was read by the matching {matchings[0]!r} and {second} by {matchings[1]!r}: give one of the "
-            "commands again with the other's --matching."
+            f"{first} was read by the matching {matchings[0]!r} and {second} by {matchings[1]!r}: repeat one of the "
+            "commands with the --matching of the other."
         )
     for language in names:
         if settings["benchmark"][language]["sha256"] != other_settings["benchmark"][language]["sha256"]:
-            raise ValueError(f"{first} and {second} have other questions in {language!r}: their files' sha256 differ.")
+            raise ValueError(
+                f"{first} and {second} have different questions in {language!r}, because the sha256 of their files "
+                "differs: give results of the same benchmark."
+            )
     return names
 
 
 def _pairs(rows: Rows, other_rows: Rows, language: str, verdict: Verdict) -> Pairs:
-    """What two results say of the questions of a language that both answered, and the questions' pictures."""
+    """Pairs the verdicts of two results on the questions of a language that both have answered."""
     both = [key for key in rows if key[0] == language and key in other_rows]
-    pictures = [rows[key].get("picture", key[1]) for key in both]  # earlier versions wrote none
+    pictures = [rows[key].get("picture", key[1]) for key in both]  # earlier versions wrote no picture
     return [(rows[key][verdict], other_rows[key][verdict]) for key in both], pictures
 
 
-def _who(settings: Settings) -> str:
-    """The model, and how it answered: the same may be compared under two ways."""
+def _model_and_answer(settings: Settings) -> str:
+    """The model, and the way it answered: one model may be compared in two ways."""
     return settings["model"] + (f" ({settings['answer']})" if "answer" in settings else "")
 
 
 def _p_values(pairs: Mapping[tuple[str, str], Pairs]) -> dict[tuple[str, str], tuple[float, float]]:
-    """By model and language the p-value, and the same corrected for the number of all (Holm, 1979)."""
-    found = {key: _p_value(*both) for key, both in pairs.items() if both[0]}
-    corrected = multipletests(list(found.values()), method="holm")[1] if found else []
-    tested = dict(zip(found, zip(found.values(), corrected, strict=True), strict=True))
+    """Returns, by model and language, the p-value, and the p-value corrected for the number of tests (Holm, 1979)."""
+    p_values = {key: _p_value(*both) for key, both in pairs.items() if both[0]}
+    corrected = multipletests(list(p_values.values()), method="holm")[1] if p_values else []
+    tested = dict(zip(p_values, zip(p_values.values(), corrected, strict=True), strict=True))
     return dict.fromkeys(pairs, (1.0, 1.0)) | tested
 
 
 def _p_value(pairs: Sequence[tuple[bool, bool]], pictures: Sequence[str]) -> float:
     """
-    Of the hypothesis that two are equally often right: how often the difference would be as large if, picture by
-    picture, a coin had said whose answers are whose. With one question a picture this is McNemar's exact test.
+    The p-value of the hypothesis that two models are equally often right. A permutation test swaps the two models'
+    answers to all questions about a picture together. With one question a picture, it is McNemar's exact test.
     """
     differences = np.diff(np.array(pairs, dtype=int), axis=1)[:, 0]
     sums = np.bincount(pandas.factorize(np.asarray(pictures))[0], differences)
@@ -479,8 +486,8 @@ def _compared_line(
 
 def _difference_interval(differences: np.ndarray, pictures: Sequence[str]) -> tuple[float, float]:
     """
-    95% interval of a difference between two shares of the same questions. It has a width where nothing differs, too:
-    Bonett and Price (2012), recommended by Fagerland, Lydersen and Laake (2014).
+    The 95% interval of a paired difference of two shares, by Bonett and Price (2012), as Fagerland, Lydersen and Laake
+    (2014) recommend. It has a width even if no question differs.
     """
     effect = design_effect(differences, pictures)
     count, lost, won = len(differences) / effect, (differences < 0).sum() / effect, (differences > 0).sum() / effect
@@ -496,5 +503,5 @@ def _read_results(file: Path) -> tuple[Settings, Rows]:
         if not needed.is_file():
             raise ValueError(f"There is no {needed}: give the results.json of a folder that benchmark.py wrote.")
     rows = map(json.loads, predictions.read_text(encoding="utf-8").rstrip().split("\n"))
-    found = {(row["language"], row["index"]): row for row in filter(is_counted, rows)}
-    return json.loads(file.read_text(encoding="utf-8"))["settings"], found
+    counted = {(row["language"], row["index"]): row for row in filter(is_counted, rows)}
+    return json.loads(file.read_text(encoding="utf-8"))["settings"], counted

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the benchmark writes, key by key: answers, verdicts on them (predictions.jsonl) and results (results.json)."""
+"""Types of what the benchmark writes: answers and verdicts on them (predictions.jsonl), and results (results.json)."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -19,10 +19,10 @@ from typing import Any, NotRequired, TypedDict
 class Reply(TypedDict, total=False):
     """An answerer's reply to a question; empty if it has none."""
 
-    prompt: str  # the question as it was put
-    prediction: str  # the answer as it was given
-    letter: str | None  # if the answerer chose an option itself and there is nothing to read; None: it chose none
-    scores: list[float]  # by option
+    prompt: str  # the text that the model was asked
+    prediction: str  # the text that the model answered
+    letter: str | None  # only if the answerer chose an option instead of writing; None if it chose none
+    scores: list[float]  # one for each option
     router: list[float]  # probabilities of the experts (eq. 3)
 
 
@@ -38,14 +38,14 @@ class _Category(TypedDict("_L2Category", {"l2-category": str})):
 
 
 class Row(Answer, _Category):
-    """A judged answer, a line of predictions.jsonl. `letter` and `hit` are VLMEvalKit's exact matching's."""
+    """A judged answer, a line of predictions.jsonl. `letter` and `hit` come from VLMEvalKit's exact matching."""
 
-    picture: str  # alike in questions about the same picture
+    picture: str  # id of the picture; questions about the same picture share it
     answer: str  # the right letter
-    hit: bool  # of a question with rotations: whether all of them were right
+    hit: bool  # for a question with rotations: whether all of them were right
     letter_multilingual: str | None
     hit_multilingual: bool
-    plain_hit: NotRequired[bool]  # only of questions with rotations: whether the row itself was right
+    plain_hit: NotRequired[bool]  # only for questions with rotations: whether this row was right
     plain_hit_multilingual: NotRequired[bool]
 
 
@@ -59,8 +59,8 @@ class Share(TypedDict):
 
 class Measured(Share):
     """
-    What the answers to some questions of one language are worth. Its own accuracy is the benchmark's: circular where
-    there are rotations, else plain. A rotation counts with its question.
+    The measures of the answers to some questions of one language. `accuracy`, `low` and `high` are those of `circular`
+    if there are rotations, and otherwise those of `plain`. A question and its rotations count once.
     """
 
     plain: Share
@@ -69,13 +69,13 @@ class Measured(Share):
     circular_multilingual: NotRequired[Share]
     count: int  # questions answered
     questions: int  # questions asked
-    pictures: int  # pictures that the answered questions are about
-    in_training: int | None  # questions with a picture that `training_data` has, too; None if nobody has looked
+    pictures: int  # different pictures of the answered questions
+    in_training: int | None  # questions with a picture that `training_data` has, too; None if this is not known
     training_data: str | None
-    rows: int  # answers, with those to rotations
+    rows: int  # answers, including answers to rotations
     unparsed: int
     unparsed_multilingual: int
-    chance: float  # accuracy of a guess, in a row
+    chance: float  # accuracy of guessing, without rotations
 
 
 OfLanguage = TypedDict(
@@ -86,7 +86,7 @@ Results = dict[str, OfLanguage]  # by language
 
 
 class Router(TypedDict):
-    """The router's mean probabilities by language, and how well a linear read-out of them tells the languages."""
+    """The router's mean probabilities by language, and how well a linear read-out of them identifies the language."""
 
     weights: dict[str, list[float]]
     accuracy: NotRequired[float]  # on held-out questions
@@ -95,41 +95,43 @@ class Router(TypedDict):
 
 
 class Wordings(TypedDict):
-    """Written answers to the same questions in the benchmark's own wording and in others."""
+    """Results of written answers to the same questions, in the benchmark's own wording and in other wordings."""
 
     own: Results
     other: Results
-    in_language: dict[str, dict[str, Share]]  # by language and l2-category: answers in the question's language
+    in_language: dict[
+        str, dict[str, Share]
+    ]  # by language and l2-category: share of answers in the question's language
 
 
 class BenchmarkFile(TypedDict):
-    """What tells a benchmark's file from others."""
+    """Identifies a benchmark's file."""
 
     file: str
     sha256: str
     rows: int
-    revision: NotRequired[str]  # its commit, if it is of the Hub
+    revision: NotRequired[str]  # the commit, if the file comes from the Hub
 
 
 class Settings(TypedDict):
-    """How results came to be."""
+    """Settings and versions of a run."""
 
     model: str
     benchmark: dict[str, BenchmarkFile]  # by language
     weights: NotRequired[dict[str, Any]]  # SHA-256 of a folder's files, or the commit on the Hub
-    of: NotRequired[str]  # the model, if another name stands for it
+    of: NotRequired[str]  # the model itself, if `model` is "text-only"
     answer: NotRequired[str]  # the way to answer
     max_new_tokens: NotRequired[int]
-    predictions: NotRequired[dict[str, str]]  # SHA-256 of the files of answers that were given elsewhere
+    predictions: NotRequired[dict[str, str]]  # SHA-256 of files with the answers of other programs
     versions: NotRequired[dict[str, str]]
-    editions: NotRequired[list[str]]  # of this project: several if a run that was stopped went on with another
+    editions: NotRequired[list[str]]  # versions of this project; several if a run resumed with another version
     matching: NotRequired[str]
     python: NotRequired[str]
     batch_size: NotRequired[int]
 
 
 class ResultsFile(TypedDict):
-    """What results.json holds."""
+    """The content of results.json."""
 
     settings: Settings
     results: Results

@@ -12,17 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Makes a benchmark of a person's own questions: TSV files of MMMB's shape, one a language, and a report on what a
-benchmark can suffer from:
+Builds a benchmark from your own questions: one TSV file of MMMB's format for each language, and a report on common
+faults of benchmarks:
 
     python -m trainer.build_benchmark --rows questions.csv --output data/mine --name mine --train data/conversations
 
-Rows are a .csv, .tsv, .xlsx or .jsonl, or a data set in a file, in a folder or on the Hub, with the columns
-`language`, `image` (a path from the rows' folder, or an image of `datasets`), `question`, `answer` (the letter, or the
-option's text) and either `options` (a list) or A, B, C, ...; and, if wanted, `index` (the same for a question in all
-languages; its place among those of its language if not given), `category`, `l2-category` and `hint`.
+--rows is a .csv, .tsv, .xlsx or .jsonl, or a data set in a file, in a folder or on the Hub. Its columns are
+`language`, `image` (a path relative to the rows' folder, or an image of `datasets`), `question`, `answer` (the letter,
+or the option's text) and either `options` (a list) or A, B, C, and so on. Optional columns are `index` (the same for a
+question in all languages; by default, questions are numbered in each language), `category`, `l2-category` and `hint`.
 
-What makes a benchmark unusable is an error: nothing is written. The rest are findings of the report, to be looked at.
+A fault that makes the benchmark unusable is an error, and nothing is written. Other faults are findings in the report.
 """
 
 import base64
@@ -63,10 +63,10 @@ from trainer.pictures import open_picture
 from trainer.sources import check_source
 
 
-DEVIATIONS = 3.0  # of sampling noise, beyond which a count or an accuracy is told of
+DEVIATIONS = 3.0  # a count or accuracy that differs from chance by more standard deviations is a finding
 LISTED = 5  # examples of each finding
-HASH_SIZE = 16  # of the difference hash: rows, and differences in each
-NEAR = 6  # bits of 256 in which the hashes of near duplicates may differ
+HASH_SIZE = 16  # rows of the difference hash, and bits in each row
+NEAR = 6  # hashes of near duplicates differ in at most so many of 256 bits
 
 
 @dataclass
@@ -79,21 +79,23 @@ class BuildArguments:
     split: str = field(default="test", metadata={"help": "Split of a folder's or the Hub's data set of rows."})
     train: str | None = field(
         default=None,
-        metadata={"help": "Data set with messages and images that models are trained on, to look for the same in it."},
+        metadata={
+            "help": "Training data with messages and images, to search for the benchmark's pictures and questions."
+        },
     )
 
 
 def _name(question: Question) -> str:
-    """Names a question in a report."""
+    """The question's name in a report."""
     return f"index {question.index!r} in {question.language!r}" + f" ({question.place})" * bool(question.place)
 
 
 def read_own_questions(arguments: BuildArguments) -> Iterator[Question]:
     """
-    The rows as questions.
+    Reads the rows as questions.
 
     Raises:
-        `ValueError`: naming file, row and column of what cannot be used.
+        `ValueError`: if a row cannot be used; it names the file, the row and the column.
     """
     file = Path(arguments.rows)
     rows: Iterable[dict[str, Any]]
@@ -117,21 +119,21 @@ def _load(name: str, split: str, argument: str, file: str | None = None) -> Data
     check_source(name, argument, "dataset")
     try:
         return load_dataset(name, data_files=file or data_files(name), split=split)
-    except Exception as error:  # datasets has its own for a file, a split, a column and the Hub
+    except Exception as error:  # datasets raises errors of many kinds
         reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
-        read = str(Path(name, file)) if file else name
-        raise ValueError(f"{argument}: the data set {read!r} cannot be read: {reason}. Repair it.") from error
+        source = str(Path(name, file)) if file else name
+        raise ValueError(f"{argument}: the data set {source!r} cannot be read: {reason}. Repair it.") from error
 
 
 def _question(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Question:
-    # 0 is a text, too; a cell that a short line of a CSV lacks is NaN to pandas
+    # 0 is a value. pandas reads a missing cell at the end of a short line as NaN; only NaN differs from itself.
     cells = {name: "" if value is None or value != value else str(value) for name, value in row.items()}
     for name in ("language", "image", "question", "answer"):
         if not cells.get(name):
             raise ValueError(f"{place}: the column {name!r} is empty or missing. Fill it in.")
     language = cells["language"]
-    if not re.fullmatch("[A-Za-z0-9-]+", language):  # it ends a file's name, after _
-        raise ValueError(f"{place}: the language {language!r} is no code. Write it like 'en' or 'pt-BR'.")
+    if not re.fullmatch("[A-Za-z0-9-]+", language):  # a file's name ends with the language
+        raise ValueError(f"{place}: the language {language!r} is not a code. Write it like 'en' or 'pt-BR'.")
     options = _options(row, cells, place)
     return Question(
         index=cells.get("index") or str(counts[language]),
@@ -148,30 +150,31 @@ def _question(row: dict[str, Any], folder: Path, place: str, counts: Counter[str
 
 
 def _options(row: dict[str, Any], cells: dict[str, str], place: str) -> tuple[str, ...]:
-    given = row.get("options")
-    if isinstance(given, str) and given:
-        raise ValueError(f"{place}: the options {given!r} are one text. Give a list, or the columns A, B, ...")
-    options = ["" if text is None else str(text) for text in given or ()]
+    cell = row.get("options")
+    if isinstance(cell, str) and cell:
+        raise ValueError(f"{place}: the options {cell!r} are one text. Give a list, or the columns A, B, ...")
+    options = ["" if text is None else str(text) for text in cell or ()]
     if not options:
         letters = [letter for letter in LETTERS if cells.get(letter)]
         if letters != list(LETTERS[: len(letters)]):
-            raise ValueError(f"{place}: there are options {letters}; give them without a gap, from A on.")
+            raise ValueError(f"{place}: there are options {letters}. Give options from A on, without a gap.")
         options = [cells[letter] for letter in letters]
     if not 2 <= len(options) <= len(LETTERS) or "" in options:
-        raise ValueError(f"{place}: there are the options {options}; give 2 to 26, none empty.")
+        raise ValueError(f"{place}: there are the options {options}. Give 2 to 26 options, none of them empty.")
     return tuple(options)
 
 
 def _answer(answer: str, options: tuple[str, ...], place: str) -> str:
     letters = LETTERS[: len(options)]
-    meant = {letter for letter, text in zip(letters, options, strict=True) if answer in (letter, text)}
-    if len(meant) > 1:
-        raise ValueError(f"{place}: the answer {answer!r} may be each of {sorted(meant)}. Word the options otherwise.")
-    if not meant:
+    matches = {letter for letter, text in zip(letters, options, strict=True) if answer in (letter, text)}
+    if len(matches) > 1:
+        raise ValueError(f"{place}: the answer {answer!r} may mean each of {sorted(matches)}. Reword the options.")
+    if not matches:
         raise ValueError(
-            f"{place}: the answer {answer!r} is none of the letters {letters} and no option's text. Give one of them."
+            f"{place}: the answer {answer!r} is neither one of the letters {letters} nor an option's text. Give one "
+            "of them."
         )
-    return meant.pop()
+    return matches.pop()
 
 
 def _image(image: Any, folder: Path, place: str) -> bytes:
@@ -188,7 +191,7 @@ def _image(image: Any, folder: Path, place: str) -> bytes:
 
 
 def write_files(questions: Sequence[Question], output: Path, name: str) -> list[Path]:
-    """Writes one TSV a language, of MMMB's columns."""
+    """Writes one TSV file for each language, with MMMB's columns."""
     letters = LETTERS[: max(len(question.options) for question in questions)]
     hint = ["hint"] if any(question.hint for question in questions) else []
     columns = ["index", "image", *hint, "question", *letters, "answer", "category", "l2-category", "split"]
@@ -216,7 +219,7 @@ def write_files(questions: Sequence[Question], output: Path, name: str) -> list[
 
 
 def find_errors(questions: Sequence[Question]) -> list[str]:
-    """What makes a benchmark wrong, or another one once it is read."""
+    """Finds errors of a benchmark, and texts that would not be read back as they were written."""
     by_key: dict[tuple[str, str], list[Question]] = defaultdict(list)
     for question in questions:
         by_key[question.language, question.index].append(question)
@@ -226,20 +229,20 @@ def find_errors(questions: Sequence[Question]) -> list[str]:
         if len(group) > 1
     ]
     for question in questions:
-        rotated = by_key.get((question.language, base_index(question.index)), [])
-        if sorted(question.options.values()) not in [sorted(one.options.values()) for one in rotated]:
+        bases = by_key.get((question.language, base_index(question.index)), [])
+        if sorted(question.options.values()) not in [sorted(base.options.values()) for base in bases]:
             errors.append(
-                f"{_name(question)}: an index from {ROTATION} on is read as a rotation. Choose a smaller one."
+                f"{_name(question)}: an index from {ROTATION} on is read as a rotation. Choose a smaller index."
             )
         errors += [
-            f"{_name(question)}: the option {text!r} is given {count} times. Leave one."
+            f"{_name(question)}: there are {count} options {text!r}. Keep one."
             for text, count in Counter(question.options.values()).items()
             if count > 1
         ]
-        # csv leaves a \r unquoted before Python 3.11.9 (https://github.com/python/cpython/issues/67044). Its part
-        # may go with Python 3.10.
+        # Before Python 3.11.9, csv does not quote a \r (https://github.com/python/cpython/issues/67044). Remove the
+        # check for \r when Python 3.10 is no longer supported.
         errors += [
-            f"{_name(question)}: the text {text!r} would be read as another. Write it otherwise."
+            f"{_name(question)}: the text {text!r} would be read as another text. Change it."
             for text in (
                 *(question.index, question.text, *question.options.values()),
                 *(question.category, question.l2_category, question.hint),
@@ -253,7 +256,7 @@ def find_errors(questions: Sequence[Question]) -> list[str]:
 
 
 def check_read(files: Iterable[Path]) -> list[str]:
-    """What VLMEvalKit reads otherwise than it is written."""
+    """Finds texts that VLMEvalKit reads differently from how they are written."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         for file in files:
@@ -262,7 +265,7 @@ def check_read(files: Iterable[Path]) -> list[str]:
 
 
 def check_parallel(questions: Sequence[Question]) -> list[str]:
-    """Questions that are not the same in all languages."""
+    """Finds questions that are not the same in all languages."""
     languages = list(dict.fromkeys(question.language for question in questions))
     by_index: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
@@ -279,19 +282,20 @@ def check_parallel(questions: Sequence[Question]) -> list[str]:
             ],
             "with different categories": [question.category for question in group],
         }
-        for what, values in differing.items():
+        for fault, values in differing.items():
             if len(set(values)) > 1:
-                told = ", ".join(f"{question.language} {value}" for question, value in zip(group, values, strict=True))
-                findings[what].append(f"{index} ({told})")
-    return [f"{len(found)} indices are {what}: {_some(found)}" for what, found in findings.items()]
+                pairs = zip(group, values, strict=True)
+                by_language = ", ".join(f"{question.language} {value}" for question, value in pairs)
+                findings[fault].append(f"{index} ({by_language})")
+    return [f"{len(indices)} indices are {fault}: {_some(indices)}" for fault, indices in findings.items()]
 
 
-def _some(found: Sequence[Any]) -> str:
-    return ", ".join(map(str, found[:LISTED])) + ", ..." * (len(found) > LISTED)
+def _some(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values[:LISTED])) + ", ..." * (len(values) > LISTED)
 
 
 def check_letters(questions: Sequence[Question]) -> list[str]:
-    """Answers' letters that are more or less frequent in a category than chance makes them."""
+    """Finds categories in which a letter is the answer more or less often than chance explains."""
     groups: dict[tuple[str, str, int], list[str]] = defaultdict(list)
     for question in questions:
         groups[question.language, question.category, len(question.options)].append(question.answer)
@@ -300,60 +304,67 @@ def check_letters(questions: Sequence[Question]) -> list[str]:
         expected, noise = len(answers) / number, (len(answers) / number * (1 - 1 / number)) ** 0.5
         counts = {letter: answers.count(letter) for letter in LETTERS[:number]}
         if any(abs(count - expected) > DEVIATIONS * noise for count in counts.values()):
-            told = ", ".join(f"{letter} {count}" for letter, count in counts.items())
-            findings.append(f"{category} in {language!r}: answers are {told}; {expected:.0f} each would be even.")
+            frequencies = ", ".join(f"{letter} {count}" for letter, count in counts.items())
+            findings.append(
+                f"{category} in {language!r}: the answers are {frequencies}; {expected:.0f} each would be even."
+            )
     return findings
 
 
 def blind_accuracies(questions: Sequence[Question]) -> dict[str, list[float]]:
     """
-    What one reaches who sees no picture, a probability by question: by `chance`, always with the most frequent
-    `letter`, with the option whose `text` is most often right in other questions, with the `longest` option.
+    The probability of answering each question correctly without its picture, by strategy: `chance`; the most frequent
+    `letter`; the option whose `text` is most often right in other questions; the `longest` option.
     """
     letters = Counter(question.answer for question in questions)
     right = Counter(question.options[question.answer] for question in questions)
-    found: dict[str, list[float]] = {"chance": [], "letter": [], "text": [], "longest": []}
+    probabilities: dict[str, list[float]] = {"chance": [], "letter": [], "text": [], "longest": []}
     for question in questions:
         place = LETTERS.index(question.answer)
         by_letter = [letters[letter] for letter in LETTERS[: len(question.options)]]
         by_text = [right[text] - (letter == question.answer) for letter, text in question.options.items()]
-        found["chance"].append(1 / len(question.options))
+        probabilities["chance"].append(1 / len(question.options))
         for name, scores in (
             ("letter", by_letter),
             ("text", by_text),
             ("longest", list(map(len, question.options.values()))),
         ):
-            found[name].append((scores[place] == max(scores)) / scores.count(max(scores)))
-    return found
+            probabilities[name].append((scores[place] == max(scores)) / scores.count(max(scores)))
+    return probabilities
 
 
 def check_blind(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
-    """Findings, and a table: what guessing without the picture reaches in each language, and in which categories."""
+    """
+    Compares guessing without the picture with chance.
+
+    Returns:
+        findings by language and category, and the lines of a table with the accuracies in each language.
+    """
     table = ["| without the picture | chance | letter | text | longest |", "|---" * 5 + "|"]
     findings = []
     for language in dict.fromkeys(question.language for question in questions):
-        asked = [question for question in questions if question.language == language]
-        groups = {language: asked}
+        of_language = [question for question in questions if question.language == language]
+        groups = {language: of_language}
         groups |= {
-            f"{category} in {language!r}": [question for question in asked if question.category == category]
-            for category in dict.fromkeys(question.category for question in asked)
+            f"{category} in {language!r}": [question for question in of_language if question.category == category]
+            for category in dict.fromkeys(question.category for question in of_language)
         }
         for name, group in groups.items():
-            found = {way: float(np.mean(hits)) for way, hits in blind_accuracies(group).items()}
+            accuracies = {way: float(np.mean(hits)) for way, hits in blind_accuracies(group).items()}
             if name == language:
-                table.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in found.values()) + " |")
-            chance = found.pop("chance")
+                table.append(f"| {name} | " + " | ".join(f"{100 * share:.1f}" for share in accuracies.values()) + " |")
+            chance = accuracies.pop("chance")
             limit = chance + DEVIATIONS * (chance * (1 - chance) / len(group)) ** 0.5
             findings += [
-                f"{name}: by {way} alone {100 * share:.1f}% are right, chance is {100 * chance:.1f}%."
-                for way, share in found.items()
-                if share > limit
+                f"{name}: by {way} alone {100 * accuracy:.1f}% are right, chance is {100 * chance:.1f}%."
+                for way, accuracy in accuracies.items()
+                if accuracy > limit
             ]
     return findings, table
 
 
 def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
-    """A hash of the pixels, and a difference hash: which of 16 x 16 parts are darker than their right neighbours."""
+    """A hash of the pixels, and a difference hash: for 16 x 16 parts, whether the part to the right is brighter."""
     pixels = image.convert("RGB")
     small = np.asarray(pixels.convert("L").resize((HASH_SIZE + 1, HASH_SIZE), PILImage.Resampling.BILINEAR), dtype=int)
     return hashlib.sha256(pixels.tobytes() + repr(pixels.size).encode()).digest(), np.packbits(
@@ -365,26 +376,29 @@ Fingerprints = dict[str, tuple[bytes, np.ndarray]]  # by an image in base64
 
 
 def check_duplicates(questions: Sequence[Question], prints: Fingerprints) -> list[str]:
-    """Questions that are asked twice about the same pixels; a rotation is not another question."""
-    asked: dict[tuple[str, bytes, str], dict[str, None]] = defaultdict(dict)
+    """Finds questions that are asked twice about the same pixels. A rotation is not another question."""
+    indices_of: dict[tuple[str, bytes, str], dict[str, None]] = defaultdict(dict)
     for question in questions:
-        asked[question.language, prints[question.image][0], question.text][base_index(question.index)] = None
+        indices_of[question.language, prints[question.image][0], question.text][base_index(question.index)] = None
     return [
         f"The same question is asked about the same picture in {language!r}: indices {_some(list(indices))}."
-        for (language, _, _), indices in asked.items()
+        for (language, _, _), indices in indices_of.items()
         if len(indices) > 1
     ]
 
 
 def _squeeze(text: str | list[dict[str, Any]]) -> str:
-    """A turn's text, in which neither white space nor a final stop nor the picture's place counts."""
+    """A turn's text without white space, final full stops and <image>."""
     if not isinstance(text, str):
         text = "".join(part.get("text") or "" for part in text)
     return "".join(text.replace("<image>", "").split()).rstrip(".")
 
 
 def _known_turns(questions: Sequence[Question]) -> dict[str, dict[str, list[str]]]:
-    """By an answer and how a question to it begins, without options or with them as a benchmark lists them: places."""
+    """
+    Returns the names of questions, by the answer and by the beginning of the prompt. A prompt begins with the
+    question, with or without the options as a benchmark lists them.
+    """
     known: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
         right = _squeeze(question.options[question.answer])
@@ -399,15 +413,18 @@ def check_train(
     questions: Sequence[Question], prints: Fingerprints, train: Iterable[dict[str, Any]]
 ) -> tuple[list[str], dict[str, list[str]]]:
     """
-    Findings: pictures, and questions with their answers, that training has, too; and by language the indices of the
-    questions whose pictures it has, or nearly the same ones.
+    Searches the training data for the benchmark's pictures and for its questions with their answers.
+
+    Returns:
+        findings, and by language the indices of questions with a picture that training has in the same or nearly the
+        same form.
     """
-    pictures = {prints[question.image][0]: question for question in reversed(questions)}  # by pixels, the first
+    pictures = {prints[question.image][0]: question for question in reversed(questions)}  # the first question of each
     hashes = np.stack([prints[question.image][1] for question in pictures.values()])  # (P, 32)
     all_pixels, known = list(pictures), _known_turns(questions)
-    same: dict[bytes, int] = {}  # each with the first row of training that has it
+    same: dict[bytes, int] = {}  # pixels, and the first training row that has them
     near: dict[bytes, int] = {}
-    asked: dict[str, int] = {}
+    repeated: dict[str, int] = {}  # a question's name, and the first training row that asks and answers it
     for number, row in enumerate(tqdm(train, desc="training rows"), start=1):
         for picture in filter(None, row.get("images") or [row.get("image")]):
             image = training_rows.open_stored(picture, f"training row {number}: an image")
@@ -420,29 +437,29 @@ def check_train(
         for turn, answer in itertools.pairwise(_squeeze(turn["content"]) for turn in row["messages"]):
             for prompt, places in known.get(answer, {}).items():
                 if turn.startswith(prompt):  # an instruction may follow
-                    asked |= {place: number for place in places if place not in asked}
-    same_ones = [(pictures[pixels].index, number) for pixels, number in same.items()]
-    near_ones = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
+                    repeated |= {place: number for place in places if place not in repeated}
+    same_pictures = [(pictures[pixels].index, number) for pixels, number in same.items()]
+    near_pictures = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
     indices: dict[str, list[str]] = {question.language: [] for question in questions}
     for question in questions:
         if prints[question.image][0] in same.keys() | near.keys():
             indices[question.language].append(question.index)
     findings = [
-        f"{len(found)} of {whole} {what}: {_some([f'{name} (training row {number})' for name, number in found])}"
-        for found, whole, what in (
-            (same_ones, len(pictures), "pictures are in the training data, pixel by pixel"),
+        f"{len(matches)} of {total} {fault}: {_some([f'{name} (training row {number})' for name, number in matches])}"
+        for matches, total, fault in (
+            (same_pictures, len(pictures), "pictures are in the training data, pixel by pixel"),
             (
-                near_ones,
+                near_pictures,
                 len(pictures),
                 f"pictures have nearly a training picture's difference hash (to {NEAR} bits of 256)",
             ),
             (
-                list(asked.items()),
+                list(repeated.items()),
                 len(questions),
-                "questions are asked and answered in the same words in training (of other pictures, perhaps)",
+                "questions are asked and answered in the same words in training (perhaps about other pictures)",
             ),
         )
-        if found
+        if matches
     ]
     return findings, indices
 
@@ -455,30 +472,32 @@ def build_benchmark(
     training_data: str = "",
 ) -> list[Path]:
     """
-    Writes a benchmark's files, its report NAME_report.md and, if training was searched, NAME_in_training.json.
-    trainer/benchmark.py reads the latter, and says beside an accuracy how many of its pictures training has.
+    Writes a benchmark's files, its report NAME_report.md and, if `train` is given, NAME_in_training.json.
+    trainer/benchmark.py reads NAME_in_training.json and shows beside an accuracy how many pictures training has.
 
     Args:
-        questions: all languages' questions.
+        questions: the questions in all languages.
         output: folder of the files.
-        name: what the files' names begin with.
-        train: rows with `messages` and `images`, or one `image`, that models are trained on.
-        training_data: their name.
+        name: the beginning of the files' names.
+        train: training rows with `messages`, and with `images` or one `image`.
+        training_data: the name of the training data.
 
     Returns:
         the TSV files.
 
     Raises:
-        `ValueError`: if there is nothing to write, or something that cannot be used, see `find_errors`.
+        `ValueError`: if there are no questions, or if `find_errors` finds errors.
     """
     if not questions:
-        raise ValueError(f"There are no rows to make {name!r} of.")
+        raise ValueError(f"There are no rows for the benchmark {name!r}.")
     if errors := find_errors(questions):
-        raise ValueError(f"{len(errors)} errors, to be mended in the rows:\n" + "\n".join(errors[: 4 * LISTED]))
+        raise ValueError(f"The rows have {len(errors)} errors. Mend them:\n" + "\n".join(errors[: 4 * LISTED]))
     files = write_files(questions, output, name)
     blind, table = check_blind(questions)
-    shown = {question.image: question for question in questions}
-    prints = {image: _fingerprints(open_image(question)) for image, question in tqdm(shown.items(), desc="pictures")}
+    by_image = {question.image: question for question in questions}
+    prints = {
+        image: _fingerprints(open_image(question)) for image, question in tqdm(by_image.items(), desc="pictures")
+    }
     checks = {
         "Read by VLMEvalKit as it is written": check_read(files),
         "Parallel in all languages": check_parallel(questions),
@@ -486,7 +505,7 @@ def build_benchmark(
         "No better without the picture than by chance": blind,
         "No question twice": check_duplicates(questions, prints),
     }
-    training_file(output, name).unlink(missing_ok=True)  # of an earlier edition
+    training_file(output, name).unlink(missing_ok=True)  # it may belong to an earlier edition of the benchmark
     if train is not None:
         checks["Nothing of it in training"], indices = check_train(questions, prints, train)
         hashes = {language: sha256(file) for language, file in zip(indices, files, strict=True)}
@@ -497,13 +516,13 @@ def build_benchmark(
     for title, findings in checks.items():
         lines += [f"## {title}: {'yes' if not findings else f'{len(findings)} findings'}", ""]
         lines += [f"- {finding}" for finding in findings] + [""] * bool(findings)
-    lines += [*table, "", f"(in percent; told of beyond {DEVIATIONS:.0f} deviations of chance)"]
+    lines += [*table, "", f"(in percent; a finding is more than {DEVIATIONS:.0f} standard deviations above chance)"]
     (output / f"{name}_report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
 
 
 def main(arguments: BuildArguments) -> None:
-    """Builds, prints the report and names the files."""
+    """Builds the benchmark and prints its report and the names of its files."""
     train, name = None, arguments.train or ""
     if name:
         train = training_rows.undecoded(_load(name, "train", "--train"))

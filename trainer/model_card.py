@@ -37,16 +37,17 @@ TEMPLATE = Path(__file__).parents[1] / "model_cards" / "model_card_template.md"
 
 
 def is_adapter(model: str) -> bool:
-    """Whether a folder is peft's."""
+    """Whether a folder holds an adapter of peft."""
     return (Path(model) / "adapter_config.json").is_file()
 
 
 def check_card(arguments: CardArguments) -> None:
     """
-    Reads what a card is made of, so that what is missing is an error before a model is loaded or a file is written.
+    Checks the sources of a card before a model is loaded or a file is written.
 
     Raises:
-        `ValueError`: if the model, the results or what is quoted is not there, or does not go together.
+        `ValueError`: if the model, the results or the quoted figures do not exist, or if the results are of another
+            model.
     """
     check_source(arguments.model, "--model")
     if is_adapter(arguments.model):
@@ -60,74 +61,77 @@ def check_card(arguments: CardArguments) -> None:
 
 def read_config(model: str) -> ParrotConfig:
     """
-    The config of a model, or of an adapter's base.
+    Reads the config of a model, or of an adapter's base.
 
     Raises:
-        `ValueError`: if it is not a Parrot's.
+        `ValueError`: if the model is not a Parrot.
     """
     name = PeftConfig.from_pretrained(model).base_model_name_or_path if is_adapter(model) else model
-    found = ParrotConfig.get_config_dict(name)[0].get("model_type")
-    if found != "parrot":
-        raise ValueError(f"{name} has the model_type {found!r} in its config.json and not 'parrot': convert it first.")
+    model_type = ParrotConfig.get_config_dict(name)[0].get("model_type")
+    if model_type != "parrot":
+        raise ValueError(
+            f"{name} has the model_type {model_type!r} in its config.json instead of 'parrot': convert it first."
+        )
     return ParrotConfig.from_pretrained(name)
 
 
 class Base(NamedTuple):
-    """The model that an adapter needs: its Hub id, and its commit."""
+    """The model that an adapter needs: its Hub id and its commit."""
 
     name: str
     commit: str
 
 
 class Quoted(TypedDict):
-    """What the file of --quoted holds: others' figures, with their source."""
+    """The content of the file of --quoted: published figures of others, with their source."""
 
     source: str
     url: str
     languages: list[str]
-    results: dict[str, list[float]]  # by benchmark, a figure a language
+    results: dict[str, list[float]]  # by benchmark: one figure for each language
     note: NotRequired[str]
     training: NotRequired[str]
 
 
 class CardResults(ResultsFile):
-    """What trainer/benchmark.py measured, and what a card says of the benchmark."""
+    """The results of trainer/benchmark.py, with the benchmark's name and size for a card."""
 
-    benchmark: str  # its name
-    asked: int  # answered rows
-    there: int  # rows of the benchmark
+    benchmark: str  # name of the benchmark
+    asked: int  # number of rows that were answered
+    rows: int  # number of rows in the benchmark
 
 
 def read_results(arguments: CardArguments) -> CardResults | None:
     """
-    What a card shows of --results; None without.
+    Reads the results that a card shows; None without --results.
 
     Raises:
-        `ValueError`: if other weights were measured.
+        `ValueError`: if the results are missing, or if they are of other weights.
     """
     if not arguments.results:
         return None
     file = Path(arguments.results) / "results.json"
     if not file.is_file():
         raise ValueError(f"--results: there is no {file}. Give the folder that trainer/benchmark.py wrote.")
-    found: ResultsFile = json.loads(file.read_text(encoding="utf-8"))
-    settings = found["settings"]
+    results: ResultsFile = json.loads(file.read_text(encoding="utf-8"))
+    settings = results["settings"]
     if "weights" in settings and settings["weights"] != weights_of(arguments.model):
         raise ValueError(
-            f"{file} measured other weights than those of {arguments.model}: measure what you publish, in a new "
-            "folder."
+            f"{file} has the results of other weights than those of {arguments.model}: measure the model that you "
+            "publish, with a new --output."
         )
-    names = {
-        Path(asked["file"]).stem.removesuffix(f"_{language}") for language, asked in settings["benchmark"].items()
+    names = {Path(file["file"]).stem.removesuffix(f"_{language}") for language, file in settings["benchmark"].items()}
+    # A baseline may be another model in a local folder. The card must not show the folder's path.
+    baselines = {
+        Path(name).name if Path(name).exists() else name: of_baseline
+        for name, of_baseline in results["baselines"].items()
     }
-    # Another model that served as a baseline may be a local folder.
-    baselines = {Path(name).name if Path(name).exists() else name: told for name, told in found["baselines"].items()}
     return {
-        **found,
+        **results,
         "baselines": baselines,
         "benchmark": ", ".join(sorted(names)),
-        "asked": sum(told["all"]["rows"] for told in found["results"].values() if told["all"]),
-        "there": sum(told["rows"] for told in settings["benchmark"].values()),
+        "asked": sum(of_language["all"]["rows"] for of_language in results["results"].values() if of_language["all"]),
+        "rows": sum(file["rows"] for file in settings["benchmark"].values()),
     }
 
 
@@ -135,7 +139,7 @@ accuracy_of = partial(EvalResult, task_type="image-text-to-text", metric_type="a
 
 
 def measured_results(arguments: CardArguments, results: CardResults) -> dict[str, EvalResult]:
-    """Accuracies that were measured, for the Hub, by language."""
+    """Returns our accuracies in the Hub's format, by language."""
     return {
         language: accuracy_of(
             dataset_type=arguments.benchmark_id or results["benchmark"],
@@ -152,13 +156,13 @@ def measured_results(arguments: CardArguments, results: CardResults) -> dict[str
                 **{key: value for key, value in measured.items() if key in ("in_training", "training_data") and value},
             },
         )
-        for language, told in results["results"].items()
-        if (measured := told["all"])
+        for language, of_language in results["results"].items()
+        if (measured := of_language["all"])
     }
 
 
 def quoted_results(quoted: Quoted) -> list[EvalResult]:
-    """Accuracies that others have published, for the Hub."""
+    """Returns the accuracies that others have published in the Hub's format."""
     return [
         accuracy_of(
             dataset_type=benchmark.lower().replace(" ", "-"),
@@ -175,7 +179,7 @@ def quoted_results(quoted: Quoted) -> list[EvalResult]:
 
 
 def question(arguments: CardArguments, languages: Sequence[str]) -> str:
-    """What the card's snippet asks: the first question that was measured, or one in a language of the model's."""
+    """Returns a question for the code on the card: the first one of the benchmark, or one in the model's language."""
     if arguments.results:
         with (Path(arguments.results) / "predictions.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
@@ -185,14 +189,16 @@ def question(arguments: CardArguments, languages: Sequence[str]) -> str:
 
 
 def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> None:
-    """Writes README.md, the pictures that it shows and, for a benchmark of the Hub, .eval_results."""
+    """Writes README.md, its pictures and, for a benchmark on the Hub, .eval_results."""
     results = read_results(arguments)
     quoted: Quoted | None = json.loads(Path(arguments.quoted).read_text("utf-8")) if arguments.quoted else None
     history = Path(arguments.model) / "training.json"
     training = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
     for run in training:
         run["yaml"] = yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True).rstrip()
-    for source in filter(None, (arguments.model, arguments.results)):  # whose router.png goes before the training's
+    for source in filter(
+        None, (arguments.model, arguments.results)
+    ):  # router.png of the results replaces that of training
         for name in ("loss", "accuracy", "router"):
             if (picture := Path(source) / f"{name}.png").is_file():
                 shutil.copy(picture, folder)
@@ -201,7 +207,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
     name = arguments.repo_id.partition("/")[2]
     trained = training[-1].get("languages", []) if training else []
     languages = list(dict.fromkeys([*measured, *(quoted["languages"] if quoted else [])]))
-    accuracies = [one.metric_value for one in measured.values()]
+    accuracies = [result.metric_value for result in measured.values()]
     data = ModelCardData(
         language=list(dict.fromkeys([*languages, *trained])) or None,
         license=arguments.license,
@@ -231,7 +237,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
         question=json.dumps(question(arguments, languages or trained), ensure_ascii=False),
         languages=languages,
         trained=trained,
-        known=[language for language, one in measured.items() if "in_training" in (one.metric_args or {})],
+        known=[language for language, result in measured.items() if "in_training" in (result.metric_args or {})],
         spread=(min(accuracies), max(accuracies)) if len(set(accuracies)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},
         base=base,
@@ -242,10 +248,10 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
             EvalResultEntry(
                 dataset_id=arguments.benchmark_id,
                 task_id=language,
-                value=one.metric_value,
-                notes="95% interval {interval_95}, {questions} questions".format_map(one.metric_args or {}),
+                value=result.metric_value,
+                notes="95% interval {interval_95}, {questions} questions".format_map(result.metric_args or {}),
             )
-            for language, one in measured.items()
+            for language, result in measured.items()
         ]
         (folder / ".eval_results").mkdir(exist_ok=True)
         file = folder / ".eval_results" / f"{arguments.benchmark_id.partition('/')[2]}.yaml"

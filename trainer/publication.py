@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What is published of a Parrot, checked and sent to the Hub: what `trainer/publish.py` does."""
+"""Writes the files of a Parrot, checks them and uploads them to the Hub, for `trainer/publish.py`."""
 
 import json
 import re
@@ -35,13 +35,13 @@ PUBLISHED = re.compile(
     r"|(configuration|modeling|processing)_parrot\.py|chat_template\.jinja"
     r"|(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|tokenizer\.model|merges\.txt"
 )
-VOCABULARY = {"vocab.json", "merges.txt", "tokenizer.model"}  # whose entries may look like paths
+VOCABULARY = {"vocab.json", "merges.txt", "tokenizer.model"}  # entries of these files may look like paths
 TOKEN = re.compile(r"\b(?:hf_|ghp_|github_pat_|glpat-|sk-)[A-Za-z0-9]{20,}")
 PATH = re.compile(r"(?<![\w.:/<])(?:file://|~)?/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\+\w[\w.-]*\\")
 
 
 def write_model(arguments: PublishArguments, folder: Path) -> Base | None:
-    """Writes the model, or an adapter that is kept. Returns the base that it needs, if any."""
+    """Writes the model, or the adapter with `--adapter keep`. Returns the base that the adapter needs."""
     name = arguments.model
     if not is_adapter(name):
         model = ParrotForConditionalGeneration.from_pretrained(name)
@@ -58,10 +58,10 @@ def write_model(arguments: PublishArguments, folder: Path) -> Base | None:
 
 
 def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, folder: Path) -> Base:
-    """Writes an adapter as it is, but for the base's name and commit on the Hub."""
+    """Copies an adapter and sets the base's name and commit on the Hub. Returns the base."""
     if Path(base).exists():
         if not arguments.base_model:
-            raise ValueError(f"The adapter's base is {base}: publish that too, and give its id as --base_model.")
+            raise ValueError(f"The adapter's base is {base}: publish the base, too, and give its id as --base_model.")
         base, revision = arguments.base_model[0], None
     config = json.loads((Path(arguments.model) / "adapter_config.json").read_text())
     config |= {"base_model_name_or_path": base, "revision": HfApi().model_info(base, revision=revision).sha}
@@ -72,22 +72,25 @@ def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, f
 
 def check(folder: Path, *secrets: str) -> list[str]:
     """
-    Returns the files' names.
+    Checks that files may be published.
 
     Args:
-        folder: what is to be published.
-        secrets: what no file may hold, such as the token that is logged in with.
+        folder: the folder with the files.
+        secrets: texts that no file may contain, such as the token of the login.
+
+    Returns:
+        the files' names.
 
     Raises:
-        `ValueError`: for a file that is not known, a token, or a path of this machine.
+        `ValueError`: if there is an unknown file, or if a file contains a token or a path of this machine.
     """
     names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     for name in names:
         if not PUBLISHED.fullmatch(name):
-            raise ValueError(f"{name} is no file that is published: delete it from {folder}.")
+            raise ValueError(f"{name} is not on the list of files to publish: delete it from {folder}.")
         text = read_text(folder / name)
         for secret in [*TOKEN.findall(text), *(secret for secret in secrets if secret in text)]:
-            raise ValueError(f"{name} holds what looks like a token ({secret[:6]}…): take it out, and revoke it.")
+            raise ValueError(f"{name} holds a text like a token ({secret[:6]}…): take it out, and revoke the token.")
         if name == "tokenizer.json":
             text = json.dumps({key: value for key, value in json.loads(text).items() if key != "model"})
         if name not in VOCABULARY and not name.endswith((".safetensors", ".png")):
@@ -100,21 +103,23 @@ def check(folder: Path, *secrets: str) -> list[str]:
 
 def check_paths(name: str, text: str) -> None:
     """
+    Checks a file's text for paths of this machine.
+
     Raises:
-        `ValueError`: if a text names a path of this machine.
+        `ValueError`: if there is one.
     """
-    found = [match[0] for match in PATH.finditer(text)]
-    if name.endswith(".json"):  # "models/parrot" looks as a Hub id does
+    paths = [match[0] for match in PATH.finditer(text)]
+    if name.endswith(".json"):  # a relative path such as "models/parrot" looks like a Hub id
         values = re.findall(r'"\w*name_or_path": "([^"]+)"', text)
-        found += [value for value in values if Path(value).exists()]
-    if found:
+        paths += [value for value in values if Path(value).exists()]
+    if paths:
         raise ValueError(
-            f"{name} holds a path of this machine, {found[0]!r}: give a Hub id or a bare name in its place."
+            f"{name} holds a path of this machine, {paths[0]!r}: give a Hub id or a bare name in its place."
         )
 
 
 def read_text(file: Path) -> str:
-    """What of a file can be read: of safetensors the header, which may hold metadata."""
+    """Reads a file's text. Of a safetensors file, it reads the header, because that may hold metadata."""
     with file.open("rb") as content:
         if file.suffix == ".safetensors":
             return content.read(int.from_bytes(content.read(8), "little")).decode()
@@ -123,10 +128,11 @@ def read_text(file: Path) -> str:
 
 def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
     """
-    Uploads in one commit and tags it. Returns the commit.
+    Uploads the files in one commit and tags the commit. Returns the commit's hash.
 
     Raises:
-        `ValueError`: if the repository is not as the arguments say, before anything is uploaded.
+        `ValueError`: if the repository is public, has the tag already or holds other files, against the arguments.
+            Then nothing is uploaded.
     """
     api, repo_id = HfApi(), arguments.repo_id
     api.create_repo(repo_id, private=arguments.private or None, exist_ok=True)
@@ -134,14 +140,14 @@ def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
     if arguments.private and not info.private:
         raise ValueError(f"{repo_id} exists and is public: make it private in its settings, or leave out --private.")
     if arguments.tag in [tag.name for tag in api.list_repo_refs(repo_id).tags]:
-        raise ValueError(f"{repo_id} has a tag {arguments.tag} already, which others rely on: give another --tag.")
+        raise ValueError(f"{repo_id} has a tag {arguments.tag} already. Others may rely on it: give another --tag.")
     others = sorted({file.rfilename for file in info.siblings or []} - {".gitattributes", *names})
     if others and not arguments.replace:
-        raise ValueError(f"{repo_id} holds {', '.join(others)} besides: delete them by --replace, or by hand.")
+        raise ValueError(f"{repo_id} also holds {', '.join(others)}: delete these files by --replace, or by hand.")
     for name in others:
         print(f"Deleted from {repo_id}: {name}")
-    # Not upload_folder: since huggingface_hub 1.20 it makes several commits of a large folder, see
-    # https://github.com/huggingface/hub-docs/pull/2580, and a tag is to be on the one that shows them all.
+    # Since huggingface_hub 1.20, upload_folder makes several commits of a large folder, see
+    # https://github.com/huggingface/hub-docs/pull/2580. We need one commit with all files, to tag it.
     commit = api.create_commit(
         repo_id,
         [CommitOperationAdd(name, folder / name) for name in names] + [CommitOperationDelete(name) for name in others],
@@ -154,14 +160,14 @@ def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
 
 def publish(arguments: PublishArguments) -> str | None:
     """
-    Writes, checks and uploads. Returns the commit; None of a dry run.
+    Writes the files, checks them and uploads them. Returns the commit's hash; None after a dry run.
 
     Raises:
-        `ValueError`: for what cannot be published.
+        `ValueError`: if the model, its results or the repository do not allow it.
     """
     check_card(arguments)
     if not arguments.dry_run:
-        HfApi().whoami()  # an error if nobody is logged in, before a model is loaded
+        HfApi().whoami()  # raises an error without a login, before a model is loaded
     with TemporaryDirectory() as temporary:
         folder = Path(arguments.dry_run or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,11 +177,11 @@ def publish(arguments: PublishArguments) -> str | None:
         for name in names:
             print(f"{(folder / name).stat().st_size:>15,} {name}")
         if arguments.dry_run:
-            print(f"Written to {folder}, nothing is uploaded.")
+            print(f"The files are written to {folder}. Nothing is uploaded.")
             if arguments.space:
                 space = Path(f"{folder}-space")
                 write_space(space, arguments.repo_id, arguments.tag, arguments.space_pictures)
-                print(f"The page of {arguments.space} is written to {space}: python app.py runs it.")
+                print(f"The page of {arguments.space} is written to {space}. Run it there with python app.py.")
             return None
         commit = upload(folder, names, arguments)
     print(f"Published: {arguments.repo_id}, tag {arguments.tag}, commit {commit}")

@@ -12,22 +12,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Publishes a Parrot on the Hugging Face Hub, in one commit, with a card of what it is and what was measured:
+Publishes a Parrot on the Hugging Face Hub in one commit, with a card that describes the model and its results:
 
     python trainer/publish.py --model models/parrot --repo_id org/parrot --license apache-2.0 \
         --results models/parrot/benchmark --base_model openai/clip-vit-large-patch14-336 Qwen/Qwen2-7B-Instruct
 
-What is uploaded is written anew, by save_pretrained: safetensors weights in shards, the model's code, processor, chat
-template, generation config, the card and its pictures. No other file can come along: names stand on a list, and a
-path of this machine or a token in any of them is an error. `--dry_run DIR` writes the same to a folder and uploads
-nothing, with `--card_only` the card and its pictures alone. An adapter is merged into its base, or, with `--adapter
-keep`, published by itself with the base's Hub id and commit.
+save_pretrained writes the files for the upload: safetensors weights in shards, the model's code, processor, chat
+template, generation config, the card and its pictures. No other file is uploaded, because a list names the files that
+may be. A file that contains a path of this machine or a token is an error. `--dry_run DIR` writes the same files to a
+folder and uploads nothing; with `--card_only`, it writes only the card and its pictures. An adapter is merged into its
+base. With `--adapter keep`, it is published by itself, with the Hub id and the commit of its base.
 
 The card is model_cards/model_card_template.md, filled from the config, the `training.json` of trainer/sft.py and the
-results.json of trainer/benchmark.py. Its snippet names a tag that this command puts on the commit (`--tag`).
+results.json of trainer/benchmark.py. The code on the card names the tag of the commit (`--tag`).
 
-An upload that was interrupted goes on when the command is given again: weights are uploaded first, those that have
-arrived are not sent twice, and the commit that shows them is made last. Log in by `hf auth login`.
+Repeat the command to continue an interrupted upload. The weights are uploaded first; weights that have arrived are not
+sent again, and the commit is made last. Log in with `hf auth login`.
 """
 
 import sys
@@ -40,7 +40,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 
-if __name__ == "__main__":  # run as a file, it finds its own folder on the path and not the repository
+if __name__ == "__main__":  # Python puts this file's folder on the path; the imports need the repository
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import one_line_errors
@@ -64,44 +64,51 @@ unknown unlicense wtfpl zlib
 
 @dataclass(kw_only=True)
 class CardArguments:
-    """What a card is made of."""
+    """Arguments from which a card is written."""
 
     model: str = field(metadata={"help": "Folder or Hub id of a Parrot, or folder of an adapter."})
-    repo_id: str = field(metadata={"help": "Where it is published, such as org/parrot."})
-    license: str = field(metadata={"help": "The Hub's name of its licence, or other. Mind those of its parts."})
-    license_name: str | None = field(default=None, metadata={"help": "Name of a licence that is other."})
-    license_link: str | None = field(default=None, metadata={"help": "Address of a licence that is other."})
+    repo_id: str = field(metadata={"help": "Repository to publish to, such as org/parrot."})
+    license: str = field(
+        metadata={"help": "The licence's name on the Hub, or other. Mind the licences of the model's parts."}
+    )
+    license_name: str | None = field(default=None, metadata={"help": "Name of the licence, if --license is other."})
+    license_link: str | None = field(default=None, metadata={"help": "URL of the licence, if --license is other."})
     results: str | None = field(default=None, metadata={"help": "Folder that trainer/benchmark.py wrote."})
     benchmark_id: str | None = field(
         default=None,
-        metadata={"help": "Hub id of the benchmark's data set; its leaderboard then reads .eval_results/*.yaml."},
+        metadata={
+            "help": "Hub id of the benchmark's data set. Its leaderboard reads the .eval_results that we write."
+        },
     )
     quoted: str | None = field(
-        default=None, metadata={"help": "JSON file of others' figures: source, url, languages and results."}
+        default=None,
+        metadata={"help": "JSON file with published figures of others: source, url, languages and results."},
     )
-    base_model: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was made of."})
-    dataset: list[str] = field(default_factory=list, metadata={"help": "Hub ids of what it was trained on."})
-    tag: str = field(default="v1.0", metadata={"help": "Git tag of the commit; a new one each time."})
+    base_model: list[str] = field(
+        default_factory=list, metadata={"help": "Hub ids of the models that it was made of."}
+    )
+    dataset: list[str] = field(default_factory=list, metadata={"help": "Hub ids of its training data."})
+    tag: str = field(default="v1.0", metadata={"help": "Git tag of the commit. It must be new."})
 
     def __post_init__(self) -> None:
         for repo_id in [self.repo_id, *self.base_model, *self.dataset, *filter(None, [self.benchmark_id])]:
             try:
                 validate_repo_id(repo_id)
             except HFValidationError as error:
-                raise ValueError(f"{repo_id!r} is no Hub id: {error}") from error
+                raise ValueError(f"{repo_id!r} is not a Hub id: {error}") from error
             if "/" not in repo_id or Path(repo_id).exists():
-                raise ValueError(f"{repo_id!r} is no owner/name on the Hub, or a folder here: give a Hub id.")
+                raise ValueError(f"{repo_id!r} is not an owner/name on the Hub, or is a local folder: give a Hub id.")
         if self.license not in LICENSES.split():
             close = get_close_matches(self.license.lower(), LICENSES.split(), n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
             raise ValueError(
-                f"license={self.license!r} is no licence that the Hub knows. {hint}For one of another name give other "
-                "with license_name and license_link."
+                f"The Hub knows no license={self.license!r}. {hint}For a licence that the Hub does not know, give "
+                "other with license_name and license_link."
             )
         if (self.license == "other") != bool(self.license_name and self.license_link):
             raise ValueError(
                 f"license={self.license!r}, license_name={self.license_name!r}, license_link={self.license_link!r}: "
-                "give name and link of a licence that is 'other', and of no other."
+                "give license_name and license_link if and only if license is 'other'."
             )
 
 
@@ -112,22 +119,22 @@ class PublishArguments(CardArguments):
     adapter: Literal["merge", "keep"] = field(
         default="merge", metadata={"help": "keep: publish an adapter by itself. Its base must be on the Hub."}
     )
-    max_shard_size: str = field(default="5GB", metadata={"help": "Largest file of weights."})
+    max_shard_size: str = field(default="5GB", metadata={"help": "Size limit of a file of weights."})
     private: bool = field(default=False, metadata={"help": "Make a new repository private."})
     replace: bool = field(
-        default=False, metadata={"help": "Delete, in the same commit, what else the repository holds."}
+        default=False, metadata={"help": "Delete all other files of the repository in the same commit."}
     )
     dry_run: str | None = field(default=None, metadata={"help": "Write to this new folder and upload nothing."})
-    card_only: bool = field(default=False, metadata={"help": "With --dry_run: the card and its pictures alone."})
+    card_only: bool = field(default=False, metadata={"help": "With --dry_run: write only the card and its pictures."})
     space: str | None = field(
-        default=None, metadata={"help": "Also upload a page to play with the model, as this Space: its repository."}
+        default=None, metadata={"help": "Also upload a page to try the model to the Space of this name."}
     )
     space_pictures: list[str] = field(default_factory=list, metadata={"help": "Pictures to choose from on that page."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.card_only and not self.dry_run:
-            raise ValueError("card_only writes to a folder: give it as dry_run.")
+            raise ValueError("card_only writes to a folder: give the folder as dry_run.")
         if self.dry_run and not self.card_only and Path(self.dry_run).exists() and any(Path(self.dry_run).iterdir()):
             raise ValueError(f"dry_run={self.dry_run} holds files already: give a new folder.")
 
