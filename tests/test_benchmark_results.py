@@ -215,7 +215,7 @@ def test_the_read_out_finds_what_the_router_tells_and_nothing_else(tells: bool, 
 
 
 def test_the_read_out_is_tested_on_held_out_questions() -> None:
-    """The router's weights are random, so only a classifier that is tested on its training questions could be right."""
+    """The router's weights are random: only a classifier that is tested on its training data could be right."""
     rng = random.Random(0)
     rows = []
     for index in range(40):
@@ -276,7 +276,7 @@ def test_questions_about_one_picture_differ_together(tmp_path: Path) -> None:
 
 
 def test_p_values_are_corrected_for_the_number_of_languages_and_models(tmp_path: Path) -> None:
-    """Holm multiplies the smallest of four p-values by 4, the next by 3, and so on; none is less than the one before."""
+    """Holm multiplies the smallest of four p-values by 4, the next by 3; none is less than the one before it."""
 
     def write_two(name: str, won: tuple[int, int]) -> Path:
         file = write(tmp_path / name, [])
@@ -300,7 +300,7 @@ def test_p_values_are_corrected_for_the_number_of_languages_and_models(tmp_path:
 
 
 def test_the_interval_of_a_difference_is_bonett_and_price_s(tmp_path: Path) -> None:
-    """The example of Fagerland, Lydersen and Laake (2014): of 21 pairs 1 and 7 differ; the interval is -50.8 to -1.3."""
+    """Fagerland, Lydersen and Laake's (2014) example: 1 and 7 of 21 pairs differ; the interval is -50.8 to -1.3."""
     pairs = [(True, True)] * 12 + [(False, False)]
     one = write(tmp_path / "one", pairs + [(True, True)] * 7 + [(False, False)])
     other = write(tmp_path / "other", pairs + [(False, False)] * 7 + [(True, True)])
