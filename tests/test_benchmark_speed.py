@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How fast the benchmark answers."""
+"""The speed of the benchmark's answers."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from trainer.benchmark_speed import compare_ways
 @pytest.mark.slow
 def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path) -> None:
     """
-    A batch shares what a question costs beside its arithmetic, of which a tiny model has little: 11 and 18 times the
-    reference on one thread, and more where other programs compete for the cores, which slow the reference most.
+    A tiny model needs little arithmetic, and a batch shares all other costs of its questions: we measured 11 and 18
+    times the reference's speed on one thread. Other programs on the same cores slow the reference more than ours.
     """
     model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
     processor = ParrotProcessor.from_pretrained(world / "model")
@@ -37,7 +37,7 @@ def test_batches_with_shared_pictures_answer_much_faster_and_alike(world: Path) 
         for language in ("en", "tr")
         for index, color in enumerate(("red", "green", "blue", "white") * 4)
     ]
-    # The median of five rounds: a program that runs beside one of them can slow its batch more than the reference.
+    # Speeds are medians of five rounds, because another program can slow a single round of ours.
     speeds, same = compare_ways(model, processor, questions, rounds=5, max_new_tokens=8)
     assert same == 1
     assert speeds["generate"] > 4 * speeds["reference"]

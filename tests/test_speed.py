@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One table of how fast everything is."""
+"""The table of speed and memory."""
 
 import json
 from pathlib import Path
@@ -38,8 +38,8 @@ def test_every_part_is_measured_beside_a_peer_and_written_down(
     assert len(table) == 2 + len(rows)
 
 
-def test_parts_that_are_not_there_are_named() -> None:
-    with pytest.raises(ValueError, match=r"parts=\['datas'\] are none of \['data', "):
+def test_unknown_parts_are_named() -> None:
+    with pytest.raises(ValueError, match=r"parts=\['datas'\] are unknown: give some of \['data', "):
         SpeedArguments(parts=["datas"])
     with pytest.raises(ValueError, match="give both or neither"):
         SpeedArguments(parts=list(PARTS), model="models/demo-parrot")

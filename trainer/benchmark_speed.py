@@ -12,8 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-How fast trainer/benchmark.py answers beside a loop as the reference's: one question at a time, its picture encoded
-each time, greedy. A part of `python -m trainer.speed`.
+Compares the speed of trainer/benchmark.py with a loop like the reference's. That loop asks one question at a time,
+encodes its picture each time and decodes greedily. This is a part of `python -m trainer.speed`.
 """
 
 import time
@@ -29,7 +29,7 @@ from trainer.multiple_choice_accuracy import read_letter
 
 
 def answer_alone(answerer: ParrotAnswerer, questions: list[Question]) -> dict[tuple[str, str], str]:
-    """The loop of the reference's wrapper: written answers by question."""
+    """Answers questions in a loop like the reference's. Returns written answers by question."""
     model, processor = answerer.model, answerer.processor
     answers = {}
     for question in questions:
@@ -53,32 +53,32 @@ def compare_ways(
     max_new_tokens: int = 16,
 ) -> tuple[dict[str, float], float]:
     """
-    Asks the same questions in the three ways, in turns in one process.
+    Asks the same questions in three ways, which take turns in one process.
 
     Args:
-        model: in eval mode.
-        rounds: how often each way takes its turn, after a short one that does not count.
-        batch_size: questions that ours answers together.
-        max_new_tokens: longest written answer, in both loops.
+        model: a Parrot in eval mode.
+        rounds: how often each way is timed, after a warm-up.
+        batch_size: how many questions our loop answers together.
+        max_new_tokens: longest written answer of both loops, in tokens.
 
     Returns:
-        questions a second of the `reference`, of `generate` and of `score` (medians), and the share of written answers
-        that give the same letter in both loops.
+        the median questions a second of `reference`, `generate` and `score`, and the share of written answers that
+        give the same letter in both loops.
     """
     writer = ParrotAnswerer(model, processor, "generate", max_new_tokens)
     scorer = ParrotAnswerer(model, processor, "letter")
 
-    def together(answerer: ParrotAnswerer, asked: list[Question]) -> dict[tuple[str, str], str]:
-        rows = [row for rows in ask_all(answerer, asked, set(), batch_size, (0, 1)) for row in rows]
+    def together(answerer: ParrotAnswerer, batch: list[Question]) -> dict[tuple[str, str], str]:
+        rows = [row for rows in ask_all(answerer, batch, set(), batch_size, (0, 1)) for row in rows]
         return {(row["language"], row["index"]): row["prediction"] for row in rows}
 
     ways: dict[str, Callable[[list[Question]], dict[tuple[str, str], str]]] = {
-        "reference": lambda asked: answer_alone(writer, asked),
-        "generate": lambda asked: together(writer, asked),
-        "score": lambda asked: together(scorer, asked),
+        "reference": lambda batch: answer_alone(writer, batch),
+        "generate": lambda batch: together(writer, batch),
+        "score": lambda batch: together(scorer, batch),
     }
     answer_alone(writer, questions[:2])
-    for way in ("generate", "score"):  # a first batch of a size makes a GPU load kernels and take memory
+    for way in ("generate", "score"):  # the first batch of a size makes a GPU load kernels and allocate memory
         ways[way](questions[:batch_size])
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     answers = {}

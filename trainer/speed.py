@@ -12,28 +12,27 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-Speed and memory beside the peers, on the machine that it runs on, ours and the peer side by side:
+Measures speed and memory on this machine, ours and a peer side by side:
 
     python -m trainer.speed --size small
     python -m trainer.speed --size 7b --output speed-7b.json
     python -m trainer.speed --parts benchmark --model models/demo-parrot \
         --benchmark "data/demo/mini_mmmb_{language}.tsv"
 
-Models are built from configs, with random weights: nothing is loaded. The sizes are those of the tests (tiny), of the
-small Parrot of trainer/recipes/small_align.yaml (small) and of the paper (7b: CLIP ViT-L/14 at 336 pixels, Qwen2-7B,
-six experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in float32. The parts:
+Models are built from configs with random weights; nothing is downloaded. The sizes are tiny (as in the tests), small
+(the Parrot of trainer/recipes/small_align.yaml) and 7b (the paper's: CLIP ViT-L/14 at 336 pixels, Qwen2-7B, six
+experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in float32. The parts and their peers:
 
-  data       rows a second that one core reads and collates; beside LlavaProcessor with the same collator of TRL
-  experts    all, two and one of the experts; beside the machine's own matrix product, and two and one beside all
-  latency    first token and tokens a second; beside LlavaForConditionalGeneration with the same weights
-  benchmark  questions a second, written and scored; beside a loop as the reference's
-  training   a step, its memory and its share of the machine's product, by LoRA and, where it fits, in full; beside
-             LlavaForConditionalGeneration with plain SFTTrainer, and beside a head that sees every position, as the
-             reference's does
-  processes  a step of training in full, and the benchmark's questions, by two processes of one core or GPU; beside one
+  data       rows a second that one core reads and collates. Peer: LlavaProcessor with the same collator of TRL
+  experts    speed of all, two and one of the experts. Peer: this machine's matrix product; for two and one, also all
+  latency    time to the first token, and tokens a second. Peer: LlavaForConditionalGeneration with the same weights
+  benchmark  questions a second, written and scored. Peer: a loop like the reference's
+  training   time, memory and FLOP/s of a step, with LoRA and, if it fits, in full. Peers: SFTTrainer with
+             LlavaForConditionalGeneration, and the same model with a head on every position, as in the reference
+  processes  a step of full training, and the benchmark, with two processes of one core or GPU each. Peer: one process
 
-A ratio above 1 is a gain: how many times as fast ours is, or as small. Each time is the least of --rounds, in turns
-with what it is compared with, after one that does not count. Where memory is not told, none could be seen.
+A ratio above 1 is a gain: ours is so many times as fast, or as small. Ours and the peer take turns. The first round
+does not count; a time is the least of the other --rounds. A line about memory is left out if it is not measurable.
 """
 
 from dataclasses import dataclass, field
@@ -50,19 +49,22 @@ PARTS = ("data", "experts", "latency", "benchmark", "training", "processes")
 class SpeedArguments:
     """Arguments of `python -m trainer.speed`."""
 
-    size: Literal["tiny", "small", "7b"] = field(default="small", metadata={"help": "Of the models."})
-    parts: list[str] = field(default_factory=lambda: list(PARTS), metadata={"help": f"Of {', '.join(PARTS)}."})
-    rounds: int = field(default=5, metadata={"help": "How often each takes its turn."})
-    output: str | None = field(default=None, metadata={"help": "JSON file for the same numbers."})
-    model: str | None = field(default=None, metadata={"help": "A Parrot for the benchmark: a folder or Hub id."})
-    benchmark: str | None = field(
-        default=None, metadata={"help": "Its questions: a TSV file, with {language} in the place of the language."}
+    size: Literal["tiny", "small", "7b"] = field(default="small", metadata={"help": "Size of the models."})
+    parts: list[str] = field(
+        default_factory=lambda: list(PARTS), metadata={"help": f"Parts to measure, of {', '.join(PARTS)}."}
     )
-    per_category: int = field(default=2, metadata={"help": "Questions of each category and language of it."})
+    rounds: int = field(default=5, metadata={"help": "Number of rounds in which each way is timed once."})
+    output: str | None = field(default=None, metadata={"help": "JSON file for the same numbers."})
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a Parrot for the part benchmark."})
+    benchmark: str | None = field(
+        default=None,
+        metadata={"help": "Name of TSV files with its questions, with {language} in the place of the language."},
+    )
+    per_category: int = field(default=2, metadata={"help": "Number of questions of each category and language."})
 
     def __post_init__(self) -> None:
         if unknown := set(self.parts) - set(PARTS):
-            raise ValueError(f"parts={sorted(unknown)} are none of {list(PARTS)}.")
+            raise ValueError(f"parts={sorted(unknown)} are unknown: give some of {list(PARTS)}.")
         if bool(self.model) != bool(self.benchmark):
             raise ValueError(f"model={self.model!r} and benchmark={self.benchmark!r}: give both or neither.")
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What trainer/speed.py measures, part by part."""
+"""The measurements of trainer/speed.py, part by part."""
 
 import base64
 import gc
@@ -73,13 +73,13 @@ SENTENCE = "It is a picture of noise, of all the colours of the rainbow. "
 
 @dataclass(frozen=True)
 class Size:
-    """A model's dimensions, in the names of its configs, and how much it is given."""
+    """A model's dimensions, by the names in its configs, and the amount of its data."""
 
     vision: dict[str, int]
     text: dict[str, int]
     moe_intermediate_size: int
     batch_size: int
-    sentences: int  # of a training row's answer
+    sentences: int  # in a training row's answer
     questions: int
 
 
@@ -113,7 +113,7 @@ SIZES = {
 
 @dataclass
 class Line:
-    """A line of the table; `ratio` is how many times as good ours is."""
+    """A line of the table. `ratio` is how many times as fast, or as small, ours is."""
 
     what: str
     ratio: float
@@ -129,14 +129,14 @@ class Line:
 
 
 def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Line]:
-    """The line of two peaks in MiB; none if one is too small to be told from the allocator's own changes."""
-    if not min(memory.values()) > 32:  # nor if it is NaN
+    """Returns a line about two peaks in MiB; none if one is as small as the allocator's own changes."""
+    if not min(memory.values()) > 32:  # this is also true for NaN
         return []
     return [Line(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
 
 
 class Bench:
-    """A Parrot with random weights, its processor, the peer with the same weights, and how to time them."""
+    """A Parrot with random weights, its processor, a peer with the same weights, and tools to measure them."""
 
     def __init__(self, size: Size, rounds: int) -> None:
         self.size, self.rounds = size, rounds
@@ -185,10 +185,10 @@ class Bench:
         with self.device:
             self.model = ParrotForConditionalGeneration(config).eval()
         torch.set_default_dtype(default)
-        nn.init.normal_(self.model.model.moe.experts.down_proj, std=0.02)  # new experts add nothing
+        nn.init.normal_(self.model.model.moe.experts.down_proj, std=0.02)  # new experts add zero
 
     def peer(self) -> LlavaForConditionalGeneration:
-        """LLaVA of the Parrot's own modules, all but the experts."""
+        """Returns a LLaVA that shares the Parrot's modules, without the experts."""
         with torch.device("meta"):
             llava = LlavaForConditionalGeneration(LlavaConfig(**self.config)).eval()
         for name in ("vision_tower", "multi_modal_projector", "language_model"):
@@ -202,7 +202,10 @@ class Bench:
             torch.cuda.synchronize()
 
     def time(self, **ways: Callable[[], Any]) -> dict[str, float]:
-        """Seconds that each way takes, in turns; of one thread its processor's, which other programs disturb less."""
+        """
+        Times ways that take turns. Returns the least seconds of each. A single thread is timed by its CPU time,
+        because other programs disturb that less.
+        """
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         is_alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         clock = time.process_time if is_alone else time.perf_counter
@@ -212,12 +215,12 @@ class Bench:
                 start = clock()
                 way()
                 self.synchronize()
-                if number:  # the first does not count
+                if number:  # the first round does not count
                     seconds[name].append(clock() - start)
         return {name: min(taken) for name, taken in seconds.items()}
 
     def peak_memory(self, way: Callable[[], Any]) -> float:
-        """The most that a way takes beyond what was taken before, in MiB; NaN where that cannot be known."""
+        """Returns the peak of memory that a way needs in addition, in MiB; NaN if that cannot be measured."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -226,27 +229,27 @@ class Bench:
             way()
             return (torch.cuda.max_memory_allocated() - allocated) / 2**20
         reset = Path("/proc/self/clear_refs")
-        if not reset.exists():  # Linux alone tells
+        if not reset.exists():  # only Linux has this file
             return float("nan")
-        reset.write_text("5")  # the peak is from now on
+        reset.write_text("5")  # reset the peak
         before = _resident()
         way()
         return _resident(peak=True) - before
 
     def product(self) -> tuple[Callable[[], torch.Tensor], float]:
-        """A product of large matrices, whose speed is the machine's, and its FLOP."""
+        """Returns a product of large matrices, whose speed is the machine's best, and its FLOP."""
         side = 8192 if self.device.type == "cuda" else 1024
         left, right = torch.randn(2, side, side, device=self.device, dtype=self.dtype)
         return lambda: left @ right, 2 * side**3
 
     def picture(self, seed: int) -> Image.Image:
-        """Noise."""
+        """Returns a picture of noise."""
         pixels = self.size.vision["image_size"]
         return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (pixels, pixels, 3), dtype=np.uint8))
 
 
 def _resident(peak: bool = False) -> float:
-    """Memory of this process, MiB."""
+    """Returns the resident memory of this process in MiB, or its peak."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:" if peak else "VmRSS:")[1].split()[0]) / 1024
 
@@ -258,7 +261,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def training_rows(bench: Bench, number: int) -> Dataset:
-    """Conversations of two turns about a picture."""
+    """Returns conversations with two questions about a picture."""
     rows = [
         {
             "messages": [
@@ -279,7 +282,7 @@ def training_rows(bench: Bench, number: int) -> Dataset:
 
 
 def measure_data(bench: Bench) -> list[Line]:
-    """Reads and collates training rows on one core."""
+    """Measures reading and collating training rows on one core."""
     data = training_rows(bench, 32)
     plain = LlavaProcessor(bench.image_processor, **bench.processor_arguments)
     collators = {
@@ -311,7 +314,7 @@ def measure_data(bench: Bench) -> list[Line]:
 
 @torch.inference_mode()
 def measure_experts(bench: Bench) -> list[Line]:
-    """Runs all, two and one of the experts."""
+    """Measures all, two and one of the experts."""
     experts = bench.model.model.moe.experts
     number, size, inner = experts.down_proj.shape
     shape = (8, bench.config["image_seq_length"], size)
@@ -347,7 +350,7 @@ def measure_experts(bench: Bench) -> list[Line]:
 
 @torch.inference_mode()
 def measure_latency(bench: Bench) -> list[Line]:
-    """Generates, alone and in a batch."""
+    """Measures generation, one prompt alone and a batch."""
     models = {"ours": bench.model, "peer": bench.peer()}
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
     chat = bench.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -372,7 +375,7 @@ def measure_latency(bench: Bench) -> list[Line]:
 
 
 def benchmark_questions(bench: Bench) -> list[Question]:
-    """Questions in four languages about some pictures."""
+    """Returns questions in four languages about pictures of noise."""
     pictures = [base64.b64encode(_jpeg(bench.picture(index))).decode() for index in range(bench.size.questions // 4)]
     options = {"A": "a bus", "B": "a cat", "C": "a dog", "D": "an owl"}
     return [
@@ -383,8 +386,8 @@ def benchmark_questions(bench: Bench) -> list[Question]:
 
 
 def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
-    """Answers questions as trainer/benchmark.py does and as the reference does."""
-    if arguments.model and arguments.benchmark:  # both or neither
+    """Measures answers of trainer/benchmark.py and of the reference's loop."""
+    if arguments.model and arguments.benchmark:  # the arguments have both or neither
         check_source(arguments.model, "--model")
         model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
         processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
@@ -412,13 +415,13 @@ class _Clock(TrainerCallback):
         self.ends: list[float] = []
 
     def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
-        """Notes the time."""
+        """Records the time."""
         self.bench.synchronize()
         self.ends.append(time.perf_counter())
 
 
 def train_some_steps(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTrainer, dict[str, float]]:
-    """Trains some steps; the trainer, and seconds and MiB of a step."""
+    """Trains some steps. Returns the trainer, and the least seconds and the peak memory (MiB) of a step."""
     steps = bench.rounds + 1
     is_ours = name == "ours"
     args = (ParrotSFTConfig if is_ours else SFTConfig)(
@@ -457,7 +460,7 @@ def train_some_steps(bench: Bench, name: str, with_lora: bool, folder: str) -> t
 
 
 def _step_flops(trainer: SFTTrainer) -> float:
-    """FLOP of a step, what is computed again included."""
+    """Returns the FLOP of a step, including recomputation."""
     batch = next(iter(trainer.get_train_dataloader()))
 
     def added_product(_sum: torch.Size, left: torch.Size, right: torch.Size, **_kwargs: Any) -> int:
@@ -470,7 +473,7 @@ def _step_flops(trainer: SFTTrainer) -> float:
 
 
 def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Line]:
-    """Forward and backward of a batch, beside the reference's way with the same model: labels, all logits."""
+    """Compares forward and backward of a batch with the reference's way: labels, and logits at every position."""
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     model = trainer.model
     plain = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "labels")}
@@ -498,7 +501,7 @@ def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Line]:
 
 
 def measure_training(bench: Bench) -> list[Line]:
-    """Trains with LoRA and, where optimizer and gradients fit, in full."""
+    """Measures training with LoRA and, if optimizer states and gradients fit, in full."""
     product, flop = bench.product()
     product_speed = flop / bench.time(product=product)["product"] / 1e12
     parameters = sum(parameter.numel() for parameter in bench.model.parameters())
@@ -506,7 +509,7 @@ def measure_training(bench: Bench) -> list[Line]:
     rows = []
     for with_lora in (True, False):
         if not with_lora and 16 * parameters > available:  # float32 weights, gradients and AdamW's two moments
-            print(f"Training in full takes {16 * parameters / 2**30:.0f} GiB before activations: left out.")
+            print(f"Training in full takes {16 * parameters / 2**30:.0f} GiB without activations. It is left out.")
             continue
         results = {}
         for name in ("peer", "ours"):
@@ -519,7 +522,7 @@ def measure_training(bench: Bench) -> list[Line]:
                 share = _step_flops(trainer) / results[name]["seconds"] / 1e12
                 further = [] if with_lora else _beside_every_position(bench, trainer)
             if with_lora:
-                trainer.model.unload()  # the peer's modules are ours
+                trainer.model.unload()  # ours and the peer share modules, so remove the adapters
             del trainer
         way = "LoRA" if with_lora else "full"
         ours, peer = results["ours"], results["peer"]
@@ -535,14 +538,14 @@ def measure_training(bench: Bench) -> list[Line]:
 
 def measure_processes(size: str, rounds: int) -> list[Line]:
     """
-    Trains and asks with one process and with two.
+    Measures training and the benchmark with one process and with two.
 
     Returns:
-        a line each; none on a machine that has not two cores or two GPUs.
+        a line for each; none on a machine with a single core or GPU.
     """
     places = torch.cuda.device_count() or len(os.sched_getaffinity(0))
     if places < 2:
-        print("There is one core, or one GPU, for two processes: left out.")
+        print("There is only one core, or one GPU. Two processes are left out.")
         return []
     alone, shared = (_launch(number, size, rounds) for number in (1, 2))
     units = {"training": "s a step", "benchmark": "s"}
@@ -553,7 +556,7 @@ def measure_processes(size: str, rounds: int) -> list[Line]:
 
 
 def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
-    """Seconds of each, in so many processes."""
+    """Returns the seconds of training and benchmark with this number of processes."""
     kind = ["--cpu"] if not torch.cuda.is_available() else ["--multi_gpu"] if processes > 1 else []
     with TemporaryDirectory() as folder:
         output = Path(folder) / "seconds.json"
@@ -561,14 +564,14 @@ def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
         line += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         line += ["--main_process_port", "0", "-m", "trainer.speed_processes", "--size", size]
         line += ["--rounds", str(rounds), "--output", str(output)]
-        # An interpreter of its own, with one thread, also where this one has more.
+        # Each count gets an interpreter of its own with one thread, even if this process has more threads.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
         subprocess.run(line, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         return json.loads(output.read_text())
 
 
 def measure_share(size: str, rounds: int) -> dict[str, float]:
-    """Seconds of a step and of all questions, where this process does its share."""
+    """Measures the seconds of a training step and of all questions, of which this process does its share."""
     state = PartialState(cpu=not torch.cuda.is_available())
     whole = SIZES[size]
     share = replace(whole, batch_size=whole.batch_size // state.num_processes, questions=64)
@@ -576,7 +579,7 @@ def measure_share(size: str, rounds: int) -> dict[str, float]:
     questions = benchmark_questions(bench)
     answerer = ParrotAnswerer(bench.model.eval(), bench.processor, "letter")
     taken = []
-    for _ in range(3):  # the first does not count
+    for _ in range(3):  # the first round does not count
         state.wait_for_everyone()
         start = time.perf_counter()
         for _ in ask_all(answerer, questions, set(), 16, (state.process_index, state.num_processes)):
@@ -590,7 +593,7 @@ def measure_share(size: str, rounds: int) -> dict[str, float]:
 
 
 def write_share(arguments: SpeedArguments) -> None:
-    """Measures this process's share; the first of the processes writes the seconds to `arguments.output`."""
+    """Runs `measure_share`. The first process writes the seconds to `arguments.output`."""
     seconds = measure_share(arguments.size, arguments.rounds)
     if PartialState().is_main_process and arguments.output:
         Path(arguments.output).write_text(json.dumps(seconds), encoding="utf-8")
@@ -598,7 +601,7 @@ def write_share(arguments: SpeedArguments) -> None:
 
 
 def measure_speed(arguments: SpeedArguments) -> list[Line]:
-    """Measures and prints the table, row by row."""
+    """Measures the parts and prints a table row by row."""
     torch.manual_seed(0)
     random.seed(0)
     bench = Bench(SIZES[arguments.size], arguments.rounds)
@@ -611,7 +614,7 @@ def measure_speed(arguments: SpeedArguments) -> list[Line]:
         "experts": lambda: measure_experts(bench),
         "latency": lambda: measure_latency(bench),
         "benchmark": lambda: measure_benchmark(bench, arguments),
-        "training": lambda: measure_training(bench),  # It changes the model.
+        "training": lambda: measure_training(bench),  # training changes the model
         "processes": lambda: measure_processes(arguments.size, arguments.rounds),
     }
     rows = []
@@ -621,11 +624,11 @@ def measure_speed(arguments: SpeedArguments) -> list[Line]:
                 print(row, flush=True)
                 rows.append(row)
             if arguments.output:
-                found = {
+                table = {
                     "size": arguments.size,
                     "device": device,
                     "versions": versions,
                     "rows": list(map(asdict, rows)),
                 }
-                Path(arguments.output).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+                Path(arguments.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     return rows

@@ -12,12 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 r"""
-What `python -m trainer.speed --parts processes` starts with one process and with two:
+`python -m trainer.speed --parts processes` runs this command with one process and with two:
 
     accelerate launch --cpu --num_processes 2 -m trainer.speed_processes --size small --output seconds.json
 
-Each process, of one thread or one GPU, does its share of the same batch and of the same questions. Written are the
-seconds of a step of training and of all questions, as JSON.
+Each process has one thread or one GPU. It does its share of the same batch and of the same questions. The first
+process writes the seconds of a training step and of all questions as JSON.
 """
 
 from trainer import one_line_errors
