@@ -15,14 +15,12 @@ import csv
 import itertools
 import json
 import random
-import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
 from PIL import Image as PILImage
@@ -44,10 +42,8 @@ from trainer.emoji import (
 from trainer.languages import MMMB, languages, sentences
 from trainer.mini_mmmb import (
     CATEGORIES,
-    SCENES,
     MiniMMMBArguments,
     World,
-    benchmark_pictures,
     build,
     is_held_out,
     languages_in_turn,
@@ -61,8 +57,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> MiniMMMBArguments:
     folder = tmp_path_factory.mktemp("mini")
-    sizes = {"align_views": 1, "align_scenes": 30, "train": 120, "validation": 12, "test_per_category": 8}
-    arguments = MiniMMMBArguments(str(folder), concepts=50, image_size=48, **sizes)
+    arguments = MiniMMMBArguments(
+        str(folder), concepts=50, image_size=48, align_views=1, train=120, validation=12, test_per_category=8
+    )
     build(arguments)
     return arguments
 
@@ -88,8 +85,8 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
 
     def paths(table: object) -> object:
         if isinstance(table, dict):
-            return {key: paths(value) for key, value in table.items() if key != "held_out"}  # not every language's
-        return {text.count("{}") for text in table} if isinstance(table, list) else table.count("{}")
+            return {key: paths(value) for key, value in table.items()}
+        return len(table) if isinstance(table, list) else table.count("{}") if isinstance(table, str) else None
 
     use_languages([language for language in languages() if sentences(language)])
     assert len(LANGUAGES) == 20
@@ -102,28 +99,6 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
             names = TABLES[language]["names"].values()
             foreign = {name for name in names if not any(low <= letter <= high for letter in name)}
             assert foreign <= {"DNA", "DVD", "CD"}, language
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_question_has_many_wordings_and_none_to_train_on_is_tested(language: str) -> None:
-    questions = TABLES[language]["questions"]
-    kinds = {name: kind for name, kind in questions.items() if name != "recognition"} | questions["recognition"]
-    trained = [text for kind in kinds.values() for text in kind["trained"]]
-    held_out = [text for kind in kinds.values() for text in kind["held_out"]]
-    assert len(set(trained + held_out)) == len(trained + held_out)
-    assert len([*questions["name"]["trained"], *questions["describe"]["trained"]]) >= 20
-    assert len([*questions["name"]["held_out"], *questions["describe"]["held_out"]]) >= 8
-    for kind in kinds.values():
-        assert len(kind["trained"]) >= 3 and kind["held_out"]
-        assert len({text.count("{}") for text in kind["trained"] + kind["held_out"]}) == 1
-
-    def plain(text: str) -> str:
-        return re.sub(r"\W", "", text.casefold())
-
-    assert not set(map(plain, trained)) & set(map(plain, held_out))
-    introduction = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "trainer" / "ask.py").read_text("utf-8")
-    asked = {text for text in questions["name"]["trained"] + questions["describe"]["trained"] if text in introduction}
-    assert asked or language in ("pt", "ar")
 
 
 def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,15 +160,9 @@ def test_align_shows_every_concept_in_every_style_with_english_captions(
     arguments: MiniMMMBArguments, tmp_path: Path
 ) -> None:
     rows = load(arguments, "align", "train", tmp_path)
-    rows, scenes = rows.select(range(len(rows) - 30)), rows.select(range(len(rows) - 30, len(rows)))
     assert len(rows) == 50 * len(TRAIN_STYLES)
     assert len(set(zip(rows["concept"], rows["style"], strict=True))) == len(rows)
     assert all(row["concept"] in row["messages"][1]["content"] for row in rows)
-    assert set(scenes["category"]) == set(SCENES)
-    for row in scenes:
-        assert f": {row['concept']}." in row["messages"][1]["content"]
-        named = sorted(" ".join(one["labels"]) for one in row["objects"])
-        assert named == sorted(row["concept"].split(", ")) or "," in " ".join(named)
 
 
 def test_the_benchmark_is_parallel_and_its_letters_are_balanced(arguments: MiniMMMBArguments) -> None:
@@ -245,7 +214,7 @@ def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape()
     for seed in range(600):
         (question,) = world.picture("color", random.Random(seed)).questions
         options = tuple(sorted(text["en"] for text in (question.answer, *question.others)))
-        answers[question.about["en"], options][question.answer["en"]] += 1
+        answers[question.text["en"], options][question.answer["en"]] += 1
         assert question.binding not in trained
     things = {("heart", "red"), ("diamond", "red"), ("star", "yellow")}  # ♥, ♦, ⭐: recognised in training
     assert not any(itertools.starmap(is_held_out, things))
@@ -274,9 +243,9 @@ def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PILImage.Image, tuple[
 
     def spy(
         world: World, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], *rest: float
-    ) -> list[float]:
+    ) -> None:
         found.append((art, place))
-        return paste(world, canvas, art, place, *rest)
+        paste(world, canvas, art, place, *rest)
 
     monkeypatch.setattr(World, "_paste", spy)
     return found
@@ -303,68 +272,18 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
             return next(where for drawn, where in reversed(pasted) if drawn is art)
 
         for question in picture.questions:
-            (kind,), answer = question.kind, question.answer["en"]
-            x, y = place(question.about["en"])
-            if kind == "where":
+            text, answer = question.text["en"], question.answer["en"]
+            x, y = place(text.split("“")[1].split("”")[0])
+            if text.startswith("Where"):
                 assert answer == ("top", "bottom")[y > 0.5] + " " + ("left", "right")[x > 0.5]
             else:
                 other_x, other_y = place(answer)
+                direction = next(word for word in ("left", "right", "above", "below") if word in text)
                 is_so = {"left": other_x < x - 0.2, "right": other_x > x + 0.2}
                 is_so |= {"above": other_y < y - 0.2, "below": other_y > y + 0.2}
-                assert is_so[kind]
-            seen[answer if kind == "where" else kind] += 1
+                assert is_so[direction]
+            seen[answer if text.startswith("Where") else direction] += 1
     assert len(seen) == 8
-
-
-def test_a_box_holds_its_object_and_the_caption_names_all_in_reading_order() -> None:
-    world = World(select_concepts(50), ["noto"], 96, is_test=False)
-    for category in ("counting", "position", "color"):
-        for seed in range(10):
-            picture = world.picture(category, random.Random(seed))
-            boxes = [[max(0, side) for side in one["box"]] for one in picture.objects]  # one may reach beyond
-            pixels = np.asarray(picture.image, dtype=int)
-            is_drawn = np.abs(pixels - pixels[0, 0]).max(axis=2) > 8
-            for left, top, right, bottom in boxes:
-                inside = is_drawn[round(96 * top) : round(96 * bottom), round(96 * left) : round(96 * right)]
-                assert inside.mean() > 0.1
-                is_drawn[round(96 * top) : round(96 * bottom), round(96 * left) : round(96 * right)] = False
-            assert is_drawn.mean() < 0.01
-            centres = [((top + bottom) / 2, (left + right) / 2) for left, top, right, bottom in boxes]
-            rows = sorted(
-                zip(centres, picture.objects, strict=True), key=lambda pair: (round(8 * pair[0][0]), pair[0][1])
-            )
-            assert picture.caption == ", ".join(" ".join(one["labels"]) for _, one in rows)
-
-
-def test_a_question_is_asked_in_many_wordings_and_in_none_of_the_benchmark_s_others(
-    arguments: MiniMMMBArguments, tmp_path: Path
-) -> None:
-    rows = load(arguments, "instruct", "train", tmp_path)
-    asked = {turn["content"] for row in rows for turn in row["messages"][::2]}
-    assert len(asked) > 200
-    assert any(text[0].islower() and text[-1] not in "?." for text in asked)  # as people type
-    own = {row["index"]: row for row in benchmark(arguments, "en")}
-    other = benchmark(arguments, "en", "mini_mmmb_wordings")
-    assert len(other) == len(own) / 2
-    assert Counter(row["answer"] for row in other) == dict.fromkeys("ABCD", len(other) // 4)
-    for row in other:
-        assert row["question"] not in asked and row["question"] != own[row["index"]]["question"]
-        assert all(row[name] == own[row["index"]][name] for name in ("image", "answer", *"ABCD"))
-    assert len({row["question"] for row in other if row["category"] in RECOGNITION}) > 8
-
-
-def test_who_always_gives_one_answer_to_a_question_is_right_by_chance(tmp_path: Path) -> None:
-    world = World(select_concepts(50), TEST_STYLES[:1], 16, is_test=True)
-    pictures = [(category, picture.questions[0]) for category, picture in benchmark_pictures(world, 48, 0)]
-    for category, kind in (("color", "color_of"), ("counting", "count"), ("position", "where")):
-        answers = defaultdict(Counter)
-        for found, question in pictures:
-            if found == category and question.kind == (kind,):
-                options = frozenset(text["en"] for text in question.options(0))
-                answers[options][question.answer["en"]] += 1
-        number = sum(counts.total() for counts in answers.values())
-        most = sum(max(counts.values()) for counts in answers.values())
-        assert number > 8 and most / number < 0.34, (category, answers)
 
 
 def test_a_seed_decides_every_byte(arguments: MiniMMMBArguments, tmp_path: Path) -> None:

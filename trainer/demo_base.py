@@ -13,18 +13,16 @@
 # limitations under the License.
 """Trains the small parts that a demo Parrot is composed from, where no pretrained ones can be downloaded.
 
-    python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 96 --align_scenes 4000
+    python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --captions
     python -m trainer.demo_base --data data/demo --output models/demo-base
 
 OUTPUT/language_model: a byte-level BPE tokenizer and a Qwen2 that has read captions in all languages, and answered
-questions in one language about a caption in another. OUTPUT/vision_tower: a CLIP's, trained to label each
-patch of a picture in English, which tells more in ten thousand pictures than their captions could. A vision tower's
-bias towards English is what Parrot is about. A run that was stopped goes on from its last checkpoint; a part that is
-finished is not trained again.
+questions in one language about a caption in another. OUTPUT/vision_tower: the vision side of a CLIP, trained on
+pictures of all things, the demo's or not, with English captions only: a vision tower's bias towards English is what
+Parrot is about. A run that was stopped goes on from its last checkpoint; a part that is finished is not trained again.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from trainer import one_line_errors
 from trainer.command_line import parse_arguments
@@ -38,13 +36,10 @@ class DemoBaseArguments:
     output: str = field(metadata={"help": "Folder of the parts."})
     vocab_size: int = field(default=4000, metadata={"help": "Tokens of the language model."})
     language_model_steps: int = field(default=600, metadata={"help": "Batches of 32 texts."})
-    vision_tower_steps: int = field(default=1500, metadata={"help": "Batches of 64 pictures."})
-    image_size: int = field(default=64, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
-    patch_size: int = field(default=16, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
+    vision_tower_steps: int = field(default=1200, metadata={"help": "Batches of 128 pictures of different things."})
+    image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
+    patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
     save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})
-    part: Literal["language_model", "vision_tower", "both"] = field(
-        default="both", metadata={"help": "What to train; the tower's captions are in the language model's tokens."}
-    )
     seed: int = 0
 
 

@@ -14,35 +14,34 @@
 """The demo's small tower and language model: what `python -m trainer.demo_base` trains."""
 
 import json
-import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, load_dataset
-from torch import nn
 from torch.nn import functional as F
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    CLIPVisionModel,
+    CLIPModel,
     DataCollatorForSeq2Seq,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2Tokenizer,
     Trainer,
     TrainingArguments,
+    default_data_collator,
     set_seed,
 )
 
 from trainer.data_files import data_files
 from trainer.demo_base import DemoBaseArguments
-from trainer.emoji import LANGUAGES, TABLES, Concept, all_concepts, fill, listing, wordings
-from trainer.mini_mmmb import as_typed
+from trainer.emoji import LANGUAGES, TABLES, Concept, all_concepts
 from trainer.parrot_trainer import last_checkpoint
 
 
@@ -56,10 +55,7 @@ CHAT_TEMPLATE = (
 
 def train(trainer: Trainer) -> None:
     """Trains, from the last checkpoint where there is one."""
-    checkpoint = last_checkpoint(trainer.args.output_dir)
-    if checkpoint:
-        print(f"Going on from {checkpoint}.")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 
 
 def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
@@ -81,63 +77,42 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
     )
 
 
-KINDS = ("name", "name", "describe", "recognition")  # of questions about one thing; the last are its category's own
+QUESTIONS = len(TABLES["en"]["generic"]) + 1  # about a concept: the generic ones and its category's
 
 
-def conversation(
-    concepts: Sequence[Concept], language: str, kind: str, rng: random.Random, typed: bool = True
-) -> list[dict[str, str]]:
-    """A question in a language about an English caption, and its answer; `typed`: as people do, see `as_typed`."""
-    names = listing([concept.names for concept in concepts], quoted=False)
-    of_category = (concepts[0].category,) if kind == "recognition" else ()
-    question = wordings((kind, *of_category), rng=rng)[language]
-    if typed:
-        question = as_typed(question, rng, may_miss_words=True)
-    caption = rng.choice(TABLES["en"]["captions"]).format(names["en"])
-    answer = TABLES[language]["captions"][1] if kind == "describe" else "{}"
+def captions(concept: Concept, language: str) -> list[str]:
+    """What a picture of the concept could be called."""
+    return [caption.format(concept.names[language]) for caption in TABLES[language]["captions"]]
+
+
+def text_corpus(concepts: Iterable[Concept]) -> list[str]:
+    """Captions of the concepts in all languages."""
+    return [text for concept in concepts for language in LANGUAGES for text in captions(concept, language)]
+
+
+def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, str]]:
+    """A question and its answer. `kind` counts the generic questions; the last is the category's own."""
+    table = TABLES[language]
+    turns = [*table["generic"], {"question": table["recognition"][concept.category], "answer": "{}"}][kind]
     return [
-        {"role": "user", "content": f"{caption}\n{question}"},
-        {"role": "assistant", "content": answer.format(names[language])},
+        {"role": "user", "content": turns["question"]},
+        {"role": "assistant", "content": turns["answer"].format(concept.names[language])},
     ]
 
 
-def chat_rows(
-    concepts: Sequence[Concept], number: int, seed: int, typed: bool = True
-) -> list[tuple[str, list[dict[str, str]]]]:
-    """
-    So many questions about English captions, the languages in turn, each with its language. The captions are English
-    alone, as the tower's are: of captions in all languages, six times as much to learn, it looked nothing up.
-    """
+def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
+    """Every question about a caption of every concept, from each language into each, by the question's language."""
+    sources = [(concept, language) for concept in concepts for language in LANGUAGES]
     rng = random.Random(seed)
+    rng.shuffle(sources)
     rows = []
-    for index in range(number):
-        language, kind = LANGUAGES[index % len(LANGUAGES)], rng.choice(KINDS)
-        several = rng.choice((1, 1, 1, 1, 1, 1, 2, 3)) if kind != "recognition" else 1
-        shown = rng.sample(concepts, min(several, len(concepts)))
-        rows.append((language, conversation(shown, language, kind, rng, typed)))
+    shifts = range(len(LANGUAGES))
+    for shift, (index, (concept, source)), kind in product(shifts, enumerate(sources), range(QUESTIONS)):
+        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # any few rows are of all languages
+        question, answer = conversation(concept, target, kind)
+        caption = rng.choice(captions(concept, source))
+        rows.append((target, [{"role": "user", "content": f"{caption}\n{question['content']}"}, answer]))
     return rows
-
-
-def scene_questions(concepts: Sequence[Concept], seed: int) -> list[str]:
-    """Questions about scenes in all languages, some of each kind."""
-    rng = random.Random(seed)
-    kinds = [kind for kind in TABLES["en"]["questions"] if kind not in KINDS]
-    asked = [fill(wordings((kind,), rng=rng), rng.choice(concepts).names) for kind in kinds for _ in range(50)]
-    return [text for question in asked for text in question.values()]
-
-
-class LabelsAtTheEnd:
-    """Batches of a collator, of which the head sees what comes from the first label on: short answers, mostly."""
-
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
-        self.collator = collator
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the model takes."""
-        batch = self.collator(rows)
-        labels = batch["labels"]
-        before = max(0, int((labels != -100).any(dim=0).int().argmax()) - 1)  # whose last predicts the first label
-        return {**batch, "labels": labels[:, before:], "logits_to_keep": labels.shape[1] - before}
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
@@ -145,27 +120,25 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     tokenizer = Qwen2Tokenizer(eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
     tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size, show_progress=False)
     tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.padding_side = "left"  # so that answers end together
     return tokenizer
 
 
-def tokenize(tokenizer: Qwen2Tokenizer, chats: Sequence[list[dict[str, str]]]) -> Dataset:
-    """Conversations' ids. Their labels are the answers' only: what it is asked is not the model's to say."""
-    texts = tokenizer.apply_chat_template(chats, tokenize=False)
-    prompts = tokenizer.apply_chat_template([chat[:-1] for chat in chats], tokenize=False, add_generation_prompt=True)
-    rows = zip(tokenizer(texts)["input_ids"], tokenizer(prompts)["input_ids"], strict=True)
-    return Dataset.from_list(
-        [{"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]} for ids, prompt in rows]
-    )
+def _tokenize(tokenizer: Qwen2Tokenizer, messages: list[dict[str, str]]) -> dict[str, list[int]]:
+    """A conversation's ids. Its labels are the answer's only: what it is asked is not the model's to say."""
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
 
 
 def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], output: Path) -> dict[str, float]:
     """Trains the tokenizer and the language model; returns the loss of held-out answers by language, nats a token."""
-    well_typed = chat_rows(concepts, 6000, arguments.seed, typed=False)
-    written = [turn["content"] for _, messages in well_typed for turn in messages]
-    tokenizer = train_tokenizer([*written, *scene_questions(concepts, arguments.seed)], arguments.vocab_size)
+    chats, corpus = chat_rows(concepts, arguments.seed), text_corpus(concepts)
+    round_of_languages = len(LANGUAGES) * QUESTIONS
+    number = max(1, len(chats) // round_of_languages // 20) * round_of_languages
+    held_out, chats = chats[:number], chats[number:]
+    written = [turn["content"] for _, messages in chats for turn in messages]
+    tokenizer = train_tokenizer([*text_corpus(all_concepts()), *written], arguments.vocab_size)
     tokenizer.save_pretrained(output)
-    chats = [messages for _, messages in chat_rows(concepts, 32 * arguments.language_model_steps, arguments.seed)]
     set_seed(arguments.seed)
     model = Qwen2ForCausalLM(
         Qwen2Config(
@@ -183,101 +156,94 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    sentences = [tokenizer(text + tokenizer.pad_token)["input_ids"] for text in corpus]
+    rows = [{"input_ids": ids, "labels": ids} for ids in sentences]
+    rows += [_tokenize(tokenizer, messages) for _, messages in chats]
     trainer = Trainer(
         model,
         training_arguments(
             arguments,
             "language_model",
             arguments.language_model_steps,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
             # In random order: in batches of one length, which are batches of one language, it learned far less.
             per_device_train_batch_size=32,
         ),
-        train_dataset=tokenize(tokenizer, chats),
-        data_collator=LabelsAtTheEnd(DataCollatorForSeq2Seq(tokenizer)),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
     )
     train(trainer)
     model.save_pretrained(output)
     measures = {}
-    held_out = chat_rows(concepts, 50 * len(LANGUAGES), arguments.seed + 1)
     for language in LANGUAGES:
-        rows = tokenize(tokenizer, [messages for target, messages in held_out if target == language])
-        measures[f"loss_{language}"] = trainer.evaluate(rows)["eval_loss"]
+        rows = [_tokenize(tokenizer, messages) for target, messages in held_out if target == language]
+        measures[f"loss_{language}"] = trainer.evaluate(Dataset.from_list(rows))["eval_loss"]
     return measures
 
 
-def augment(
-    pictures: torch.Tensor, targets: torch.Tensor, has_colors: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Flips and tints each of the pictures by chance, and mixes the colors of those whose labels name none.
-
-    Args:
-        pictures: of shape (N, 3, height, width).
-        targets: of their [CLS] and patches, of shape (N, 1 + rows * columns, V).
-        has_colors: whether a picture's labels name colors, of shape (N,).
-
-    Returns:
-        both, the patches' targets flipped along.
-    """
+def augment(pictures: torch.Tensor) -> torch.Tensor:
+    """Flips, turns, shears, scales, moves and tints each of the pictures by chance."""
     number = len(pictures)
-    side = math.isqrt(targets.shape[1] - 1)
-    grid = targets[:, 1:].unflatten(1, (side, side))
-    is_flipped = torch.rand(number, 1, 1, 1) < 0.5
-    pictures = torch.where(is_flipped, pictures.flip(3), pictures)
-    grid = torch.where(is_flipped, grid.flip(2), grid)
-    # Styles differ in color more than in shape: mixed channels keep a tower from knowing a thing by its color alone.
-    is_mixed = ~has_colors & (torch.rand(number) < 0.7)
-    mixed = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * is_mixed[:, None, None]
+    angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.2
+    scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.2
+    flip = torch.randint(2, (number,)) * 2 - 1
+    affine = torch.zeros(number, 2, 3)
+    affine[:, 0, 0] = angle.cos() * scale * aspect * flip
+    affine[:, 0, 1] = shear - angle.sin() * scale
+    affine[:, 1, 0] = angle.sin() * scale * flip
+    affine[:, 1, 1] = angle.cos() * scale / aspect
+    affine[:, :, 2] = torch.stack(shift, dim=1)
+    grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
+    pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    # Styles differ in colour more than in shape: mixed channels keep a tower from knowing a thing by its colour alone.
+    mixed = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * (torch.rand(number, 1, 1) < 0.7)
     pictures = torch.einsum("nij,njhw->nihw", mixed / mixed.sum(2, keepdim=True).clamp(min=0.5), pictures)
-    tint = torch.randn(2, number, 1, 1, 1) * 0.2 * torch.where(has_colors, 0.3, 1.0)[:, None, None, None]
-    return pictures * (1 + tint[0]) + tint[1], torch.cat([targets[:, :1], grid.flatten(1, 2)], dim=1)
+    return pictures * (1 + torch.randn(number, 1, 1, 1) * 0.2) + torch.randn(number, 1, 1, 1) * 0.2
 
 
-def targets(objects: list[dict[str, Any]], labels: Mapping[str, int], side: int) -> torch.Tensor:
+class PictureCaptions(torch.utils.data.Dataset):
     """
-    What a picture's tokens are to tell: each patch the labels of the object whose box holds its centre, or that there
-    is none (0), and [CLS] the labels of all objects; as probabilities of shape (1 + side * side, V).
+    Pictures with their English captions, in batches of different concepts: no picture is among the negatives of its
+    own caption.
     """
-    told = torch.zeros(1 + side * side, len(labels) + 1)
-    centres = (torch.arange(side) + 0.5) / side
-    told[1:, 0] = 1
-    grid = told[1:].unflatten(0, (side, side))  # a view
-    for one in objects:
-        left, top, right, bottom = one["box"]
-        words = [labels[label] for label in one["labels"]]
-        covered = ((top <= centres) & (centres < bottom))[:, None] & ((left <= centres) & (centres < right))
-        row = torch.zeros(len(labels) + 1)
-        row[words] = 1 / len(words)
-        grid[covered] = row
-        told[0] += row / len(objects)
-    return told
+
+    def __init__(
+        self, rows: Dataset, tokenizer: Qwen2Tokenizer, image_processor: CLIPImageProcessorPil, batches: int, seed: int
+    ) -> None:
+        self.pixel_values = torch.cat(
+            [image_processor(row["images"][0], return_tensors="pt")["pixel_values"] for row in rows]
+        )
+        self.concepts: list[str] = rows["concept"][:]
+        self.names = sorted(set(self.concepts))
+        # CLIP reads a text off its end.
+        wordings = [text + tokenizer.eos_token for text in TABLES["en"]["captions"]]
+        texts = [wording.format(name) for name in self.names for wording in wordings]
+        self.texts = tokenizer(texts, padding=True, return_tensors="pt")  # (names * wordings, length)
+        self.wordings = len(wordings)
+        rng = random.Random(seed)
+        pictures = {name: [index for index, other in enumerate(self.concepts) if other == name] for name in self.names}
+        self.batch_size = min(128, len(self.names))
+        self.order = [
+            rng.choice(pictures[name]) for _ in range(batches) for name in rng.sample(self.names, self.batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        picture, wording = self.order[index], index // self.batch_size % self.wordings
+        text = self.names.index(self.concepts[picture]) * self.wordings + wording
+        return {"pixel_values": self.pixel_values[picture]} | {key: ids[text] for key, ids in self.texts.items()}
 
 
-class LabelledTower(nn.Module):
-    """A tower that tells in English what each of its patches shows, and [CLS] what the whole does."""
-
-    def __init__(self, config: CLIPVisionConfig, number_of_labels: int) -> None:
-        super().__init__()
-        self.tower = CLIPVisionModel(config)
-        self.head = nn.Linear(config.hidden_size, number_of_labels)
-
-    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The loss, in nats a token; `labels` are probabilities of shape (N, tokens, V)."""
-        logits = self.head(self.tower(pixel_values).last_hidden_state)  # without CLIP's last norm, as a Parrot sees it
-        loss = F.cross_entropy(logits.transpose(1, 2), labels.transpose(1, 2), reduction="none")  # (N, tokens)
-        return {"loss": loss[:, 1:].mean() + loss[:, 0].mean() / 4}
-
-
-def _augmented(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    pictures, labels = augment(
-        *(torch.stack([row[name] for row in rows]) for name in ("picture", "targets", "has_colors"))
-    )
-    return {"pixel_values": pictures, "labels": labels}
+def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    batch = default_data_collator(pairs)
+    return batch | {"pixel_values": augment(batch["pixel_values"]), "return_loss": True}
 
 
 def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
-    """Trains a tower to label the pictures' patches; returns its last loss."""
+    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its last loss."""
+    tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
     side = arguments.image_size
     image_processor = CLIPImageProcessorPil(
         size={"shortest_edge": side},
@@ -285,41 +251,49 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    names = sorted({label for row in rows["objects"] for one in row for label in one["labels"]})
-    labels = {name: number for number, name in enumerate(names, start=1)}
-    pictures = [
-        {
-            "picture": image_processor(row["images"][0], return_tensors="pt")["pixel_values"][0],
-            "targets": targets(row["objects"], labels, side // arguments.patch_size),
-            "has_colors": torch.tensor(row["category"] == "color"),
-        }
-        for row in rows
-    ]
+    pairs = PictureCaptions(rows, tokenizer, image_processor, arguments.vision_tower_steps, arguments.seed)
     set_seed(arguments.seed)
-    config = CLIPVisionConfig(
-        hidden_size=192,
-        intermediate_size=576,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        image_size=side,
-        patch_size=arguments.patch_size,
+    model = CLIPModel(
+        CLIPConfig(
+            projection_dim=128,
+            vision_config={
+                "hidden_size": 192,
+                "intermediate_size": 576,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+                "image_size": side,
+                "patch_size": arguments.patch_size,
+            },
+            text_config={
+                "hidden_size": 128,
+                "intermediate_size": 256,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": pairs.texts["input_ids"].shape[1],
+                "bos_token_id": None,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            },
+        )
     )
     trainer = Trainer(
-        LabelledTower(config, len(labels) + 1),
+        model,
         training_arguments(
             arguments,
             "vision_tower",
             arguments.vision_tower_steps,
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             weight_decay=0.05,
-            per_device_train_batch_size=64,
+            per_device_train_batch_size=pairs.batch_size,
+            train_sampling_strategy="sequential",
         ),
-        train_dataset=pictures,
+        train_dataset=pairs,
         data_collator=_augmented,
     )
     train(trainer)
     image_processor.save_pretrained(output)
-    trainer.model.tower.save_pretrained(output)
+    model.vision_model.save_pretrained(output)
     return {"loss": [log["loss"] for log in trainer.state.log_history if "loss" in log][-1]}
 
 
@@ -327,7 +301,7 @@ def train_parts(arguments: DemoBaseArguments) -> None:
     """Trains what is not finished, and says how good it is and where it lies."""
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    settings = {name: value for name, value in asdict(arguments).items() if name not in ("output", "part")}
+    settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
     settings["world"] = json.loads((Path(arguments.data) / "settings.json").read_text())
     settings_file = output / "settings.json"
     if not settings_file.exists():
@@ -336,15 +310,17 @@ def train_parts(arguments: DemoBaseArguments) -> None:
         raise ValueError(
             f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
         )
-    aligned = load_dataset(arguments.data, name="align", data_files=data_files(arguments.data, "align"), split="train")
+    aligned, captioned = (
+        load_dataset(arguments.data, name=name, data_files=data_files(arguments.data, name), split="train")
+        for name in ("align", "captions")
+    )
     names = set(aligned["concept"])
     concepts = [concept for concept in all_concepts() if concept.names["en"] in names]
-    runs = {
-        "language_model": lambda folder: train_language_model(arguments, concepts, folder),
-        "vision_tower": lambda folder: train_vision_tower(arguments, aligned, folder),
-    }
-    for part in runs if arguments.part == "both" else [arguments.part]:
-        folder, run = output / part, runs[part]
+    for part, run in (
+        ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),
+        ("vision_tower", lambda folder: train_vision_tower(arguments, captioned, folder)),
+    ):
+        folder = output / part
         finished = folder / "measures.json"
         start = time.perf_counter()
         if not finished.exists():

@@ -15,8 +15,7 @@
 
 `trainer/languages/` has a table for each of 20 languages, with all the sentences; the names are CLDR's, always
 quoted or alone, so that no grammar is needed around them. A further language is one more file there, with the same
-keys. `names.json.xz` has the names in a hundred more, which are asked in English until they have a table. Each kind
-of question has wordings to train on, as many as a language has, and, if wanted, others that training never shows.
+keys. `names.json.xz` has the names in a hundred more, which are asked in English until they have a table.
 """
 
 import io
@@ -82,7 +81,7 @@ def use_languages(languages: Sequence[str]) -> None:
 
 
 use_languages(MMMB)
-RECOGNITION = tuple(TABLES["en"]["questions"]["recognition"])
+RECOGNITION = tuple(TABLES["en"]["recognition"])
 TRAIN_STYLES = ("noto", "twemoji", "notov1", "emojione")
 TEST_STYLES = ("fluent", "openmoji")
 Text = dict[str, str]  # by language
@@ -126,19 +125,6 @@ def words(*path: str) -> Text:
     return found
 
 
-def wordings(kind: tuple[str, ...], held_out: bool = False, rng: random.Random | None = None) -> Text:
-    """
-    A question of a kind in every language that has one. The kinds are the keys of the tables' `questions`.
-
-    Args:
-        kind: such as `("count",)` or `("recognition", "animals")`.
-        held_out: whether to ask in words that training never shows.
-        rng: chooses the wording, in each language by itself; if None, it is the first, which the benchmark asks in.
-    """
-    choices = words("questions", *kind, "held_out" if held_out else "trained")
-    return {language: rng.choice(texts) if rng else texts[0] for language, texts in choices.items() if texts}
-
-
 def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
     """Sentences with their slot filled by the word or words of the same language."""
     return {
@@ -147,12 +133,11 @@ def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
     }
 
 
-def listing(texts: Sequence[Text], quoted: bool = True) -> Text:
-    """Several words as each language lists them; quoted, since a name may hold the separator."""
+def listing(texts: Sequence[Text]) -> Text:
+    """Several words as each language lists them, quoted, since a name may hold the separator."""
     listed = {}
     for language, table in TABLES.items():
-        quote = table["quote"] if quoted else "{}"
-        listed[language] = table["separator"].join(quote.format(text[language]) for text in texts)
+        listed[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
     return listed
 
 
@@ -240,7 +225,6 @@ SHADES = {
 }
 
 
-@cache
 def draw_shape(shape: str, color: str, style: str, size: int) -> PILImage.Image | None:
     """A coloured shape on nothing; None if the style has none of that colour."""
     if shape not in POLYGONS:

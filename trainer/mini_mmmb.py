@@ -32,9 +32,9 @@ import random
 import re
 import shutil
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,7 +65,6 @@ from trainer.emoji import (
     load_style,
     select_concepts,
     use_languages,
-    wordings,
     words,
 )
 from trainer.languages import MMMB
@@ -99,7 +98,6 @@ FEATURES = Features(
         "category": Value("string"),
         "concept": Value("string"),
         "style": Value("string"),
-        "objects": List({"labels": List(Value("string")), "box": List(Value("float32"))}),
     }
 )
 
@@ -114,7 +112,10 @@ class MiniMMMBArguments:
     )
     image_size: int = field(default=112, metadata={"help": "Side of the pictures, in pixels."})
     align_views: int = field(default=8, metadata={"help": "Captioned pictures of each concept in each style."})
-    align_scenes: int = field(default=0, metadata={"help": "Captioned pictures of scenes, beside them."})
+    captions: bool = field(
+        default=False,
+        metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
+    )
     train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
     languages: list[str] = field(
         default_factory=lambda: list(MMMB),
@@ -160,87 +161,34 @@ def is_held_out(one: str, other: str) -> bool:
 
 @dataclass(frozen=True)
 class Question:
-    """
-    A question with its answer and wrong options.
+    """A question with its answer and wrong options. Is `lists` set, the options stand in the question."""
 
-    Args:
-        kind: of its wordings, see `trainer.emoji.wordings`.
-        about: the words that it asks about; without any, the options stand in the question if its wording has a slot.
-        binding: the composition that it asks about.
-    """
-
-    kind: tuple[str, ...]
+    text: Text
     answer: Text
     others: list[Text]
-    about: Text | None = None
-    binding: tuple[str, str] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it asks what the picture shows, in whichever words."""
-        return self.kind[0] in ("name", "describe", "recognition")
+    binding: tuple[str, str] | None = None  # the composition that it asks about
+    lists: bool = False
 
     def options(self, place: int) -> list[Text]:
         """All options, the answer at its place."""
         return [*self.others[:place], self.answer, *self.others[place:]]
 
-    def ask(self, place: int, held_out: bool = False, rng: random.Random | None = None) -> Text:
-        """The question as it is put, its answer at a place among the options; worded as `wordings` does."""
-        sentence = wordings(self.kind, held_out, rng)
-        return fill(sentence, self.about) if self.about else fill(sentence, listing(self.options(place)), quoted=False)
-
-
-def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) -> str:
-    """
-    A question as it is written, or as people type: now and then a small letter first and no mark at the end, and, if
-    none of its words decides the answer, half of the time with words that are missing or in another order. Who learned
-    to answer these does not hang on single words, and understands other wordings, too.
-    """
-    if rng.random() < 0.25:
-        question = question[0].lower()[0] + question[1:].rstrip("?？؟.。")  # "İ".lower() is an i and a dot
-    if may_miss_words and rng.random() < 0.5:
-        space = " " if " " in question else ""  # Chinese words stand without spaces
-        words = question.split() if space else list(question)
-        words = [word for word in words if rng.random() < 0.8] or [rng.choice(words)]
-        if len(words) > 1 and rng.random() < 0.3:
-            place = rng.randrange(len(words) - 1)
-            words[place : place + 2] = words[place + 1], words[place]
-        question = space.join(words)
-    return question
+    def ask(self, place: int) -> Text:
+        """The question as it is put."""
+        return fill(self.text, listing(self.options(place)), quoted=False) if self.lists else self.text
 
 
 @dataclass(frozen=True)
 class Picture:
-    """
-    A picture and what can be asked about it.
-
-    Args:
-        things: all that it shows, from the left to the right and from the top to the bottom.
-        objects: the same, in the order in which they were drawn, each with its English `labels`, a name or a color and
-            a shape, and its `box`: left, top, right and bottom as parts of the picture's side.
-        caption: of them, in English.
-    """
+    """A picture and what can be asked about it."""
 
     image: PILImage.Image
     style: str
-    things: list[Text]
-    objects: list[dict[str, Any]]
-    caption: str
+    concept: str
     questions: list[Question]
 
 
-def _in_reading_order(things: Sequence[Any], places: Sequence[tuple[float, float]]) -> list[Any]:
-    return [thing for _, thing in sorted(zip(places, things, strict=True), key=lambda pair: pair[0][::-1])]
-
-
-def _generic(rng: random.Random, things: Sequence[Text]) -> Question:
-    """What a picture shows, be it one thing or a scene: in one sentence, or by the names alone."""
-    distinct = [thing for index, thing in enumerate(things) if thing not in things[:index]]
-    names = listing(distinct, quoted=False)
-    if rng.random() < 0.25:
-        captions = {language: texts[1] for language, texts in words("captions").items()}
-        return Question(("describe",), fill(captions, names, quoted=False), [])
-    return Question(("name",), names, [])
+Made = tuple[PILImage.Image, str, str, list[Question]]  # a picture, its style, what it is of, and questions
 
 
 class World:
@@ -294,17 +242,15 @@ class World:
         for _ in range(500):
             if concept:
                 style = rng.choice([style for style in self.styles if concept.code in load_style(style)])
-                picture = self._recognition(rng, style, concept)
+                made = self._recognition(rng, style, concept)
             else:
-                picture = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
-            if picture is None:
+                made = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
+            if made is None:
                 continue
-            questions = picture.questions
+            image, style, name, questions = made
             allowed = [one for one in questions if not one.binding or is_held_out(*one.binding) == self.is_test]
             if allowed:
-                if not self.is_test and not concept and rng.random() < 0.25:
-                    allowed.insert(0, _generic(rng, picture.things))
-                return replace(picture, questions=allowed)
+                return Picture(image, style, name, allowed)
         raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: take more.")
 
     def _choose(
@@ -334,33 +280,22 @@ class World:
 
     def _paste(
         self, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], side: float, turn: float
-    ) -> list[float]:
-        """Pastes art with its centre at a place, its longer side `side`. These, and the box returned, are in parts."""
+    ) -> None:
+        """Pastes art with its centre at a place, its longer side `side`; both as parts of the canvas."""
         scale = side * self.size / max(art.size)
         art = art.resize([max(1, round(length * scale)) for length in art.size], PILImage.Resampling.BILINEAR)
         art = art.rotate(turn, expand=True, resample=PILImage.Resampling.BICUBIC)
         corner = [round(part * self.size - length / 2) for part, length in zip(place, art.size, strict=True)]
         canvas.paste(art, tuple(corner), art)
-        return [pixel / self.size for pixel in (*corner, corner[0] + art.width, corner[1] + art.height)]
 
     def _scene(
-        self,
-        rng: random.Random,
-        style: str,
-        concepts: Sequence[Concept],
-        places: Sequence[tuple[float, float]],
-        side: float,
-        questions: list[Question],
-    ) -> Picture:
+        self, rng: random.Random, arts: Sequence[PILImage.Image], places: Sequence[tuple[float, float]], side: float
+    ) -> PILImage.Image:
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
-        objects = []
-        for concept, (x, y) in zip(concepts, places, strict=True):
-            place = (x + rng.uniform(-0.02, 0.02), y + rng.uniform(-0.02, 0.02))
-            art = self._art(rng, concept, style)
-            box = self._paste(canvas, art, place, side * rng.uniform(0.9, 1.05), rng.uniform(-10, 10))
-            objects.append({"labels": [concept.names["en"]], "box": box})
-        things = _in_reading_order([concept.names for concept in concepts], places)
-        return Picture(canvas, style, things, objects, ", ".join(thing["en"] for thing in things), questions)
+        for art, (x, y) in zip(arts, places, strict=True):
+            place = (x + rng.uniform(-0.025, 0.025), y + rng.uniform(-0.025, 0.025))
+            self._paste(canvas, art, place, side * rng.uniform(0.9, 1.05), rng.uniform(-10, 10))
+        return canvas
 
     def _art(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
         """A concept drawn; in training, half in other colours, since styles differ in these more than in shape."""
@@ -374,51 +309,48 @@ class World:
         return tinted
 
     def single(
-        self,
-        rng: random.Random,
-        concept: Concept,
-        style: str,
-        questions: list[Question],
-        art: PILImage.Image | None = None,
-    ) -> Picture:
+        self, rng: random.Random, concept: Concept, style: str, art: PILImage.Image | None = None
+    ) -> PILImage.Image:
         """A picture of one thing (its art, if given): size, place, turn and background are the generator's."""
         side = rng.uniform(0.65, 0.92)
         room = (1 - side) / 2 * 0.9
         place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
-        box = self._paste(canvas, art or self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
-        name = concept.names["en"]
-        return Picture(canvas, style, [concept.names], [{"labels": [name], "box": box}], name, questions)
+        self._paste(canvas, art or self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
+        return canvas
 
-    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Picture | None:
+    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Made | None:
         others = self._choose(rng, self.by_category[concept.category], 3, None, [concept])
         if others is None or concept.code not in load_style(style):
             return None
-        wrong = [other.names for other in others]
-        questions = [Question(("recognition", concept.category), concept.names, wrong)]
-        if not self.is_test:
-            questions += [_generic(rng, [concept.names]) for _ in range(3)]
-            if concept.group in self.by_group:
-                questions.append(self._group_question(rng, concept))
-            rng.shuffle(questions)
-        return self.single(rng, concept, style, questions)
+        text, answer = words("recognition", concept.category), concept.names
+        if not self.is_test and rng.random() < 0.4:
+            kind = rng.randrange(len(TABLES["en"]["generic"]))
+            generic = {language: table["generic"][kind] for language, table in TABLES.items()}
+            text = {language: turn["question"] for language, turn in generic.items()}
+            answer = fill({language: turn["answer"] for language, turn in generic.items()}, answer, quoted=False)
+        questions = [Question(text, answer, [other.names for other in others])]
+        if not self.is_test and concept.group in self.by_group:
+            questions.append(self._group_question(rng, concept))
+        return self.single(rng, concept, style), style, concept.names["en"], questions
 
     def _group_question(self, rng: random.Random, concept: Concept) -> Question:
         wrong = [group for group in self.by_group if group != concept.group]
         wrong = [group for group in wrong if {group, concept.group} not in OVERLAPPING_GROUPS]
         others = [words("groups", group) for group in rng.sample(wrong, 3)]
-        return Question(("group_of",), words("groups", concept.group), others)
+        return Question(words("group_of"), words("groups", concept.group), others)
 
-    def _counting(self, rng: random.Random, style: str) -> Picture | None:
+    def _counting(self, rng: random.Random, style: str) -> Made | None:
         pair = self._choose(rng, self.scene_concepts, 2, style)
         if pair is None:
             return None
         low = rng.randint(1, 3)
         numbers = [rng.randint(low, low + 3)]
         numbers.append(rng.randint(0, min(3, 9 - numbers[0])))
-        cells = [(x, y) for x in (0.125, 0.375, 0.625, 0.875) for y in (0.125, 0.375, 0.625, 0.875)]
+        cells = [(x, y) for x in (0.19, 0.5, 0.81) for y in (0.19, 0.5, 0.81)]
         rng.shuffle(cells)
         things = [concept for concept, number in zip(pair, numbers, strict=True) for _ in range(number)]
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], cells[: len(things)], 0.27)
         questions = []
         for concept, number, start in zip(pair, numbers, (low, 1), strict=True):
             if number:
@@ -426,10 +358,10 @@ class World:
                 answer = dict.fromkeys(TABLES, str(number))
                 rng.shuffle(options)
                 binding = (pair[0].code, pair[1].code)
-                questions.append(Question(("count",), answer, options, concept.names, binding))
-        return self._scene(rng, style, things, cells[: len(things)], 0.22, questions)
+                questions.append(Question(fill(words("count"), concept.names), answer, options, binding))
+        return image, style, pair[0].names["en"], questions
 
-    def _color(self, rng: random.Random, style: str) -> Picture | None:
+    def _color(self, rng: random.Random, style: str) -> Made | None:
         shapes = rng.sample(SHAPES, 4)
         colors = rng.sample(held_out_colors(shapes[0]) if self.is_test else list(SHADES), 4)
         arts = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
@@ -437,29 +369,22 @@ class World:
         if not is_allowed or any(art is None for art in arts):
             return None
         image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # neither white nor black is lost on it
-        places = rng.sample(GRIDS[4], 4)
-        boxes = [
+        for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
             self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
-            for art, place in zip(arts, places, strict=True)
-        ]
         questions = []
         asked = shapes[:1] if self.is_test else shapes
         for index, (shape, color) in enumerate(zip(asked, colors, strict=False)):
             named, colored = words("shapes", shape), words("colors", color)
             if self.is_test or rng.random() < 0.5:
                 others = [words("colors", other) for other in colors if other != color]
-                question = Question(("color_of",), colored, others, named, (shape, color))
+                question = Question(fill(words("color_of"), named), colored, others, (shape, color))
             else:
                 others = [words("shapes", other) for other in shapes if other != shape]
-                question = Question(("of_color",), named, others, colored, (shape, color))
+                question = Question(fill(words("of_color"), colored), named, others, (shape, color))
             questions.insert(rng.randint(0, index), question)
-        things = _in_reading_order([words("shapes", shape) for shape in shapes], places)
-        named = _in_reading_order([f"{color} {shape}" for shape, color in zip(shapes, colors, strict=True)], places)
-        labels = [[color, shape] for shape, color in zip(shapes, colors, strict=True)]
-        objects = [{"labels": words, "box": box} for words, box in zip(labels, boxes, strict=True)]
-        return Picture(image, style, things, objects, ", ".join(named), questions)
+        return image, style, shapes[0], questions
 
-    def _position(self, rng: random.Random, style: str) -> Picture | None:
+    def _position(self, rng: random.Random, style: str) -> Made | None:
         in_row = rng.random() < 0.6
         things = self._choose(rng, self.scene_concepts, 3 if in_row else 4, style)
         if things is None:
@@ -467,15 +392,16 @@ class World:
         questions = []
         if in_row:
             horizontal = rng.random() < 0.5
-            places = [(part, 0.5) if horizontal else (0.5, part) for part in (0.14, 0.5, 0.86)]
+            places = [(part, 0.5) if horizontal else (0.5, part) for part in (0.19, 0.5, 0.81)]
             absent = self._choose(rng, self.scene_concepts, 2, None, things)
             if absent is None:
                 return None
             for end, side in ((0, "left" if horizontal else "above"), (2, "right" if horizontal else "below")):
                 others = [concept.names for concept in (things[2 - end], *absent)]
                 rng.shuffle(others)
+                text = fill(words("beside", side), things[1].names)
                 binding = (things[end].code, things[1].code)
-                questions.append(Question((side,), things[end].names, others, things[1].names, binding))
+                questions.append(Question(text, things[end].names, others, binding))
         else:
             places = GRIDS[4]
             corners = {corner: words("corners", corner) for corner in TABLES["en"]["corners"]}
@@ -483,11 +409,12 @@ class World:
                 others = [text for other, text in corners.items() if other != corner]
                 rng.shuffle(others)
                 binding = (thing.code, things[(index + 1) % 4].code)
-                questions.append(Question(("where",), corners[corner], others, thing.names, binding))
+                questions.append(Question(fill(words("where"), thing.names), corners[corner], others, binding))
         rng.shuffle(questions)
-        return self._scene(rng, style, things, places, 0.27 if in_row else 0.36, questions)
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
+        return image, style, things[0].names["en"], questions
 
-    def _existence(self, rng: random.Random, style: str) -> Picture | None:
+    def _existence(self, rng: random.Random, style: str) -> Made | None:
         number = rng.randint(2, 4)
         things = self._choose(rng, self.scene_concepts, number, style)
         absent = things and self._choose(rng, self.scene_concepts, 3, None, things)
@@ -495,27 +422,32 @@ class World:
             return None
         binding = (things[0].code, things[1].code)
         others = [concept.names for concept in absent]
-        questions = [Question(("present",), things[0].names, others, binding=binding)]
+        questions = [Question(words("present"), things[0].names, others, binding, lists=True)]
         if number > 2:
             shown = [concept.names for concept in things[:3]]
-            questions.append(Question(("absent",), absent[0].names, shown, binding=binding))
+            questions.append(Question(words("absent"), absent[0].names, shown, binding, lists=True))
         rng.shuffle(questions)
-        return self._scene(rng, style, things, GRIDS[number], 0.36, questions)
+        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
+        return image, style, things[0].names["en"], questions
 
-    def _grouping(self, rng: random.Random, style: str) -> Picture | None:
+    def _grouping(self, rng: random.Random, style: str) -> Made | None:
         group, other = rng.sample(list(self.by_group), 2)
         if rng.random() < 0.5:
             chosen = self._choose(rng, self.by_group[group], 1, style)
-            if chosen is None:
-                return None
-            return self.single(rng, chosen[0], style, [self._group_question(rng, chosen[0])])
+            return chosen and (
+                self.single(rng, chosen[0], style),
+                style,
+                chosen[0].names["en"],
+                [self._group_question(rng, chosen[0])],
+            )
         things = self._choose(rng, self.by_group[group], 3, style)
         odd = things and self._choose(rng, self.by_group[other], 1, style, things)
         if not odd or {group, other} in OVERLAPPING_GROUPS:
             return None
         binding = (things[0].code, odd[0].code)
-        question = Question(("odd_one_out",), odd[0].names, [thing.names for thing in things], binding=binding)
-        return self._scene(rng, style, [*things, *odd], rng.sample(GRIDS[4], 4), 0.36, [question])
+        question = Question(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
+        arts = [self._art(rng, thing, style) for thing in (*things, *odd)]
+        return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), style, odd[0].names["en"], [question]
 
 
 def _jpeg(image: PILImage.Image) -> bytes:
@@ -524,31 +456,21 @@ def _jpeg(image: PILImage.Image) -> bytes:
     return file.getvalue()
 
 
-def align_rows(number: int, scenes: int, world: World, seed: int) -> Iterator[dict[str, Any]]:
-    """
-    Captioned pictures: first of one thing in the art's own colours, each in every style before any again, then of
-    scenes, whose captions name all that they show in reading order. English, as CLIP's are.
-    """
-    for index in range(number + scenes):
+def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]:
+    """Captioned pictures, in the art's own colours; each in every style before any again. English, as CLIP's are."""
+    captions = TABLES["en"]["captions"]
+    for index in range(number):
         rng = random.Random(f"{seed} align {index}")
-        if index < number:
-            concept, style = world.drawn[index % len(world.drawn)]
-            category = concept.category
-            picture = world.single(rng, concept, style, [], draw(concept.code, style, world.size))
-        else:
-            picture = world.picture(category := rng.choice(list(SCENES)), rng)
-        answer = rng.choice(TABLES["en"]["captions"]).format(picture.caption)
+        concept, style = world.drawn[index % len(world.drawn)]
+        image = world.single(rng, concept, style, draw(concept.code, style, world.size))
+        caption = {"role": "assistant", "content": rng.choice(captions).format(concept.names["en"])}
         yield {
-            "messages": [
-                {"role": "user", "content": wordings(("describe",), rng=rng)["en"]},
-                {"role": "assistant", "content": answer},
-            ],
-            "images": [{"bytes": _jpeg(picture.image), "path": None}],
+            "messages": [{"role": "user", "content": TABLES["en"]["generic"][0]["question"]}, caption],
+            "images": [{"bytes": _jpeg(image), "path": None}],
             "language": "en",
-            "category": category,
-            "concept": picture.caption,
-            "style": picture.style,
-            "objects": picture.objects,
+            "category": concept.category,
+            "concept": concept.names["en"],
+            "style": style,
         }
 
 
@@ -601,7 +523,7 @@ def instruct_rows(
         for question in picture.questions[: arguments.turns]:
             place = rng.randrange(len(LETTERS))
             messages += [
-                {"role": "user", "content": as_typed(question.ask(place, rng=rng)[language], rng, question.is_open)},
+                {"role": "user", "content": question.ask(place)[language]},
                 {"role": "assistant", "content": question.answer[language]},
             ]
         yield {
@@ -609,65 +531,39 @@ def instruct_rows(
             "images": [{"bytes": _jpeg(picture.image), "path": None}],
             "language": language,
             "category": category,
-            "concept": picture.things[0]["en"],
+            "concept": picture.concept,
             "style": picture.style,
-            "objects": picture.objects,
         }
 
 
 def benchmark_pictures(
     world: World, per_category: int, seed: int, split: str = "test"
 ) -> Iterator[tuple[str, Picture]]:
-    """
-    The benchmark's pictures. A recognition category shows all its concepts before any again; of a scene's options each
-    is the answer as often as any other, so that who always gives the same answer is right by chance alone.
-    """
+    """The benchmark's pictures; a recognition category shows all its concepts before any again."""
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
-        asked: Counter[Any] = Counter()
         for index in range(per_category):
             rng = random.Random(f"{seed} {split} {category} {index}")
+            concept = None
             if category in RECOGNITION:
                 drawn = [one for one in world.by_category[category] if one.code in load_style(world.styles[0])]
                 random.Random(f"{seed} {category}").shuffle(drawn)
-                yield category, world.picture(category, rng, drawn[index % len(drawn)])
-                continue
-            pictures = [world.picture(category, rng) for _ in range(8)]
-            picture = min(pictures, key=lambda picture: [asked[kind] for kind in _answers(picture)])
-            asked.update(_answers(picture))
-            yield category, picture
+                concept = drawn[index % len(drawn)]
+            yield category, world.picture(category, rng, concept)
 
 
-def _answers(picture: Picture) -> list[Any]:
-    """What of a picture's question is to be as frequent as its like, the most important first."""
-    question = picture.questions[0]
-    options = frozenset(text["en"] for text in question.options(0))
-    return [question.kind, (options, question.answer["en"]), options, question.answer["en"]]
-
-
-def benchmark_entries(pictures: list[tuple[str, Picture]], held_out: bool = False) -> list[benchmark_files.Question]:
-    """
-    The pictures' first questions in all languages; the answer's letters are balanced in each category.
-
-    Args:
-        held_out: whether to ask half of them alone, and in words that training never shows: what one thing is in any
-            words for that.
-    """
+def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[benchmark_files.Question]:
+    """The pictures' first questions in all languages; the answer's letters are balanced in each category."""
     images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
     entries = []
-    for index, (category, picture) in enumerate(pictures):
-        if held_out and index // len(LETTERS) % 2:  # of each letter as many
-            continue
-        question, place, rng = picture.questions[0], index % len(LETTERS), random.Random(index)
-        if held_out and category in RECOGNITION:
-            question = replace(question, kind=rng.choice([("name",), ("name",), ("describe",), question.kind]))
-        asked = question.ask(place, held_out, rng if held_out else None)
-        for language in [one for one in LANGUAGES if one in asked]:
+    for language in LANGUAGES:
+        for index, (category, picture) in enumerate(pictures):
+            question, place = picture.questions[0], index % len(LETTERS)
             entries.append(
                 benchmark_files.Question(
                     index=str(index),
                     language=language,
                     image=images[index],
-                    text=asked[language],
+                    text=question.ask(place)[language],
                     options=dict(zip(LETTERS, (text[language] for text in question.options(place)), strict=True)),
                     answer=LETTERS[place],
                     category=category,
@@ -703,8 +599,13 @@ configs:
 - config_name: align
   data_files:
   - {split: train, path: align/train-*.parquet}
----
+"""
+CARD_END = """---
 mini-MMMB. Sources and licences of art and names: NOTICE. The pictures of `mini_mmmb_openmoji_*.tsv` are share-alike.
+"""
+CAPTIONS_CARD = """- config_name: captions
+  data_files:
+  - {split: train, path: captions/train-*.parquet}
 """
 
 
@@ -725,12 +626,18 @@ def build(arguments: MiniMMMBArguments) -> None:
     settings_file.unlink(missing_ok=True)
 
     train = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=False)
+    captioned = {"align": train}
+    if arguments.captions:
+        captioned["captions"] = World(select_concepts(), TRAIN_STYLES, arguments.image_size, is_test=False)
     jobs = {
-        "align/train": (
+        f"{name}/train": (
             align_rows,
-            len(train.drawn) * arguments.align_views,
-            {"scenes": arguments.align_scenes, "seed": arguments.seed},
-        ),
+            len(world.drawn) * arguments.align_views,
+            {"seed": arguments.seed, "world": world},
+        )
+        for name, world in captioned.items()
+    }
+    jobs |= {
         "instruct/train": (
             instruct_rows,
             arguments.train,
@@ -760,15 +667,13 @@ def build(arguments: MiniMMMBArguments) -> None:
         build_benchmark(benchmark_entries(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
-            build_benchmark(benchmark_entries(pictures, held_out=True), output, f"{name}_wordings")
-            print(f"{output / name}_wordings_*.tsv: the same in other words, that training never shows.")
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
     if arguments.validation_per_category:
         world = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.validation_per_category, arguments.seed, "validation"))
         build_benchmark(benchmark_entries(pictures), output, "mini_mmmb_validation")
-    (output / "README.md").write_text(CARD)
+    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
 
