@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Ablations: arms from one start on the same rows, going on, and what differences are worth."""
+"""Ablations: arms that share a start and rows, resuming, and the statistics of differences."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def write_recipe(folder: Path, world: Path, benchmark: str, **changes: Any) -> str:
-    """A recipe of two steps with tiny parts, which are written beside it."""
+    """Writes a recipe of two training steps and its tiny parts."""
     processor = tiny_processor()
     torch.manual_seed(0)
     AutoModel.from_config(TOWERS["clip"].vision_config).save_pretrained(folder / "vision_tower")
@@ -92,11 +92,11 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
         json.loads((output / arm / "seed-0" / "model" / "trainer_state.json").read_text())["log_history"]
         for arm in ("paper", "mlp")
     ]
-    assert logs[0][0]["loss"] == logs[1][0]["loss"]  # new experts add nothing, and the rows are the same
+    assert logs[0][0]["loss"] == logs[1][0]["loss"]  # new experts add zero, and both arms see the same rows
     recipe = yaml.safe_load((output / "mlp" / "seed-0" / "recipe.yaml").read_text())
     assert (recipe["seed"], recipe["stage"]) == (0, "instruct")
-    found = json.loads((output / "bench.json").read_text())
-    assert found["questions"] == {"paper": 6, "mlp": 6}
+    results = json.loads((output / "bench.json").read_text())
+    assert results["questions"] == {"paper": 6, "mlp": 6}
     assert "mlp" in (output / "bench.md").read_text()
     assert (output / "bench.png").stat().st_size > 10_000
 
@@ -120,14 +120,14 @@ def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
 def test_a_difference_over_seeds_alone_is_the_paired_t_test_of_their_means() -> None:
     rng = np.random.default_rng(0)
     seeds, questions = 5, 400
-    effects = rng.normal(0.03, 0.02, seeds)  # of the seed, on all of its questions
+    effects = rng.normal(0.03, 0.02, seeds)  # each seed shifts all its questions
     values = effects[:, None] + rng.normal(0, 0.1, (seeds, questions))
     index = pd.MultiIndex.from_product([range(seeds), range(questions)], names=["seed", "picture"])
-    found = estimate(pd.Series(values.ravel(), index=index))
+    estimated = estimate(pd.Series(values.ravel(), index=index))
     by_hand = ttest_rel(values.mean(axis=1), np.zeros(seeds))
-    assert found["mean"] == pytest.approx(values.mean())
-    assert found["p"] == pytest.approx(by_hand.pvalue, rel=0.05)  # the questions add a little
-    assert (found["low"], found["high"]) == pytest.approx(tuple(by_hand.confidence_interval()), rel=0.05)
+    assert estimated["mean"] == pytest.approx(values.mean())
+    assert estimated["p"] == pytest.approx(by_hand.pvalue, rel=0.05)  # pictures add little variance
+    assert (estimated["low"], estimated["high"]) == pytest.approx(tuple(by_hand.confidence_interval()), rel=0.05)
 
 
 def test_answers_about_a_picture_count_once_however_often_it_is_asked_about() -> None:
@@ -151,13 +151,13 @@ def test_where_nothing_differs_no_difference_is_claimed() -> None:
 
 
 LANGUAGES = ("en", "tr")
-# Of each arm and language, how many of the 10 questions of each subject are right.
+# The number of right answers to 10 questions of each subject, by arm and language.
 RIGHT = {"none": {"en": 8, "tr": 4}, "paper": {"en": 8, "tr": 6}, "mlp": {"en": 7, "tr": 9}}
 ROUTED = {"none": [[0.5, 0.5]] * 2, "paper": [[1.0, 0.0], [0.0, 1.0]], "mlp": [[0.5, 0.5]] * 2}  # by language
 
 
 def write_run(folder: Path, arm: str, seed: int) -> Run:
-    """What a run leaves: answers, results, and how it was trained."""
+    """Writes the files that a run leaves: answers, results and the training's record."""
     run = Run(arm, seed, folder / arm / str(seed), "bench")
     (run.folder / "bench").mkdir(parents=True)
     (run.folder / "model").mkdir()
@@ -189,16 +189,16 @@ def write_run(folder: Path, arm: str, seed: int) -> Run:
 def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path: Path) -> None:
     arms = ("none", "paper")
     runs = [write_run(tmp_path, arm, seed) for arm in arms for seed in range(2)]
-    found = analyze(runs, ["none"], "en")
-    assert found["accuracy"]["recognition"]["paper"]["others"]["mean"] == pytest.approx(0.6)
-    assert found["gap"]["all"]["none"] == {"points": pytest.approx(40), "closed": pytest.approx(0)}
-    assert found["gap"]["all"]["paper"] == {"points": pytest.approx(20), "closed": pytest.approx(0.5)}
-    difference = found["differences"]["recognition"]["none"]["paper"]
+    results = analyze(runs, ["none"], "en")
+    assert results["accuracy"]["recognition"]["paper"]["others"]["mean"] == pytest.approx(0.6)
+    assert results["gap"]["all"]["none"] == {"points": pytest.approx(40), "closed": pytest.approx(0)}
+    assert results["gap"]["all"]["paper"] == {"points": pytest.approx(20), "closed": pytest.approx(0.5)}
+    difference = results["differences"]["recognition"]["none"]["paper"]
     assert (difference["en"]["mean"], difference["tr"]["mean"]) == pytest.approx((0, 0.2))
-    assert found["fit"]["paper"] == {0: {"loss": 1.5, "seconds": 60}, 1: {"loss": 1.5, "seconds": 61}}
-    bits = {arm: found["routing"][arm][0]["bits_of_language"] for arm in arms}
+    assert results["fit"]["paper"] == {0: {"loss": 1.5, "seconds": 60}, 1: {"loss": 1.5, "seconds": 61}}
+    bits = {arm: results["routing"][arm][0]["bits_of_language"] for arm in arms}
     assert bits == {"none": pytest.approx(0), "paper": pytest.approx(1)}
-    assert found["routing"]["paper"][1]["bits_of_question"] == pytest.approx(0)
+    assert results["routing"]["paper"][1]["bits_of_question"] == pytest.approx(0)
     write_report(runs, ["none"], "en", "recognition", tmp_path / "bench")
     text = (tmp_path / "bench.md").read_text()
     assert text == report_ablation(json.loads((tmp_path / "bench.json").read_text()), "recognition")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Benchmarks and answers as files."""
+"""Reading benchmarks and answers from files."""
 
 import base64
 import json
@@ -40,7 +40,9 @@ from trainer.benchmark_runs import read_questions
 
 RED = encode("red")
 PIXELS = base64.b64decode(RED)
-WHOLE = base64.b64encode(PIXELS + bytes(-len(PIXELS) % 3)).decode()  # without "=", so that more may follow it
+WHOLE = base64.b64encode(
+    PIXELS + bytes(-len(PIXELS) % 3)
+).decode()  # base64 without "=" at its end, so that more base64 may follow
 ROW = {
     "index": "1",
     "image": RED,

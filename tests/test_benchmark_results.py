@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Verdicts, accuracies, tables and pictures."""
+"""Verdicts, accuracies, tables, intervals and tests."""
 
 import json
 import random
@@ -77,8 +77,8 @@ def test_a_letter_that_was_chosen_is_not_read_again() -> None:
 
 def test_rotations_count_only_together() -> None:
     questions = by_key(ask(1), ask(1_000_001, "B"), ask(2), ask(1_000_002, "B"), ask(3), ask(1_000_003, "B"))
-    given = answers((1, "A"), (1_000_001, "B"), (2, "A"), (1_000_002, "A"), (3, "B"))
-    rows = judge(given, questions, "2024-01")
+    chosen = answers((1, "A"), (1_000_001, "B"), (2, "A"), (1_000_002, "A"), (3, "B"))
+    rows = judge(chosen, questions, "2024-01")
     assert [(row["index"], row["hit"], row["plain_hit"]) for row in rows] == [
         ("1", True, True),
         ("1000001", True, True),
@@ -124,16 +124,16 @@ def test_results_are_given_by_language_and_category() -> None:
     partly = summarize(rows[:1], questions)
     assert partly["tr"]["all"] is None
     text = report({"model": results, "part": partly}, None)
-    assert "| part |" not in text  # what is answered in part is not set beside the whole
+    assert "| part |" not in text  # it did not answer all questions, so it cannot be compared
     nothing = report({"model": {"tr": partly["tr"]}}, None)
-    assert "| l2 |" not in nothing  # nor a table without a line
+    assert "| l2 |" not in nothing  # a table without lines is left out
     assert "| color | 0.0 | – |" in text
 
 
 def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
     few, many = share([True, False] * 10), share([True, False] * 1000)
-    for found in (few, many):
-        assert found["low"] < found["accuracy"] == 0.5 < found["high"]
+    for shared in (few, many):
+        assert shared["low"] < shared["accuracy"] == 0.5 < shared["high"]
     assert many["high"] - many["low"] == pytest.approx(2 * 1.96 * (0.25 / 2000) ** 0.5, rel=0.1)
     assert few["high"] - few["low"] > 5 * (many["high"] - many["low"])
 
@@ -145,22 +145,24 @@ def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
 def test_intervals_are_wilson_s_and_have_a_width_for_none_and_all(
     hits: int, count: int, low: float, high: float
 ) -> None:
-    """The last is Newcombe's example (1998); the others by statsmodels' `proportion_confint`."""
-    found = share([True] * hits + [False] * (count - hits))
-    assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-    assert found["low"] <= found["accuracy"] <= found["high"]
+    """The last case is Newcombe's (1998) example; the others come from statsmodels' `proportion_confint`."""
+    measured = share([True] * hits + [False] * (count - hits))
+    assert (measured["low"], measured["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert measured["low"] <= measured["accuracy"] <= measured["high"]
 
 
 def test_questions_that_share_pictures_are_worth_fewer(tmp_path: Path) -> None:
-    """Three questions a picture with one answer are worth one; with answers that do not depend on it, nearly all."""
+    """Three equal answers about a picture count as one; independent answers count as nearly three."""
     pictures = [str(number) for number in range(40) for _ in range(3)]
     together, alone = [number % 2 == 0 for number in range(40) for _ in range(3)], [True, False] * 60
     assert design_effect(together, pictures) == pytest.approx(3 * 40 / 39 * 119 / 120)
     once = share([number % 2 == 0 for number in range(40)])
     assert share(together, pictures)["low"] == pytest.approx(once["low"], abs=0.002)
-    assert design_effect(alone, pictures) == 1  # never less, though here two of three cancel out
+    assert design_effect(alone, pictures) == 1  # the ratio itself is less than 1 here
     assert share(alone, pictures) == share(alone) == share(alone, list(map(str, range(120))))
-    assert share([True] * 120, pictures)["low"] == pytest.approx(share([True] * 40)["low"])  # nothing tells them apart
+    assert share([True] * 120, pictures)["low"] == pytest.approx(
+        share([True] * 40)["low"]
+    )  # without variance, a picture counts once
 
 
 def test_the_clustered_error_is_statsmodels_own() -> None:
@@ -178,19 +180,25 @@ def test_the_clustered_error_is_statsmodels_own() -> None:
 
 def test_rows_know_their_picture_where_another_row_has_it_too() -> None:
     image = "iVBORw0KGgo" * 10
-    asked = by_key(replace(ask(1), image=image), replace(ask(2), image="1"), ask(3), replace(ask(4), image=image[1:]))
-    rows = judge(answers((1, "A"), (2, "A"), (3, "A"), (4, "A")), asked, "2024-01")
+    questions = by_key(
+        replace(ask(1), image=image), replace(ask(2), image="1"), ask(3), replace(ask(4), image=image[1:])
+    )
+    rows = judge(answers((1, "A"), (2, "A"), (3, "A"), (4, "A")), questions, "2024-01")
     one, same, none, other = (row["picture"] for row in rows)
     assert one == same
     assert len({one, none, other}) == 3
-    measured = measure(rows, list(asked.values()))
+    measured = measure(rows, list(questions.values()))
     assert (measured["count"], measured["pictures"]) == (4, 3)
-    assert "| about so many pictures | 3 |" in report({"model": summarize(rows, asked)}, None)
+    assert "| about so many pictures | 3 |" in report({"model": summarize(rows, questions)}, None)
 
 
 def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_training(tmp_path: Path) -> None:
-    asked = [replace(ask(1), in_training="mine"), replace(ask(2), in_training=""), ask(1, language="tr")]
-    questions = by_key(*asked)
+    in_two_languages = [
+        replace(ask(1), in_training="mine"),
+        replace(ask(2), in_training=""),
+        ask(1, language="tr"),
+    ]
+    questions = by_key(*in_two_languages)
     rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
     results = summarize(rows, questions)
     assert (results["en"]["all"]["in_training"], results["en"]["all"]["training_data"]) == (1, "mine")
@@ -207,11 +215,11 @@ def test_the_read_out_finds_what_the_router_tells_and_nothing_else(tells: bool, 
             weights = [rng.random() * 0.1 + 0.2 for _ in range(4)]
             weights[number] += 0.2 * tells
             rows.append({"index": str(index), "language": language, "router": [w / sum(weights) for w in weights]})
-    found = read_out_languages(rows)
-    assert low <= found["accuracy"] <= high
-    assert found["count"] == 300
-    assert found["chance"] == pytest.approx(1 / 3)
-    assert sum(found["weights"]["tr"]) == pytest.approx(1)
+    read_out = read_out_languages(rows)
+    assert low <= read_out["accuracy"] <= high
+    assert read_out["count"] == 300
+    assert read_out["chance"] == pytest.approx(1 / 3)
+    assert sum(read_out["weights"]["tr"]) == pytest.approx(1)
 
 
 def test_the_read_out_is_tested_on_held_out_questions() -> None:
@@ -294,9 +302,9 @@ def test_p_values_are_corrected_for_the_number_of_languages_and_models(tmp_path:
     assert text.startswith("A: one, B: two, C: three\n")
     exact = {"two": (2 / 2**10, 2 / 2**7), "three": (2 / 2**6, 1.0)}
     assert exact["three"][0] == 0.03125
-    found = re.findall(r"\| (?:en|tr) \| 40 .* \| (\S+) \| (\S+) \|", text[: text.index("multilingual")])
+    printed = re.findall(r"\| (?:en|tr) \| 40 .* \| (\S+) \| (\S+) \|", text[: text.index("multilingual")])
     expected = [(p, h) for p, h in zip((*exact["two"], *exact["three"]), (4 / 512, 3 / 64, 2 / 32, 1.0), strict=True)]
-    assert [tuple(map(float, pair)) for pair in found] == [pytest.approx(pair, rel=0.06) for pair in expected]
+    assert [tuple(map(float, pair)) for pair in printed] == [pytest.approx(pair, rel=0.06) for pair in expected]
 
 
 def test_the_interval_of_a_difference_is_bonett_and_price_s(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ COLORS = ("red", "green", "blue", "white")
 
 
 def picture(file: Path, number: int) -> Path:
-    """A picture of its own for each number."""
+    """Writes a picture that is different for each number."""
     rng = random.Random(number)
     image = PILImage.new("RGB", (24, 24))
     image.putdata([tuple(rng.randrange(256) for _ in range(3)) for _ in range(24 * 24)])
@@ -54,7 +54,7 @@ def lettered(*options: str) -> dict[str, str]:
 
 @pytest.fixture
 def questions(tmp_path: Path) -> list[Question]:
-    """40 questions in two languages without anything to find."""
+    """40 questions in two languages, without faults."""
     images = [in_base64(picture(tmp_path / f"{number}.png", number).read_bytes()) for number in range(40)]
     return [
         Question(
@@ -80,12 +80,12 @@ def test_what_is_built_reads_as_it_was_given(questions: list[Question], tmp_path
     questions[3] = replace(questions[3], options=lettered("a", 'b\t\n"c"', *"cdefghij"), answer="J", hint="look")
     files = build_benchmark(questions, tmp_path / "out", "mine")
     assert [file.name for file in files] == ["mine_en.tsv", "mine_sw.tsv"]
-    found = [
+    read_back = [
         question
         for file, language in zip(files, ("en", "sw"), strict=True)
         for question in read_benchmark(file, language)
     ]
-    assert [replace(question, matched_options={}, place="") for question in found] == questions
+    assert [replace(question, matched_options={}, place="") for question in read_back] == questions
 
 
 def test_a_sound_benchmark_has_no_findings(questions: list[Question], tmp_path: Path) -> None:
@@ -172,7 +172,10 @@ def test_pictures_and_questions_in_the_training_data_are_found(questions: list[Q
 def test_training_is_searched_for_each_picture_of_an_index(
     number: int, questions: list[Question], tmp_path: Path
 ) -> None:
-    changed = [replace(questions[0], image=questions[1].image), questions[40]]  # index 0 in en and in sw
+    changed = [
+        replace(questions[0], image=questions[1].image),
+        questions[40],
+    ]  # index 0 has different pictures in en and in sw
     with PILImage.open(tmp_path / f"{number}.png") as image:
         assert "1 of 2 pictures are in the training data" in report(
             changed, tmp_path, [{"messages": [], "images": [image]}]
@@ -226,7 +229,10 @@ def test_errors_name_the_questions_to_mend(questions: list[Question], tmp_path: 
         ({"options": lettered("x", "nan", "z")}, "the text 'nan' would be read as another text"),
         ({"options": lettered("x", "y\rz")}, r"the text 'y\\rz' would be read as another text"),
         ({"index": "2000003"}, "an index from 1000000 on is read as a rotation"),
-        ({"index": "1000001"}, "an index from 1000000 on is read as a rotation"),  # of another question
+        (
+            {"index": "1000001"},
+            "an index from 1000000 on is read as a rotation",
+        ),  # a rotation of question 1 would have its options
         ({"image": in_base64(b"GIF89a")}, "the image's 6 bytes would be read as an index"),
     ],
 )
@@ -409,4 +415,4 @@ def test_rows_come_from_files_and_data_sets_alike(tmp_path: Path, capsys: pytest
         written.append((tmp_path / "out" / "benchmark_sw.tsv").read_text())
     assert len(set(written)) == 1
     assert [question.index for question in read_benchmark(tmp_path / "out" / "benchmark_en.tsv", "en")] == ["0", "1"]
-    assert "## Nothing of it in training: yes" in capsys.readouterr().out
+    assert "## No picture or question in training data: yes" in capsys.readouterr().out

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Composing a Parrot from parts: every kind of tower, language model and chat template, tiny and real."""
+"""Composing a Parrot from tiny real parts: every kind of vision tower, language model and chat template."""
 
 from pathlib import Path
 from typing import Any

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Publishing: what is written, what its card says, what is refused, and a round trip over the loopback Hub."""
+"""Publishing: the files, the card, the errors, and a round trip over a local Hub."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 def dry_run(model: Path, output: Path, **kwargs: Any) -> dict[str, str]:
-    """What is written: text by name, and of other files nothing."""
+    """Publishes with --dry_run. Returns the files by name, with their texts; binary files have an empty text."""
     arguments = {"repo_id": "org/parrot", "license": "apache-2.0"} | kwargs
     publish(PublishArguments(model=str(model), dry_run=str(output), **arguments))
     files = {str(file.relative_to(output)): file for file in output.rglob("*") if file.is_file()}
@@ -118,7 +118,9 @@ def test_only_what_is_known_is_written_and_training_leaves_nothing_in_it(model: 
     loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path / "sharded").state_dict()
     for name, value in ParrotForConditionalGeneration.from_pretrained(model).state_dict().items():
         assert torch.equal(loaded[name], value), name
-    dry_run(trained, tmp_path / "again", max_shard_size="40KB")  # else an upload could not go on
+    dry_run(
+        trained, tmp_path / "again", max_shard_size="40KB"
+    )  # an interrupted upload continues only with the same bytes
     for name in files:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
 
@@ -161,7 +163,9 @@ def test_a_path_a_token_or_an_unknown_file_is_refused(
 
 def test_what_is_harmless_passes_and_metadata_of_weights_is_read(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\npipeline_tag: image-text-to-text\n---\n")
-    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"/usr/bin/env": 1}}}')  # words of a vocabulary
+    (tmp_path / "tokenizer.json").write_text(
+        '{"model": {"vocab": {"/usr/bin/env": 1}}}'
+    )  # a vocabulary may contain paths
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/parrot"}')
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     assert len(check(tmp_path)) == 4
@@ -213,7 +217,7 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
     card = ModelCard(files["README.md"])
     metadata = card.data.to_dict()
     assert metadata | {"tags": 0, "model-index": 0} == {
-        "language": ["en", "tr", "pt"],  # the last is trained and not measured
+        "language": ["en", "tr", "pt"],  # pt was trained but not measured
         "license": "apache-2.0",
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
@@ -226,14 +230,16 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
     entries = yaml.safe_load(files[".eval_results/bench.yaml"])
     assert len(card.data.eval_results) == len(entries) == 2
     assert {row["hit"] for row in rows} == {True, False}
-    for found, entry, language in zip(card.data.eval_results, entries, ("en", "tr"), strict=True):
+    for entry_on_card, entry, language in zip(card.data.eval_results, entries, ("en", "tr"), strict=True):
         hits = [row["hit"] for row in rows if row["language"] == language]
-        told = results[language]["all"]
-        assert found.dataset_config == entry["dataset"]["task_id"] == language
-        assert found.metric_value == entry["value"] == pytest.approx(100 * sum(hits) / len(hits), abs=0.01)
-        assert found.metric_args["interval_95"] == [round(100 * told[end], 2) for end in ("low", "high")]
-        assert f"{100 * told['low']:.1f}–{100 * told['high']:.1f}" in card.text
-    assert entries[0]["dataset"]["id"] == found.dataset_type == "org/bench"
+        of_language = results[language]["all"]
+        assert entry_on_card.dataset_config == entry["dataset"]["task_id"] == language
+        assert entry_on_card.metric_value == entry["value"] == pytest.approx(100 * sum(hits) / len(hits), abs=0.01)
+        assert entry_on_card.metric_args["interval_95"] == [
+            round(100 * of_language[end], 2) for end in ("low", "high")
+        ]
+        assert f"{100 * of_language['low']:.1f}–{100 * of_language['high']:.1f}" in card.text
+    assert entries[0]["dataset"]["id"] == entry_on_card.dataset_type == "org/bench"
     assert (tmp_path / "results" / "results.md").read_text() in card.text
     assert "with only" not in card.text
 
@@ -253,7 +259,9 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
 
 
 def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, benchmark: str, tmp_path: Path) -> None:
-    copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)  # The copies have other times.
+    copied = shutil.copytree(
+        model, tmp_path / "model", copy_function=shutil.copy
+    )  # the copy has other modification times
     measured(model, benchmark, tmp_path / "results", ("en",), per_category=1)
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
     assert "with only 2 of its 3 questions" in files["README.md"]
@@ -272,8 +280,8 @@ def test_an_adapter_is_merged(world: Path, tmp_path: Path) -> None:
         images=[PILImage.new("RGB", (9, 9), "red")], text="<image>?", return_tensors="pt"
     )
     expected = PeftModel.from_pretrained(base, adapter).eval()(**inputs).logits
-    found = ParrotForConditionalGeneration.from_pretrained(tmp_path / "out").eval()(**inputs).logits
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    actual = ParrotForConditionalGeneration.from_pretrained(tmp_path / "out").eval()(**inputs).logits
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="give its id as --base_model"):
         dry_run(adapter, tmp_path / "kept", adapter="keep")
 
@@ -302,9 +310,9 @@ def test_arguments_that_cannot_be_published_are_errors(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "parrot").mkdir(parents=True)
     (tmp_path / "models" / "parrot" / "config.json").write_text('{"model_type": "llava"}')
-    given = {"model": str(model), "repo_id": "org/parrot", "license": "mit", "dry_run": "out"} | arguments
+    arguments = {"model": str(model), "repo_id": "org/parrot", "license": "mit", "dry_run": "out"} | arguments
     with pytest.raises(ValueError, match=message):
-        publish(PublishArguments(**given))
+        publish(PublishArguments(**arguments))
     assert not Path("out").exists()
 
 
@@ -319,7 +327,7 @@ def test_a_card_says_beside_the_number_that_training_had_the_pictures(
     assert "| their pictures in training data | 2 of 3 (mine) | – |" in card
     assert "**In en, some pictures are in the training data, too**" in card
     assert ModelCard(card).data.eval_results[0].metric_args["in_training"] == 2
-    file.write_text(file.read_text() + "\n")  # another edition, of which nothing is known
+    file.write_text(file.read_text() + "\n")  # nothing is known about this other edition
     measured(model, benchmark, tmp_path / "again")
     assert (
         "in the training data"
@@ -331,7 +339,7 @@ def test_a_card_says_beside_the_number_that_training_had_the_pictures(
 def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quote(
     size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_card, "edition", lambda: "0.1.0")  # no file can hold the commit that it is in
+    monkeypatch.setattr(model_card, "edition", lambda: "0.1.0")  # a file cannot contain the hash of its own commit
     ParrotConfig().save_pretrained(tmp_path / f"parrot-{size}")
     original = f"AIDC-AI/Parrot-{size.upper()}"
     files = dry_run(
@@ -372,7 +380,7 @@ for kwargs in KWARGS:
     try:
         print(publish(PublishArguments(**kwargs)))
     except ValueError as error:
-        if hasattr(error, "response"):  # the Hub's own
+        if hasattr(error, "response"):  # an error of the Hub
             raise
         print(error)
 """
@@ -457,11 +465,11 @@ def test_trained_published_loaded_and_measured_it_answers_as_the_local_model(
     text = processor.decode(tokens, skip_special_tokens=True)
 
     environment = hub.environment(tmp_path / "home")
-    given = {"model": str(local), "repo_id": "org/parrot", "license": "mit", "results": str(tmp_path / "results")}
-    run_python(PUBLISH.replace("KWARGS", repr([given])), environment, tmp_path, with_repository=True)
+    arguments = {"model": str(local), "repo_id": "org/parrot", "license": "mit", "results": str(tmp_path / "results")}
+    run_python(PUBLISH.replace("KWARGS", repr([arguments])), environment, tmp_path, with_repository=True)
 
-    found = json.loads(run_python(ANSWER, environment, tmp_path).splitlines()[-1])
-    assert found == [pytest.approx(logits, rel=1e-5), text]
+    answered = json.loads(run_python(ANSWER, environment, tmp_path).splitlines()[-1])
+    assert answered == [pytest.approx(logits, rel=1e-5), text]
 
     hub.requests.clear()
     card = ModelCard(hub.files("org/parrot", "v1.0")["README.md"].decode())

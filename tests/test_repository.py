@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The repository itself: who imports whom, licence headers, recipes, help, and that the README tells the truth."""
+"""The repository itself: imports, licence headers, recipes, help, and whether the README is true."""
 
 import ast
 import json
@@ -62,7 +62,7 @@ def test_what_is_imported_is_declared() -> None:
     names = {"PIL": "pillow", "yaml": "pyyaml", "resvg_py": "resvg-py", "lmms_eval": "lmms-eval"}
     names |= {"inspect_ai": "inspect-ai"}
     libraries = set().union(*map(imported, SOURCES)) - sys.stdlib_module_names
-    libraries -= {"modeling_parrot", "trainer", "tests", "vlmeval"}  # VLMEvalKit is in no package index
+    libraries -= {"modeling_parrot", "trainer", "tests", "vlmeval"}  # VLMEvalKit is not in a package index
     assert {names.get(name, name) for name in libraries} <= declared
 
 
@@ -92,10 +92,10 @@ def test_no_module_of_the_trainer_hides_a_library() -> None:
 def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_path: Path) -> None:
     parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
     script, training, model = parser.parse_args_and_config(["--config", str(recipe), "--use_cpu", "true"])
-    given = yaml.safe_load(recipe.read_text())
+    settings = yaml.safe_load(recipe.read_text())
     read = vars(model) | vars(training) | vars(script)
     for name in ("model_name_or_path", "dataset_name", "stage", "output_dir", "learning_rate"):
-        assert read[name] == given[name]
+        assert read[name] == settings[name]
     typo = tmp_path / "typo.yaml"
     typo.write_text(recipe.read_text() + "\nlerning_rate: 1.0\n")
     with pytest.raises(ValueError, match="lerning_rate"):
@@ -126,7 +126,7 @@ def check_manual(name: str, manual: str) -> None:
 
 
 def test_every_command_explains_itself_without_torch() -> None:
-    """torch and what is built on it take seconds to import."""
+    """Importing torch, or a library that imports it, takes seconds."""
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in COMMANDS]
     light = [name for name in names if name not in NEED_TORCH]
     assert len(light) == len(names) - len(NEED_TORCH)
@@ -168,13 +168,13 @@ def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
 
 
 def test_the_figures_in_the_readme_are_those_that_its_commands_printed() -> None:
-    """The demo's card holds the benchmark's own tables; the README quotes them, and speaks of the same run."""
+    """The README and the demo's card quote the same run: the card has the benchmark's tables."""
     card = (ROOT / "model_cards" / "parrot-demo" / "README.md").read_text(encoding="utf-8")
     table = re.search(r"(^\|.*\|\n)+", README, re.MULTILINE)[0]
     assert table.count("\n") == 6
     assert table in card
-    told = re.search(r"right in ([\d.]+)%\s+of held-out questions \(chance ([\d.]+)\)", README).groups()
-    assert re.search(r"with an accuracy of ([\d.]+)\s+\(chance ([\d.]+)\)", card).groups() == told
+    quoted = re.search(r"right in ([\d.]+)%\s+of held-out questions \(chance ([\d.]+)\)", README).groups()
+    assert re.search(r"with an accuracy of ([\d.]+)\s+\(chance ([\d.]+)\)", card).groups() == quoted
 
 
 def test_the_three_lists_of_versions_agree() -> None:

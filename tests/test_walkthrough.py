@@ -61,9 +61,9 @@ def test_the_walk_through_leads_from_photos_to_what_is_published(tmp_path: Path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert "2 of 2 pictures are in the training data, pixel by pixel" in done.stdout
     results = json.loads((tmp_path / "models" / "mine" / "benchmark" / "results.json").read_text())
-    found = results["results"]["sw"]["all"]
-    assert (found["count"], found["in_training"], found["training_data"]) == (2, 2, "mine")
-    assert found["high"] - found["low"] > 0.5
+    measured = results["results"]["sw"]["all"]
+    assert (measured["count"], measured["in_training"], measured["training_data"]) == (2, 2, "mine")
+    assert measured["high"] - measured["low"] > 0.5
     card = (tmp_path / "models" / "mine-to-publish" / "README.md").read_text()
     assert "org/parrot-swahili" in card
     assert "2 of 2 (mine)" in card

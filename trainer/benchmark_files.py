@@ -60,7 +60,7 @@ MD5 = {
     "mmbench_dev_tr.tsv": "4fab39d501389d3d6cc90264bb708f11",
 }
 ROTATION = 1_000_000  # index + k * ROTATION is the same question with its options shifted by k places
-LONGEST_REFERENCE = 64  # an image cell of at most so many characters is another row's index, as in VLMEvalKit
+LONGEST_REFERENCE = 64  # an image cell of at most 64 characters is another row's index, as in VLMEvalKit
 LONGEST_LINE = 76  # characters; base64 may be broken into lines of this length (RFC 2045); a longer line is a picture
 NOT_A_NUMBER = {"", "nan", "NaN"}  # the texts of an empty cell
 
@@ -106,9 +106,9 @@ class Question:
     @property
     def prompt(self) -> str:
         """
-        The prompt of the reference's wrapper, with one deviation: the language alone decides on the instruction, and
-        the reference also uses the Chinese instruction if a prompt contains a Chinese character. A language without
-        an instruction gets the English one, as in the reference, and a warning says so.
+        The prompt of the reference's wrapper. One deviation: the instruction depends on the language alone. The
+        reference also uses the Chinese instruction if a prompt contains a Chinese character. A language without an
+        instruction gets the English one, as in the reference, and a warning says so.
         """
         if self.language not in INSTRUCTIONS:
             warnings.warn(
@@ -444,7 +444,7 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
     if not rows:
         raise ValueError(f"{file} holds no rows. Give a table with index and prediction.")
     answers: dict[str, str] = {}
-    for number, row in enumerate(map(_as_asked, rows), start=1):
+    for number, row in enumerate(map(_with_own_index, rows), start=1):
         for name in ("index", "prediction"):
             if name not in row:
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
@@ -466,7 +466,7 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
     return answers
 
 
-def _as_asked(row: dict[str, Any]) -> dict[str, Any]:
+def _with_own_index(row: dict[str, Any]) -> dict[str, Any]:
     """
     Restores the index and the language of a row's question. VLMEvalKit numbers the six files of MMMB consecutively. It
     keeps a question's own index, and the name of its file such as MMMB_cn, in two more columns (`ConcatDataset` in

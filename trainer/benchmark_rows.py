@@ -59,8 +59,8 @@ class Share(TypedDict):
 
 class Measured(Share):
     """
-    The measures of the answers to some questions of one language. `accuracy`, `low` and `high` are those of `circular`
-    if there are rotations, and otherwise those of `plain`. A question and its rotations count once.
+    Results on some questions of one language. `accuracy`, `low` and `high` are those of `circular` if there are
+    rotations, and otherwise those of `plain`. A question and its rotations count once.
     """
 
     plain: Share

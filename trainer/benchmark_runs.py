@@ -182,7 +182,7 @@ def read_settings(folder: Path) -> Settings | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def read_given(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
+def read_stored(folder: Path, settings: Settings) -> dict[tuple[str, str], Answer]:
     """
     Reads the answers that a folder holds from a stopped or finished run. An incomplete last line is left out.
 
@@ -225,7 +225,7 @@ def run_one(
     described = {"model": participant.name, **participant.settings, "benchmark": benchmark, "versions": versions}
     settings = cast(Settings, described)
     folder.mkdir(parents=True, exist_ok=True)
-    stored = read_given(folder, settings)
+    stored = read_stored(folder, settings)
     earlier = read_settings(folder) if stored else None
     before = earlier.get("editions", ["unknown"]) if earlier else []
     settings["editions"] = list(dict.fromkeys([*before, edition()]))
@@ -251,7 +251,7 @@ def run_one(
     state.wait_for_everyone()
     if not state.is_main_process:
         return settings, []
-    rows = judge(list(read_given(folder, settings).values()), questions, arguments.matching)
+    rows = judge(list(read_stored(folder, settings).values()), questions, arguments.matching)
     write_rows(rows, folder)
     return settings, rows
 

@@ -66,7 +66,7 @@ from trainer.sources import check_source
 DEVIATIONS = 3.0  # a count or accuracy that differs from chance by more standard deviations is a finding
 LISTED = 5  # examples of each finding
 HASH_SIZE = 16  # rows of the difference hash, and bits in each row
-NEAR = 6  # hashes of near duplicates differ in at most so many of 256 bits
+NEAR = 6  # hashes of near duplicates differ in at most 6 of 256 bits
 
 
 @dataclass
@@ -507,7 +507,7 @@ def build_benchmark(
     }
     training_file(output, name).unlink(missing_ok=True)  # it may belong to an earlier edition of the benchmark
     if train is not None:
-        checks["Nothing of it in training"], indices = check_train(questions, prints, train)
+        checks["No picture or question in training data"], indices = check_train(questions, prints, train)
         hashes = {language: sha256(file) for language, file in zip(indices, files, strict=True)}
         known = {"training_data": training_data, "sha256": hashes, "indices": indices}
         training_file(output, name).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")

@@ -366,9 +366,7 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)
     model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *own_eos]))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [
-        config.image_token_id
-    ]  # also against prompt look-up, which proposes tokens of the prompt
+    model.generation_config.suppress_tokens = [config.image_token_id]  # prompt look-up could propose it, too
 
     image_processor = LlavaImageProcessorPil(
         size={"shortest_edge": image_size},

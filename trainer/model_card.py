@@ -198,7 +198,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
         run["yaml"] = yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True).rstrip()
     for source in filter(
         None, (arguments.model, arguments.results)
-    ):  # router.png of the results replaces that of training
+    ):  # the results' router.png replaces the training's
         for name in ("loss", "accuracy", "router"):
             if (picture := Path(source) / f"{name}.png").is_file():
                 shutil.copy(picture, folder)
