@@ -301,6 +301,8 @@ def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, cap
     build(arguments)
     assert file.stat().st_mtime_ns == before
     assert "reused" in capsys.readouterr().out
+    sources = json.loads((Path(arguments.output) / "settings.json").read_text())["sources"]
+    assert {"mini_mmmb.py", "emoji_data/table.json", "languages/tr.json"} <= sources.keys()
 
 
 def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_languages(
@@ -346,6 +348,10 @@ def test_too_few_concepts_for_a_category_are_an_error() -> None:
     world = World(select_concepts(10), TRAIN_STYLES, 16, is_test=False)
     with pytest.raises(ValueError, match="10 concepts are too few for the category 'animals'"):
         world.picture("animals", random.Random(0), world.by_category["animals"][0])
+    world = World(select_concepts(40), TRAIN_STYLES, 16, is_test=False)
+    with pytest.raises(ValueError, match="40 concepts are too few for the category 'grouping'"):
+        for seed in range(20):
+            world.picture("grouping", random.Random(seed))
 
 
 def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named() -> None:

@@ -80,7 +80,7 @@ def test_one_name_is_one_thing() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body if path.parent.name != "tests" else []:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name[0] != "_":
                 places[node.name].append(str(path.relative_to(ROOT)))
-    assert {name: where for name, where in places.items() if len(where) > 1}.keys() <= {"main", "Question"}
+    assert {name: where for name, where in places.items() if len(where) > 1}.keys() <= {"main"}
 
 
 def test_no_module_of_the_trainer_hides_a_library() -> None:

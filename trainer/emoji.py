@@ -116,7 +116,7 @@ def words(*path: str) -> Text:
     """An entry of every language's table, such as `words("colors", "red")`."""
     found = {}
     for language, table in TABLES.items():
-        entry = table
+        entry: Any = table
         for key in path:
             if key not in entry:
                 raise ValueError(f"{FOLDER / language}.json has no {'.'.join(path)!r}: add it.")

@@ -33,7 +33,7 @@ import re
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,8 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
-from trainer import benchmark_files
+from trainer import one_line_errors
+from trainer.benchmark_files import Question
 from trainer.build_benchmark import build_benchmark
 from trainer.command_line import parse_arguments
 from trainer.emoji import (
@@ -67,7 +68,7 @@ from trainer.emoji import (
     use_languages,
     words,
 )
-from trainer.languages import MMMB
+from trainer.languages import FOLDER, MMMB
 
 
 SCENES = {
@@ -160,7 +161,7 @@ def is_held_out(one: str, other: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Question:
+class WorldQuestion:
     """A question with its answer and wrong options. Is `lists` set, the options stand in the question."""
 
     text: Text
@@ -185,10 +186,10 @@ class Picture:
     image: PILImage.Image
     style: str
     concept: str
-    questions: list[Question]
+    questions: list[WorldQuestion]
 
 
-Made = tuple[PILImage.Image, str, str, list[Question]]  # a picture, its style, what it is of, and questions
+Made = tuple[PILImage.Image, str, str, list[WorldQuestion]]  # a picture, its style, what it is of, and questions
 
 
 class World:
@@ -285,8 +286,8 @@ class World:
         scale = side * self.size / max(art.size)
         art = art.resize([max(1, round(length * scale)) for length in art.size], PILImage.Resampling.BILINEAR)
         art = art.rotate(turn, expand=True, resample=PILImage.Resampling.BICUBIC)
-        corner = [round(part * self.size - length / 2) for part, length in zip(place, art.size, strict=True)]
-        canvas.paste(art, tuple(corner), art)
+        left, top = (round(part * self.size - length / 2) for part, length in zip(place, art.size, strict=True))
+        canvas.paste(art, (left, top), art)
 
     def _scene(
         self, rng: random.Random, arts: Sequence[PILImage.Image], places: Sequence[tuple[float, float]], side: float
@@ -329,16 +330,17 @@ class World:
             generic = {language: table["generic"][kind] for language, table in TABLES.items()}
             text = {language: turn["question"] for language, turn in generic.items()}
             answer = fill({language: turn["answer"] for language, turn in generic.items()}, answer, quoted=False)
-        questions = [Question(text, answer, [other.names for other in others])]
+        questions = [WorldQuestion(text, answer, [other.names for other in others])]
         if not self.is_test and concept.group in self.by_group:
-            questions.append(self._group_question(rng, concept))
+            questions.append(self._group_question(rng, concept.group))
         return self.single(rng, concept, style), style, concept.names["en"], questions
 
-    def _group_question(self, rng: random.Random, concept: Concept) -> Question:
-        wrong = [group for group in self.by_group if group != concept.group]
-        wrong = [group for group in wrong if {group, concept.group} not in OVERLAPPING_GROUPS]
-        others = [words("groups", group) for group in rng.sample(wrong, 3)]
-        return Question(words("group_of"), words("groups", concept.group), others)
+    def _group_question(self, rng: random.Random, group: str) -> WorldQuestion:
+        wrong = [other for other in self.by_group if other != group and {other, group} not in OVERLAPPING_GROUPS]
+        if len(wrong) < 3:
+            raise ValueError(f"{len(self.concepts)} concepts are too few for the category 'grouping': take more.")
+        others = [words("groups", other) for other in rng.sample(wrong, 3)]
+        return WorldQuestion(words("group_of"), words("groups", group), others)
 
     def _counting(self, rng: random.Random, style: str) -> Made | None:
         pair = self._choose(rng, self.scene_concepts, 2, style)
@@ -358,29 +360,30 @@ class World:
                 answer = dict.fromkeys(TABLES, str(number))
                 rng.shuffle(options)
                 binding = (pair[0].code, pair[1].code)
-                questions.append(Question(fill(words("count"), concept.names), answer, options, binding))
+                questions.append(WorldQuestion(fill(words("count"), concept.names), answer, options, binding))
         return image, style, pair[0].names["en"], questions
 
     def _color(self, rng: random.Random, style: str) -> Made | None:
         shapes = rng.sample(SHAPES, 4)
         colors = rng.sample(held_out_colors(shapes[0]) if self.is_test else list(SHADES), 4)
-        arts = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
+        drawn = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
+        arts = [art for art in drawn if art is not None]
         is_allowed = self.is_test or not any(map(is_held_out, shapes, colors))
-        if not is_allowed or any(art is None for art in arts):
+        if not is_allowed or len(arts) < len(drawn):
             return None
         image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # neither white nor black is lost on it
         for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
             self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
-        questions = []
+        questions: list[WorldQuestion] = []
         asked = shapes[:1] if self.is_test else shapes
         for index, (shape, color) in enumerate(zip(asked, colors, strict=False)):
             named, colored = words("shapes", shape), words("colors", color)
             if self.is_test or rng.random() < 0.5:
                 others = [words("colors", other) for other in colors if other != color]
-                question = Question(fill(words("color_of"), named), colored, others, (shape, color))
+                question = WorldQuestion(fill(words("color_of"), named), colored, others, (shape, color))
             else:
                 others = [words("shapes", other) for other in shapes if other != shape]
-                question = Question(fill(words("of_color"), colored), named, others, (shape, color))
+                question = WorldQuestion(fill(words("of_color"), colored), named, others, (shape, color))
             questions.insert(rng.randint(0, index), question)
         return image, style, shapes[0], questions
 
@@ -401,7 +404,7 @@ class World:
                 rng.shuffle(others)
                 text = fill(words("beside", side), things[1].names)
                 binding = (things[end].code, things[1].code)
-                questions.append(Question(text, things[end].names, others, binding))
+                questions.append(WorldQuestion(text, things[end].names, others, binding))
         else:
             places = GRIDS[4]
             corners = {corner: words("corners", corner) for corner in TABLES["en"]["corners"]}
@@ -409,7 +412,7 @@ class World:
                 others = [text for other, text in corners.items() if other != corner]
                 rng.shuffle(others)
                 binding = (thing.code, things[(index + 1) % 4].code)
-                questions.append(Question(fill(words("where"), thing.names), corners[corner], others, binding))
+                questions.append(WorldQuestion(fill(words("where"), thing.names), corners[corner], others, binding))
         rng.shuffle(questions)
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
         return image, style, things[0].names["en"], questions
@@ -422,10 +425,10 @@ class World:
             return None
         binding = (things[0].code, things[1].code)
         others = [concept.names for concept in absent]
-        questions = [Question(words("present"), things[0].names, others, binding, lists=True)]
+        questions = [WorldQuestion(words("present"), things[0].names, others, binding, lists=True)]
         if number > 2:
             shown = [concept.names for concept in things[:3]]
-            questions.append(Question(words("absent"), absent[0].names, shown, binding, lists=True))
+            questions.append(WorldQuestion(words("absent"), absent[0].names, shown, binding, lists=True))
         rng.shuffle(questions)
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
         return image, style, things[0].names["en"], questions
@@ -434,18 +437,16 @@ class World:
         group, other = rng.sample(list(self.by_group), 2)
         if rng.random() < 0.5:
             chosen = self._choose(rng, self.by_group[group], 1, style)
-            return chosen and (
-                self.single(rng, chosen[0], style),
-                style,
-                chosen[0].names["en"],
-                [self._group_question(rng, chosen[0])],
-            )
+            if chosen is None:
+                return None
+            picture = self.single(rng, chosen[0], style)
+            return picture, style, chosen[0].names["en"], [self._group_question(rng, group)]
         things = self._choose(rng, self.by_group[group], 3, style)
-        odd = things and self._choose(rng, self.by_group[other], 1, style, things)
-        if not odd or {group, other} in OVERLAPPING_GROUPS:
+        odd = None if things is None else self._choose(rng, self.by_group[other], 1, style, things)
+        if things is None or odd is None or {group, other} in OVERLAPPING_GROUPS:
             return None
         binding = (things[0].code, odd[0].code)
-        question = Question(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
+        question = WorldQuestion(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
         arts = [self._art(rng, thing, style) for thing in (*things, *odd)]
         return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), style, odd[0].names["en"], [question]
 
@@ -551,7 +552,7 @@ def benchmark_pictures(
             yield category, world.picture(category, rng, concept)
 
 
-def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[benchmark_files.Question]:
+def questions_about(pictures: list[tuple[str, Picture]]) -> list[Question]:
     """The pictures' first questions in all languages; the answer's letters are balanced in each category."""
     images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
     entries = []
@@ -559,7 +560,7 @@ def benchmark_entries(pictures: list[tuple[str, Picture]]) -> list[benchmark_fil
         for index, (category, picture) in enumerate(pictures):
             question, place = picture.questions[0], index % len(LETTERS)
             entries.append(
-                benchmark_files.Question(
+                Question(
                     index=str(index),
                     language=language,
                     image=images[index],
@@ -615,7 +616,8 @@ def build(arguments: MiniMMMBArguments) -> None:
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
     here = Path(__file__).parent
-    sources = [*(here / name for name in ("mini_mmmb.py", "emoji.py", "build_benchmark.py")), *DATA.rglob("*.json*")]
+    sources = [here / name for name in ("mini_mmmb.py", "emoji.py", "build_benchmark.py")]
+    sources += [*DATA.rglob("*.json*"), *FOLDER.glob("*.json")]
     settings["sources"] = {str(file.relative_to(here)): zlib.crc32(file.read_bytes()) for file in sorted(sources)}
     shares, balanced = map(read_language_shares, (arguments.language_shares, ()))
     settings_file = output / "settings.json"
@@ -629,7 +631,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     captioned = {"align": train}
     if arguments.captions:
         captioned["captions"] = World(select_concepts(), TRAIN_STYLES, arguments.image_size, is_test=False)
-    jobs = {
+    jobs: dict[str, tuple[Callable[..., Iterator[dict[str, Any]]], int, dict[str, Any]]] = {
         f"{name}/train": (
             align_rows,
             len(world.drawn) * arguments.align_views,
@@ -664,7 +666,7 @@ def build(arguments: MiniMMMBArguments) -> None:
         world = World(concepts, [style], arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.test_per_category, arguments.seed))
         name = "mini_mmmb" if style == TEST_STYLES[0] else f"mini_mmmb_{style}"
-        build_benchmark(benchmark_entries(pictures), output, name)
+        build_benchmark(questions_about(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
             draw_sheet(pictures).save(output / "sheet.png")
@@ -672,11 +674,12 @@ def build(arguments: MiniMMMBArguments) -> None:
     if arguments.validation_per_category:
         world = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.validation_per_category, arguments.seed, "validation"))
-        build_benchmark(benchmark_entries(pictures), output, "mini_mmmb_validation")
+        build_benchmark(questions_about(pictures), output, "mini_mmmb_validation")
     (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
 
 
 if __name__ == "__main__":
-    build(parse_arguments(MiniMMMBArguments, __doc__))
+    with one_line_errors():
+        build(parse_arguments(MiniMMMBArguments, __doc__))

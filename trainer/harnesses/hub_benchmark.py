@@ -27,6 +27,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from trainer import one_line_errors
 from trainer.benchmark_files import Question, find_benchmark, open_image, read_benchmark
 from trainer.command_line import parse_arguments
 from trainer.languages import MMMB
@@ -65,4 +66,5 @@ def write(arguments: HubBenchmarkArguments) -> None:
 
 
 if __name__ == "__main__":
-    write(parse_arguments(HubBenchmarkArguments, __doc__))
+    with one_line_errors():
+        write(parse_arguments(HubBenchmarkArguments, __doc__))
