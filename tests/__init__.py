@@ -11,4 +11,4 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The tests. As a package of this name they come before those that some libraries install as `tests`."""
+"""The tests. They are a package, so that imports find them before a package `tests` that some libraries install."""

@@ -30,8 +30,8 @@ from tests.tiny import tiny_model, tiny_processor
 
 def pytest_collection_finish() -> None:
     """
-    Sets aside for good what the imports made: statsmodels' multipletests collects garbage at each call, and to walk
-    all objects of torch and transformers takes half a second.
+    Excludes all objects of the imports from garbage collection. statsmodels' multipletests collects garbage at each
+    call, and walking the objects of torch and transformers would take half a second each time.
     """
     gc.collect()
     gc.freeze()
