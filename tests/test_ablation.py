@@ -77,7 +77,7 @@ def write_recipe(folder: Path, world: Path, benchmark: str, **changes: Any) -> s
 
 
 @pytest.mark.slow
-def test_arms_differ_in_their_experts_alone_and_a_stopped_experiment_goes_on(
+def test_arms_differ_only_in_their_experts_and_a_stopped_experiment_resumes(
     world: Path, benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = AblationArguments(write_recipe(tmp_path, world, benchmark), jobs=2)
@@ -145,7 +145,7 @@ def test_answers_about_a_picture_count_once_however_often_it_is_asked_about() ->
     assert once["high"] - once["low"] == pytest.approx(2 * 1.96 * 0.5 / 300**0.5, rel=0.02)
 
 
-def test_where_nothing_differs_no_difference_is_claimed() -> None:
+def test_equal_arms_have_no_difference() -> None:
     index = pd.MultiIndex.from_product([range(2), range(9)], names=["seed", "picture"])
     assert estimate(pd.Series(0.0, index=index)) == {"mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
@@ -186,7 +186,7 @@ def write_run(folder: Path, arm: str, seed: int) -> Run:
     return run
 
 
-def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path: Path) -> None:
+def test_the_gap_its_closing_and_the_routing_are_reported(tmp_path: Path) -> None:
     arms = ("none", "paper")
     runs = [write_run(tmp_path, arm, seed) for arm in arms for seed in range(2)]
     results = analyze(runs, ["none"], "en")
@@ -207,7 +207,7 @@ def test_the_gap_what_closes_it_and_what_the_router_tells_are_reported(tmp_path:
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 
-def test_p_values_are_corrected_for_all_pairs_of_arms_and_of_single_languages_for_all_of_these_too(
+def test_p_values_are_corrected_for_all_pairs_of_arms_and_for_all_languages(
     tmp_path: Path,
 ) -> None:
     runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]

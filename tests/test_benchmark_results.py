@@ -69,7 +69,7 @@ def test_both_verdicts_are_given_by_row() -> None:
     assert "circular" not in measured
 
 
-def test_a_letter_that_was_chosen_is_not_read_again() -> None:
+def test_a_chosen_letter_is_not_read_from_text() -> None:
     question = Question("1", "en", "", "?", {"A": "x", "C": "None"}, "C", matched_options={"A": "x"})
     (row,) = judge([{"index": "1", "language": "en", "prediction": "C", "letter": "C"}], by_key(question), "2024-01")
     assert row["hit"]
@@ -96,7 +96,7 @@ def test_rotations_count_only_together() -> None:
     assert "| plain | 66.7 |" in text
 
 
-def test_among_rotations_an_index_that_is_no_number_is_refused() -> None:
+def test_among_rotations_an_index_that_is_not_a_number_is_refused() -> None:
     assert not is_circular([ask("q1"), ask(1)])
     with pytest.raises(ValueError, match=r"the index 'q1' is not a number, but 1000001 is a rotation of 1: number"):
         is_circular([ask(1), ask(1_000_001, "B"), ask("q1")])
@@ -142,9 +142,7 @@ def test_intervals_hold_the_accuracy_and_shrink_with_the_count() -> None:
     ("hits", "count", "low", "high"),
     [(40, 40, 0.9124, 1.0), (0, 40, 0.0, 0.0876), (2, 2, 0.3424, 1.0), (1, 1, 0.2065, 1.0), (81, 263, 0.2553, 0.3662)],
 )
-def test_intervals_are_wilson_s_and_have_a_width_for_none_and_all(
-    hits: int, count: int, low: float, high: float
-) -> None:
+def test_intervals_are_wilson_s_and_have_a_width_at_0_and_1(hits: int, count: int, low: float, high: float) -> None:
     """The last case is Newcombe's (1998) example; the others come from statsmodels' `proportion_confint`."""
     measured = share([True] * hits + [False] * (count - hits))
     assert (measured["low"], measured["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
@@ -178,7 +176,7 @@ def test_the_clustered_error_is_statsmodels_own() -> None:
     assert clustered > 2 * alone
 
 
-def test_rows_know_their_picture_where_another_row_has_it_too() -> None:
+def test_rows_of_one_picture_have_one_picture_id() -> None:
     image = "iVBORw0KGgo" * 10
     questions = by_key(
         replace(ask(1), image=image), replace(ask(2), image="1"), ask(3), replace(ask(4), image=image[1:])
@@ -192,7 +190,7 @@ def test_rows_know_their_picture_where_another_row_has_it_too() -> None:
     assert "| about so many pictures | 3 |" in report({"model": summarize(rows, questions)}, None)
 
 
-def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_training(tmp_path: Path) -> None:
+def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Path) -> None:
     in_two_languages = [
         replace(ask(1), in_training="mine"),
         replace(ask(2), in_training=""),
@@ -207,7 +205,9 @@ def test_an_accuracy_stands_beside_how_many_of_its_pictures_are_known_to_be_in_t
 
 
 @pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
-def test_the_read_out_finds_what_the_router_tells_and_nothing_else(tells: bool, low: float, high: float) -> None:
+def test_the_read_out_is_as_accurate_as_the_router_s_difference_between_languages(
+    tells: bool, low: float, high: float
+) -> None:
     rng = random.Random(0)
     rows = []
     for index in range(200):
@@ -267,7 +267,7 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
         compare(one, tmp_path / "absent" / "results.json")
 
 
-def test_questions_about_one_picture_differ_together(tmp_path: Path) -> None:
+def test_differences_about_one_picture_count_together(tmp_path: Path) -> None:
     """Only B is right about six pictures with five questions each: the p-value is that of 6 trials and not of 30."""
     one = write(tmp_path / "one", [(False, False)] * 30 + [(True, True)] * 30)
     other = write(tmp_path / "other", [(True, True)] * 60)

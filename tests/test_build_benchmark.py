@@ -76,7 +76,7 @@ def report(questions: list[Question], tmp_path: Path, train: Any = None) -> str:
     return (tmp_path / "out" / "mine_report.md").read_text()
 
 
-def test_what_is_built_reads_as_it_was_given(questions: list[Question], tmp_path: Path) -> None:
+def test_a_built_benchmark_is_read_as_its_rows(questions: list[Question], tmp_path: Path) -> None:
     questions[3] = replace(questions[3], options=lettered("a", 'b\t\n"c"', *"cdefghij"), answer="J", hint="look")
     files = build_benchmark(questions, tmp_path / "out", "mine")
     assert [file.name for file in files] == ["mine_en.tsv", "mine_sw.tsv"]
@@ -290,7 +290,7 @@ def test_an_answer_is_a_letter_or_an_options_text(tmp_path: Path) -> None:
     assert [read_jsonl(tmp_path, answer=answer).answer for answer in ("A", "y")] == ["A", "B"]
 
 
-def test_numbers_are_texts_and_nothing_is_no_option(tmp_path: Path) -> None:
+def test_numbers_are_texts_and_empty_cells_are_not_options(tmp_path: Path) -> None:
     question = read_jsonl(tmp_path, options=None, A=2, B=1, C=0, answer=0, index=0)
     assert (question.options, question.answer, question.index) == (lettered("2", "1", "0"), "C", "0")
     with pytest.raises(ValueError, match=r"row 1: there are the options \['x', '', 'y'\]"):
@@ -327,7 +327,7 @@ def test_pictures_that_training_has_are_recorded_beside_the_benchmark(
     assert not training_file(tmp_path / "out", "mine").exists()
 
 
-def test_a_column_of_one_picture_is_searched_too(questions: list[Question], tmp_path: Path) -> None:
+def test_a_column_of_single_pictures_is_searched_too(questions: list[Question], tmp_path: Path) -> None:
     """Training reads a column `image` as it reads a list in `images`."""
     train = [{"messages": [], "image": None}, {"messages": [], "image": str(tmp_path / "0.png")}]
     assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 2)" in report(
@@ -355,14 +355,14 @@ def test_a_picture_of_training_that_cannot_be_read_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("split", ["train", "none"])
-def test_a_data_set_that_datasets_cannot_read_is_one_line(split: str, tmp_path: Path) -> None:
+def test_a_data_set_that_datasets_cannot_read_is_an_error_of_one_line(split: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.jsonl").write_text('{"a": 1\n' if split == "train" else '{"a": 1}\n')
     with pytest.raises(ValueError, match=r"--rows: the data set '.*data' cannot be read: [^\n]+$"):
         list(read_own_questions(BuildArguments(rows=str(tmp_path / "data"), output="", split=split)))
 
 
-def test_a_data_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--rows='.*none': there is no such folder"):
         list(read_own_questions(BuildArguments(rows=str(tmp_path / "none"), output="")))
 

@@ -200,7 +200,7 @@ def test_experts_that_begin_at_random_add_something_and_change_nothing_else(tmp_
         assert torch.equal(one, other) == (name != "model.moe.experts.down_proj"), name
 
 
-def test_how_experts_are_chosen_and_weighed_is_composed_into_the_config(tmp_path: Path) -> None:
+def test_the_experts_settings_are_in_the_composed_config(tmp_path: Path) -> None:
     tower, language_model = save_tower("clip", tmp_path), save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
     model, _ = composed(tower, language_model, tmp_path / "parrot", num_experts_per_tok=2, moe_scale=0.5)
     assert (model.config.num_experts_per_tok, model.config.moe_scale) == (2, 0.5)
@@ -289,7 +289,7 @@ def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("kind", ["exaone", "kimi", "gemma", "answerer"])
-def test_the_second_question_guides_whatever_the_first_answer_was(kind: str, tmp_path: Path) -> None:
+def test_the_second_question_guides_the_experts_and_the_first_answer_does_not(kind: str, tmp_path: Path) -> None:
     template, tokens, _ = TEMPLATES[kind]
     lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path, template, tokens)
     model, processor = composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
@@ -329,10 +329,12 @@ def test_a_chat_template_that_cannot_be_taken_is_an_error(tmp_path: Path) -> Non
         prepare_tokenizer(plain, gemma)
 
 
-def test_what_cannot_be_composed_is_named(tmp_path: Path) -> None:
+def test_parts_that_cannot_be_composed_are_named(tmp_path: Path) -> None:
     tower = save_tower("clip", tmp_path)
     for size in (30, 0, -14, 7):
-        with pytest.raises(ValueError, match=rf"--image_size={size} is no multiple of .*patch size 14: give (14|28),"):
+        with pytest.raises(
+            ValueError, match=rf"--image_size={size} is not a multiple of .*patch size 14: give (14|28),"
+        ):
             load_vision_tower(tower, size)
     with pytest.raises(ValueError, match=r"vision_feature_layer=9: .* has 4 hidden states"):
         load_vision_tower(tower, vision_feature_layer=9)

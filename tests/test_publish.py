@@ -100,7 +100,7 @@ def measured(
     return [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
 
 
-def test_only_what_is_known_is_written_and_training_leaves_nothing_in_it(model: Path, tmp_path: Path) -> None:
+def test_only_listed_files_are_written_and_no_trace_of_training(model: Path, tmp_path: Path) -> None:
     trained = shutil.copytree(model, tmp_path / "trained")
     (trained / "checkpoint-1").mkdir()
     for name in ("training_args.bin", "optimizer.pt", "trainer_state.json", ".env", "notes.md", "checkpoint-1/a.bin"):
@@ -161,7 +161,7 @@ def test_a_path_a_token_or_an_unknown_file_is_refused(
     assert check(folder, "own-token") == ["README.md"]
 
 
-def test_what_is_harmless_passes_and_metadata_of_weights_is_read(tmp_path: Path) -> None:
+def test_harmless_files_pass_and_metadata_of_weights_is_checked(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\npipeline_tag: image-text-to-text\n---\n")
     (tmp_path / "tokenizer.json").write_text(
         '{"model": {"vocab": {"/usr/bin/env": 1}}}'
@@ -258,7 +258,9 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
     assert "for 4 steps in all" in card.text
 
 
-def test_results_of_a_part_are_told_and_of_other_weights_refused(model: Path, benchmark: str, tmp_path: Path) -> None:
+def test_a_card_names_partial_results_and_results_of_other_weights_are_refused(
+    model: Path, benchmark: str, tmp_path: Path
+) -> None:
     copied = shutil.copytree(
         model, tmp_path / "model", copy_function=shutil.copy
     )  # the copy has other modification times
@@ -316,7 +318,7 @@ def test_arguments_that_cannot_be_published_are_errors(
     assert not Path("out").exists()
 
 
-def test_a_card_says_beside_the_number_that_training_had_the_pictures(
+def test_a_card_says_beside_the_accuracy_that_training_had_the_pictures(
     model: Path, benchmark: str, tmp_path: Path
 ) -> None:
     file = Path(benchmark.format(language="en"))
@@ -387,7 +389,7 @@ for kwargs in KWARGS:
 
 
 @pytest.mark.slow
-def test_one_commit_that_goes_on_where_it_was_interrupted(hub: LoopbackHub, model: Path, tmp_path: Path) -> None:
+def test_an_interrupted_upload_resumes_and_is_one_commit(hub: LoopbackHub, model: Path, tmp_path: Path) -> None:
     def publish_each(*arguments: dict[str, Any]) -> str:
         hub.requests.clear()
         common = {"model": str(model), "repo_id": "org/parrot", "license": "mit", "max_shard_size": "40KB"}
@@ -452,7 +454,7 @@ measured("org/parrot", BENCHMARK, Path("of_the_hub"))
 
 
 @pytest.mark.slow
-def test_trained_published_loaded_and_measured_it_answers_as_the_local_model(
+def test_a_published_model_answers_as_the_local_model(
     hub: LoopbackHub, world: Path, benchmark: str, tmp_path: Path
 ) -> None:
     local = train(world, tmp_path / "trained")
@@ -569,7 +571,7 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     assert "no `base_model`" not in card
 
 
-def test_nobody_logged_in_is_said_before_the_model_is_loaded(
+def test_a_missing_login_is_an_error_before_the_model_is_loaded(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.publication.write_model", lambda *_: pytest.fail("the model was loaded"))

@@ -279,7 +279,7 @@ def write_results(
     baselines: dict[str, Results],
     wordings: Wordings | None = None,
 ) -> ResultsFile:
-    """Writes results.json, results.md and pictures; prints the tables. Returns what results.json holds."""
+    """Writes results.json, results.md and pictures; prints the tables. Returns the content of results.json."""
     written: ResultsFile = {
         "settings": settings,
         "results": summarize(rows, questions),
@@ -312,7 +312,7 @@ def run(arguments: RunArguments) -> ResultsFile | None:
     Asks the model and the baselines, judges their answers and writes the results.
 
     Returns:
-        what results.json holds; None in other processes than the first.
+        the content of results.json; None in all processes but the first.
 
     Raises:
         `ValueError`: if a benchmark's file cannot be read, or the output folder holds the answers of another run.
@@ -350,7 +350,7 @@ def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, s
     Asks the questions of `--wordings`, and the same questions in the benchmark's words.
 
     Returns:
-        the result of `compare_wordings`; None in other processes than the first.
+        the result of `compare_wordings`; None in all processes but the first.
 
     Raises:
         `ValueError`: if the benchmark does not contain one of the questions.
@@ -378,7 +378,7 @@ def score(arguments: ScoreArguments) -> ResultsFile:
     warning gives their number.
 
     Returns:
-        what results.json holds.
+        the content of results.json.
 
     Raises:
         `ValueError`: if a file cannot be read, or if it answers a question that the benchmark does not contain.

@@ -66,7 +66,7 @@ def check_parts(vision_tower: str, language_model: str) -> None:
         language_model: Hub id or folder.
 
     Raises:
-        `ValueError`: if a model does not exist, or if it is no vision tower or no decoder language model.
+        `ValueError`: if a model does not exist, or if it is not a vision tower or not a decoder language model.
     """
     parts = {
         "--vision_tower": (vision_tower, "name a CLIP, SigLIP, SigLIP 2 or DINOv2"),
@@ -89,20 +89,20 @@ def load_vision_tower(
     name: str, image_size: int | None = None, vision_feature_layer: int = -2
 ) -> tuple[PreTrainedModel, int]:
     """
-    Loads a vision tower for square images. Of a model with a text tower, it takes the vision tower alone.
+    Loads a vision tower for square images. If the model also has a text tower, that is left out.
 
     Args:
         name: Hub id or folder.
         image_size: side in pixels; the tower's own if None. If the tower does not interpolate its table of positions
-            itself, it is interpolated here, once.
+            itself, the table is interpolated here, once.
         vision_feature_layer: the hidden state that the projector will read.
 
     Returns:
         the tower and the image size.
 
     Raises:
-        `ValueError`: if the tower cannot be loaded, if `image_size` is not the tower's own and no multiple of the
-            patch size, or if there is no such hidden state.
+        `ValueError`: if the tower cannot be loaded, if there is no such hidden state, or if `image_size` is not a
+            multiple of the patch size (the tower's own size need not be one).
     """
     with names("--vision_tower", name, "cannot be loaded"):
         model = AutoModel.from_pretrained(name, dtype=torch.float32)
@@ -120,7 +120,7 @@ def load_vision_tower(
     # convolution ignores the remaining pixels, as in its own training.
     if image_size != own_size and (image_size < config.patch_size or image_size % config.patch_size):
         raise ValueError(
-            f"--image_size={image_size} is no multiple of {name}'s patch size {config.patch_size}: give "
+            f"--image_size={image_size} is not a multiple of {name}'s patch size {config.patch_size}: give "
             f"{max(image_size // config.patch_size, 1) * config.patch_size}, for example."
         )
     positions = getattr(tower.embeddings, "position_embedding", None)
@@ -154,7 +154,7 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
         )
     if tokenizer.encode(chat_format.assistant_end, add_special_tokens=False)[0] not in special:
         raise ValueError(
-            f"an answer's end {chat_format.assistant_end!r} is no special token, so nothing would stop it"
+            f"an answer's end {chat_format.assistant_end!r} is not a special token, so generation would not stop there"
         )
     user = tokenizer.encode(chat_format.user_before, add_special_tokens=False)
     start = header[0] if header[0] in user else next((token for token in user if token in special), None)

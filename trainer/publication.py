@@ -131,8 +131,8 @@ def upload(folder: Path, names: list[str], arguments: PublishArguments) -> str:
     Uploads the files in one commit and tags the commit. Returns the commit's hash.
 
     Raises:
-        `ValueError`: if the repository is public, has the tag already or holds other files, against the arguments.
-            Then nothing is uploaded.
+        `ValueError`: if the repository is public despite --private, has the tag already, or holds other files without
+            --replace. Then nothing is uploaded.
     """
     api, repo_id = HfApi(), arguments.repo_id
     api.create_repo(repo_id, private=arguments.private or None, exist_ok=True)
@@ -163,7 +163,7 @@ def publish(arguments: PublishArguments) -> str | None:
     Writes the files, checks them and uploads them. Returns the commit's hash; None after a dry run.
 
     Raises:
-        `ValueError`: if the model, its results or the repository do not allow it.
+        `ValueError`: if the model, its results, its files or the repository cannot be used.
     """
     check_card(arguments)
     if not arguments.dry_run:
