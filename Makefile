@@ -31,7 +31,7 @@ small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained pa
 	test -f models/small-gpu-parrot/trainer_state.json || \
 		$(BIN)/python trainer/sft.py --config trainer/recipes/small_gpu_instruct.yaml $(SMALL_ARGUMENTS)
 	@date "+%T == 5 of 5: the benchmark, in a style of art that no training showed"
-	$(BIN)/python trainer/benchmark.py run --model models/small-gpu-parrot --output models/small-gpu-parrot/benchmark \
+	$(BIN)/python -m trainer.benchmark run --model models/small-gpu-parrot --output models/small-gpu-parrot/benchmark \
 		--benchmark "data/small-gpu/mini_mmmb_{language}.tsv" --answer score --score_by text --batch_size 128 \
 		--baselines chance neighbors:data/small-gpu
 	@date "+%T == Done. The model: models/small-gpu-parrot"

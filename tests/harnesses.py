@@ -28,8 +28,8 @@ from typing import Any
 import pytest
 
 from trainer.benchmark import RunArguments
-from trainer.benchmark_files import LETTERS, ROTATION
-from trainer.benchmark_runs import run
+from trainer.evaluation.benchmark_files import LETTERS, ROTATION
+from trainer.evaluation.benchmark_runs import run
 from trainer.languages import MMMB
 
 

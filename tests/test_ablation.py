@@ -30,8 +30,8 @@ from modeling_parrot import ParrotForConditionalGeneration
 from tests.test_compose import LANGUAGE_MODELS, TOWERS
 from tests.tiny import tiny_processor
 from trainer.ablation import AblationArguments
-from trainer.ablation_results import Run, analyze, estimate, report_ablation, write_report
-from trainer.ablation_runs import read_recipe, run_ablation
+from trainer.evaluation.ablation_results import Run, analyze, estimate, report_ablation, write_report
+from trainer.evaluation.ablation_runs import read_recipe, run_ablation
 
 
 ROOT = Path(__file__).parents[1]

@@ -31,9 +31,9 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import assert_alike, encode
 from tests.test_compose import GEMMA
 from tests.tiny import tiny_config, tiny_model, tiny_processor
-from trainer.answerers import Answerer, ParrotAnswerer, Way, ask_all
-from trainer.benchmark_files import Question, open_image, read_benchmark
-from trainer.composition import prepare_tokenizer
+from trainer.evaluation.answerers import Answerer, ParrotAnswerer, Way, ask_all
+from trainer.evaluation.benchmark_files import Question, open_image, read_benchmark
+from trainer.training.composition import prepare_tokenizer
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
     questions: list[Question],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainer.answerers.IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr("trainer.evaluation.answerers.IMAGES_AT_ONCE", 2)
     answerer = ParrotAnswerer(model, processor, "text")
     encoded = []
     monkeypatch.setattr(

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The verbs of `python trainer/benchmark.py`."""
+"""The verbs of `python -m trainer.benchmark`."""
 
 import base64
 import json
@@ -28,11 +28,11 @@ from PIL import Image as PILImage
 
 from tests.conftest import assert_alike, encode, write_tsv
 from tests.tiny import tiny_model
-from trainer import benchmark_runs
-from trainer.answerers import ParrotAnswerer
 from trainer.benchmark import RunArguments, ScoreArguments, read_command_line
-from trainer.benchmark_results import compare
-from trainer.benchmark_runs import run, score, weights_of
+from trainer.evaluation import benchmark_runs
+from trainer.evaluation.answerers import ParrotAnswerer
+from trainer.evaluation.benchmark_results import compare
+from trainer.evaluation.benchmark_runs import run, score, weights_of
 from trainer.multiple_choice_accuracy import RELEASES
 
 

@@ -24,7 +24,7 @@ import pytest
 from tests.conftest import encode, write_tsv
 from tests.hub import LoopbackHub, run_python
 from trainer.benchmark import ScoreArguments
-from trainer.benchmark_files import (
+from trainer.evaluation.benchmark_files import (
     INSTRUCTIONS,
     LETTERS,
     MD5,
@@ -35,7 +35,7 @@ from trainer.benchmark_files import (
     read_answers,
     read_benchmark,
 )
-from trainer.benchmark_runs import read_questions
+from trainer.evaluation.benchmark_runs import read_questions
 
 
 RED = encode("red")
@@ -231,7 +231,7 @@ def test_the_advice_to_build_mini_mmmb_is_given_only_for_its_own_folder(
 PUBLISH_AND_FIND = """
 import json
 from huggingface_hub import HfApi
-from trainer.benchmark_files import find_benchmark
+from trainer.evaluation.benchmark_files import find_benchmark
 HfApi().create_repo("AIDC-AI/Parrot-dataset", repo_type="dataset")
 commit = HfApi().upload_folder(folder_path="folder", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset").oid
 HfApi().delete_folder("mmbench", repo_id="AIDC-AI/Parrot-dataset", repo_type="dataset")

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from statsmodels.api import OLS
 
-from trainer.benchmark_files import Question
-from trainer.benchmark_results import (
+from trainer.evaluation.benchmark_files import Question
+from trainer.evaluation.benchmark_results import (
     compare,
     design_effect,
     is_circular,

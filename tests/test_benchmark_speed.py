@@ -19,8 +19,8 @@ import pytest
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import encode
-from trainer.benchmark_files import Question
-from trainer.benchmark_speed import compare_ways
+from trainer.evaluation.benchmark_files import Question
+from trainer.timing.benchmark_speed import compare_ways
 
 
 @pytest.mark.slow

@@ -28,8 +28,15 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from tests.conftest import write_data
-from trainer.benchmark_files import LETTERS, Question, open_image, read_benchmark, training_file, with_in_training
 from trainer.build_benchmark import BuildArguments, build_benchmark, main, read_own_questions
+from trainer.evaluation.benchmark_files import (
+    LETTERS,
+    Question,
+    open_image,
+    read_benchmark,
+    training_file,
+    with_in_training,
+)
 
 
 COLORS = ("red", "green", "blue", "white")

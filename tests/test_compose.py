@@ -48,7 +48,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
 from tests.tiny import PARITY, chat_inputs, tiny_model, tiny_processor
 from trainer.compose import ComposeArguments
-from trainer.composition import compose, compose_into_folder, load_vision_tower, prepare_tokenizer, turn_ids
+from trainer.training.composition import compose, compose_into_folder, load_vision_tower, prepare_tokenizer, turn_ids
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}

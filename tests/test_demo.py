@@ -32,7 +32,7 @@ pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
 
 from trainer.demo import DemoArguments  # noqa: E402
-from trainer.demo_page import CSS, QUESTIONS, StreamingParrot, build_page, in_other_languages  # noqa: E402
+from trainer.serving.demo_page import CSS, QUESTIONS, StreamingParrot, build_page, in_other_languages  # noqa: E402
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

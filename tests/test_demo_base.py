@@ -31,9 +31,9 @@ from transformers import (
 )
 
 from trainer.demo_base import DemoBaseArguments
-from trainer.demo_parts import augment, captions, chat_rows, text_corpus, train, train_parts, train_tokenizer
-from trainer.emoji import LANGUAGES, all_concepts, select_concepts
 from trainer.mini_mmmb import MiniMMMBArguments, build
+from trainer.toy_world.demo_parts import augment, captions, chat_rows, text_corpus, train, train_parts, train_tokenizer
+from trainer.toy_world.emoji import LANGUAGES, all_concepts, select_concepts
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monk
     logged = sorted((folder / "checkpoints" / "vision_tower").glob("*/trainer_state.json"))[-1].read_text()
     assert measures["loss"] == [log["loss"] for log in json.loads(logged)["log_history"] if "loss" in log][-1]
 
-    monkeypatch.setattr("trainer.demo_parts.train", lambda trainer: pytest.fail("trained again"))
+    monkeypatch.setattr("trainer.toy_world.demo_parts.train", lambda trainer: pytest.fail("trained again"))
     train_parts(arguments)
     with pytest.raises(ValueError, match="delete it or give another --output"):
         train_parts(replace(arguments, seed=1))
@@ -129,7 +129,9 @@ def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
                 (Path(stopped.output) / "stopped").touch()
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.demo_parts.train", lambda trainer: (trainer.add_callback(Watch), train(trainer)))
+    monkeypatch.setattr(
+        "trainer.toy_world.demo_parts.train", lambda trainer: (trainer.add_callback(Watch), train(trainer))
+    )
     with pytest.raises(KeyboardInterrupt):
         train_parts(stopped)
     reached = steps[-1]

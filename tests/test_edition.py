@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer import edition as module
-from trainer.edition import edition
+from trainer.common import edition as module
+from trainer.common.edition import edition
 
 
 def git(folder: Path, *command: str) -> str:

@@ -22,8 +22,8 @@ from PIL import Image
 
 from tests.conftest import encode
 from tests.tiny import tiny_model, tiny_processor
-from trainer.answerers import ParrotAnswerer
-from trainer.benchmark_files import HUB, INSTRUCTIONS, MINI_MMMB, PUBLISHED, Question
+from trainer.evaluation.answerers import ParrotAnswerer
+from trainer.evaluation.benchmark_files import HUB, INSTRUCTIONS, MINI_MMMB, PUBLISHED, Question
 from trainer.harnesses.chat import ParrotChat
 from trainer.languages import MMMB
 

@@ -22,7 +22,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from tests.conftest import encode, write_tsv
-from trainer.benchmark_files import INSTRUCTIONS
+from trainer.evaluation.benchmark_files import INSTRUCTIONS
 from trainer.harnesses.hub_benchmark import HubBenchmarkArguments, write
 from trainer.languages import MMMB
 

@@ -26,9 +26,9 @@ from PIL import Image
 from tests.hub import LoopbackHub, run_python
 from tests.tiny import tiny_model, tiny_processor
 from trainer.benchmark import RunArguments
-from trainer.benchmark_files import INSTRUCTIONS, find_benchmark, open_image, read_benchmark
-from trainer.benchmark_runs import run
-from trainer.kaleidoscope import FILE, HUB, PICTURES
+from trainer.evaluation.benchmark_files import INSTRUCTIONS, find_benchmark, open_image, read_benchmark
+from trainer.evaluation.benchmark_runs import run
+from trainer.evaluation.kaleidoscope import FILE, HUB, PICTURES
 
 
 LANGUAGES = [
@@ -164,7 +164,7 @@ def test_a_parrot_is_measured_in_all_18_languages_each_with_its_own_instruction(
 
 PUBLISH_AND_FIND = f"""
 from huggingface_hub import HfApi
-from trainer.benchmark_files import find_benchmark, read_benchmark
+from trainer.evaluation.benchmark_files import find_benchmark, read_benchmark
 HfApi().create_repo("{HUB}", repo_type="dataset")
 commit = HfApi().upload_folder(folder_path="folder", repo_id="{HUB}", repo_type="dataset").oid
 (file,) = find_benchmark(["kaleidoscope"], ["uk"], commit).values()

@@ -25,8 +25,8 @@ from datasets import load_dataset
 from huggingface_hub import ModelCard
 
 from tests.tiny import tiny_model, tiny_processor
-from trainer.emoji import TABLES
 from trainer.languages import FOLDER, HEAD, MMMB, languages, sentences
+from trainer.toy_world.emoji import TABLES
 
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,9 @@ ROOT = Path(__file__).parents[1]
 DRAW_TRAIN_MEASURE_PUBLISH = """
 import sys
 from trl import TrlParser
-from trainer import benchmark, benchmark_runs, mini_mmmb, publication, publish, sft
+from trainer import benchmark, mini_mmmb, publish, sft
+from trainer.evaluation import benchmark_runs
+from trainer.publishing import publication
 
 mini_mmmb.build(
     mini_mmmb.MiniMMMBArguments(

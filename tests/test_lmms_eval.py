@@ -23,7 +23,7 @@ from datasets import Dataset, Features, Image, List, Value
 from transformers import pipeline
 
 from tests.harnesses import MAX_NEW_TOKENS, MODEL, ROOT, ask_benchmark, call, needs_demo, write_questions
-from trainer.benchmark_files import open_image, read_benchmark
+from trainer.evaluation.benchmark_files import open_image, read_benchmark
 from trainer.languages import MMMB
 
 

@@ -29,8 +29,8 @@ from tests.hub import LoopbackHub, run_python
 from tests.test_compose import TEXT, composed, save_language_model, save_tower
 from tests.test_sft import train
 from tests.tiny import HEADER, IMAGE_TOKEN, tiny_config, tiny_model
-from trainer.lora import LAYERS, set_lora_targets
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, load_model
+from trainer.training.lora import LAYERS, set_lora_targets
 
 
 SIZES = {"head_dim": 8, "num_hidden_layers": 2}
@@ -176,9 +176,7 @@ def test_the_tokens_of_the_markup_are_trained_and_merged(
 def test_an_adapter_as_the_model_is_refused_with_what_to_do(arguments: list[str], world: Path, tmp_path: Path) -> None:
     adapter = train(world, tmp_path / "adapter", "--use_peft", "--max_steps", "1")
     for folder in (adapter, adapter / "checkpoint-1"):
-        with pytest.raises(
-            ValueError, match=r"is a LoRA adapter\. Merge it .* trainer/publish\.py .*--dry_run"
-        ) as error:
+        with pytest.raises(ValueError, match=r"is a LoRA adapter\. Merge it .* trainer\.publish .*--dry_run") as error:
             train(world, tmp_path / "out", "--model_name_or_path", str(folder), *arguments)
         assert "\n" not in str(error.value)
         assert not (tmp_path / "out").exists()

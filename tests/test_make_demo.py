@@ -120,7 +120,7 @@ def test_the_commands_are_such_as_their_programs_take() -> None:
         "trainer.demo_base": DemoBaseArguments,
         "trainer.compose": ComposeArguments,
         "trainer.ask": AskArguments,
-        "run": RunArguments,
+        "trainer.benchmark": RunArguments,
     }
     for phase in PHASES:
         for line, _ in phase.commands:
@@ -128,7 +128,8 @@ def test_the_commands_are_such_as_their_programs_take() -> None:
             if words[0] == "trainer/sft.py":
                 assert (REPOSITORY / words[2]).is_file()  # test_sft.py checks its content
             else:
-                HfArgumentParser(classes[words[1]]).parse_args_into_dataclasses(words[2:])
+                verbs = [word for word in words[2:3] if word == "run"]
+                HfArgumentParser(classes[words[1]]).parse_args_into_dataclasses(words[2 + len(verbs) :])
 
 
 def test_the_end_shows_the_table_and_the_answers(

@@ -25,9 +25,19 @@ import pytest
 from datasets import Dataset, load_dataset
 from PIL import Image as PILImage
 
-from trainer.answerers import PixelNeighbors
-from trainer.benchmark_files import read_benchmark
-from trainer.emoji import (
+from trainer.evaluation.answerers import PixelNeighbors
+from trainer.evaluation.benchmark_files import read_benchmark
+from trainer.languages import MMMB, languages, sentences
+from trainer.mini_mmmb import (
+    CATEGORIES,
+    MiniMMMBArguments,
+    World,
+    build,
+    is_held_out,
+    languages_in_turn,
+    read_language_shares,
+)
+from trainer.toy_world.emoji import (
     LANGUAGES,
     RECOGNITION,
     TABLES,
@@ -38,16 +48,6 @@ from trainer.emoji import (
     select_concepts,
     use_languages,
     words,
-)
-from trainer.languages import MMMB, languages, sentences
-from trainer.mini_mmmb import (
-    CATEGORIES,
-    MiniMMMBArguments,
-    World,
-    build,
-    is_held_out,
-    languages_in_turn,
-    read_language_shares,
 )
 
 
@@ -302,7 +302,7 @@ def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, cap
     assert file.stat().st_mtime_ns == before
     assert "reused" in capsys.readouterr().out
     sources = json.loads((Path(arguments.output) / "settings.json").read_text())["sources"]
-    assert {"mini_mmmb.py", "emoji_data/table.json", "languages/tr.json"} <= sources.keys()
+    assert {"mini_mmmb.py", "toy_world/emoji_data/table.json", "languages/tr.json"} <= sources.keys()
 
 
 def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_languages(
@@ -356,7 +356,7 @@ def test_too_few_concepts_for_a_category_are_an_error() -> None:
 
 def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named() -> None:
     assert "openmoji" not in TRAIN_STYLES
-    folder = ROOT / "trainer" / "emoji_data"
+    folder = ROOT / "trainer" / "toy_world" / "emoji_data"
     notice = (folder / "NOTICE").read_text()
     for file in folder.glob("*.json*"):
         assert file.name in notice

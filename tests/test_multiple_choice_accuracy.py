@@ -15,6 +15,7 @@
 
 import runpy
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 
@@ -584,8 +585,12 @@ def test_the_example_of_a_trainer_that_generates_counts_its_decoded_answers() ->
     assert (results["accuracy"], results["unparsed"]) == (1, 0)
 
 
-def test_a_copy_without_the_languages_files_says_where_it_looked_for_them(tmp_path: Path) -> None:
+def test_a_copy_without_the_languages_files_says_where_it_looked_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = shutil.copy(METRIC, tmp_path)
     (tmp_path / "multiple_choice_accuracy.json").write_text('{"original file path": "elsewhere/metric.py"}')
+    assert runpy.run_path(copied)["PHRASES"]  # the checkout is on the path
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not Path(entry, "trainer").is_dir()])
     with pytest.raises(ValueError, match=r"There is no .*elsewhere/languages, the folder with the phrases of answers"):
         runpy.run_path(copied)

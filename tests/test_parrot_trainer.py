@@ -26,8 +26,8 @@ from trl import SFTConfig, SFTTrainer
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.test_sft import train
-from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import ParrotSFTConfig
+from trainer.training.parrot_trainer import ParrotTrainer
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PILImage
 
-from trainer.pictures import open_picture
+from trainer.common.pictures import open_picture
 
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "JPEG2000", "TGA", "PPM")

@@ -19,7 +19,7 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image as PILImage
 
-from trainer.plots import draw_accuracies, draw_losses, draw_router, save
+from trainer.common.plots import draw_accuracies, draw_losses, draw_router, save
 
 
 def measured(accuracy: float, count: int = 40, questions: int = 40) -> dict[str, Any]:

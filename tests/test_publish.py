@@ -36,13 +36,13 @@ from tests.conftest import assert_alike
 from tests.hub import LoopbackHub, run_python
 from tests.test_sft import train
 from tests.tiny import chat_inputs, tiny_model, tiny_processor
-from trainer import model_card
 from trainer.benchmark import RunArguments
-from trainer.benchmark_files import sha256, training_file
-from trainer.benchmark_runs import run
-from trainer.edition import edition
-from trainer.publication import check, publish
+from trainer.common.edition import edition
+from trainer.evaluation.benchmark_files import sha256, training_file
+from trainer.evaluation.benchmark_runs import run
 from trainer.publish import PublishArguments
+from trainer.publishing import model_card
+from trainer.publishing.publication import check, publish
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig
 
 
@@ -376,7 +376,7 @@ def test_every_card_reads_well() -> None:
 
 
 PUBLISH = """
-from trainer.publication import publish
+from trainer.publishing.publication import publish
 from trainer.publish import PublishArguments
 for kwargs in KWARGS:
     try:
@@ -574,7 +574,7 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
 def test_a_missing_login_is_an_error_before_the_model_is_loaded(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.publication.write_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("trainer.publishing.publication.write_model", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: None)
     with pytest.raises(OSError, match="hf auth login"):
         publish(PublishArguments(model=str(model), repo_id="org/parrot", license="mit"))

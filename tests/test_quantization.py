@@ -29,7 +29,7 @@ pytest.importorskip("torchao", reason="make test-serving")
 pytestmark = [pytest.mark.slow, pytest.mark.serving]
 
 from trainer.quantization import QuantizationArguments  # noqa: E402
-from trainer.quantization_parts import measure_quantized, ways  # noqa: E402
+from trainer.timing.quantization_parts import measure_quantized, ways  # noqa: E402
 
 
 @pytest.fixture(scope="module")

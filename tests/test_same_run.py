@@ -27,8 +27,8 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import write_data
 from tests.test_sft import history, losses, train
 from trainer import sft
-from trainer.parrot_trainer import last_checkpoint
-from trainer.same_run import hash_of_rows, hash_of_weights
+from trainer.training.parrot_trainer import last_checkpoint
+from trainer.training.same_run import hash_of_rows, hash_of_weights
 
 
 STEPS = ["--save_steps", "2", "--save_total_limit", "5"]

@@ -37,7 +37,6 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import ANSWERS, write_data
 from tests.hub import LoopbackHub, run_python
 from trainer import sft
-from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import (
     TRAINED,
     ParrotModelConfig,
@@ -48,6 +47,7 @@ from trainer.sft import (
     lora_config,
     main,
 )
+from trainer.training.parrot_trainer import ParrotTrainer
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:

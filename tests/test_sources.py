@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub import LoopbackHub, run_python
-from trainer.sources import check_source
+from trainer.common.sources import check_source
 
 
 def test_a_folder_that_is_there_passes(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
 
 
 CHECK = """
-from trainer.sources import check_source
+from trainer.common.sources import check_source
 try:
     check_source("org/none", "--dataset_name", "dataset")
 except ValueError as error:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from tests.hub import LoopbackHub
 from tests.tiny import tiny_model, tiny_processor
-from trainer.space import write_space
+from trainer.publishing.space import MODULES, write_space
 
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def test_a_space_opens_the_page_with_its_own_files_alone(tmp_path: Path) -> None
 
 UPLOAD = """
 from pathlib import Path
-from trainer.space import upload_space
+from trainer.publishing.space import upload_space
 upload_space(Path("space"), "org/page", private=False)
 """
 
@@ -78,8 +78,18 @@ def test_a_space_is_uploaded_in_one_commit(tmp_path: Path) -> None:
 def test_a_space_says_what_it_shows_and_needs(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "org/parrot", "v1.0")
     files = {str(file.relative_to(tmp_path / "space")) for file in (tmp_path / "space").rglob("*") if file.is_file()}
-    page = {f"trainer/{name}.py" for name in ("__init__", "command_line", "demo", "demo_page", "plots", "sources")}
+    page = {f"trainer/{name}.py" for name in MODULES}
     assert files == {"README.md", "app.py", "requirements.txt", *page}
     card = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and "models: [org/parrot]" in card
     assert "model='org/parrot', revision='v1.0'" in (tmp_path / "space" / "app.py").read_text()
+
+
+def test_a_space_has_every_module_that_its_page_imports(tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    write_space(tmp_path / "space", "org/parrot", "v1.0")
+    code = "import sys; sys.path.insert(0, '.'); import trainer.serving.demo_page as page; print(page.__file__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, text=True)
+    assert Path(done.stdout.strip()) == tmp_path / "space" / "trainer" / "serving" / "demo_page.py", done.stderr

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from trainer.speed import PARTS, SpeedArguments
-from trainer.speed_parts import measure_speed
+from trainer.timing.speed_parts import measure_speed
 
 
 @pytest.mark.slow

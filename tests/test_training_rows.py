@@ -29,9 +29,9 @@ from tests.conftest import write_data
 from tests.test_sft import history, train
 from trainer import one_line_errors
 from trainer.convert_llava import FEATURES as CONVERTED
-from trainer.parrot_trainer import ParrotTrainer
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
-from trainer.training_rows import SHAPE, open_stored, undecoded
+from trainer.training.parrot_trainer import ParrotTrainer
+from trainer.training.training_rows import SHAPE, open_stored, undecoded
 
 
 STRINGS = List({"role": Value("string"), "content": Value("string")})

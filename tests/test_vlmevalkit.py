@@ -26,8 +26,8 @@ import pytest
 from tests.conftest import encode
 from tests.harnesses import MAX_NEW_TOKENS, MODEL, ask_benchmark, call, needs_demo, write_questions
 from trainer.benchmark import ScoreArguments
-from trainer.benchmark_files import ROTATION
-from trainer.benchmark_runs import score
+from trainer.evaluation.benchmark_files import ROTATION
+from trainer.evaluation.benchmark_runs import score
 from trainer.languages import MMMB
 from trainer.multiple_choice_accuracy import RELEASES
 

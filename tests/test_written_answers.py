@@ -13,9 +13,9 @@
 # limitations under the License.
 import pytest
 
-from trainer.benchmark_files import Question
-from trainer.benchmark_results import report, summarize
-from trainer.written_answers import compare_wordings, named_letter, shares_in_language
+from trainer.evaluation.benchmark_files import Question
+from trainer.evaluation.benchmark_results import report, summarize
+from trainer.evaluation.written_answers import compare_wordings, named_letter, shares_in_language
 
 
 def question(language: str, index: str, options: dict[str, str], answer: str = "A") -> Question:

@@ -32,7 +32,7 @@ its recipe, its log, the model and the answers.
 from dataclasses import dataclass, field
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 @dataclass
@@ -61,6 +61,6 @@ class AblationArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(AblationArguments, __doc__)
-        from trainer.ablation_runs import run_ablation
+        from trainer.evaluation.ablation_runs import run_ablation
 
         run_ablation(ARGUMENTS)

@@ -26,9 +26,9 @@ from pathlib import Path
 import transformers  # transformers imports its parts at their first use, so --help imports no torch.
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
-from trainer.pictures import open_picture
-from trainer.sources import check_source
+from trainer.common.command_line import parse_arguments
+from trainer.common.pictures import open_picture
+from trainer.common.sources import check_source
 
 
 @dataclass

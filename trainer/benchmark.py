@@ -14,13 +14,13 @@
 r"""
 Measures multiple-choice answers to questions about pictures, in several languages:
 
-    python trainer/benchmark.py run --model models/parrot --benchmark mini-mmmb --output models/parrot/benchmark
-    python trainer/benchmark.py score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
-    python trainer/benchmark.py compare models/parrot/benchmark models/other/benchmark
+    python -m trainer.benchmark run --model models/parrot --benchmark mini-mmmb --output models/parrot/benchmark
+    python -m trainer.benchmark score --benchmark mmmb_en.tsv --predictions answers.xlsx --output scores
+    python -m trainer.benchmark compare models/parrot/benchmark models/other/benchmark
 
 `run` asks a model, `score` judges the answers of other programs, and `compare` shows results side by side. A
 benchmark is one TSV file for each language, with MMMB's columns: index, image (base64), question, A, B, C, ...,
-answer, category, l2-category. `accelerate launch --num_processes 2 trainer/benchmark.py run ...` shares the work. Each
+answer, category, l2-category. `accelerate launch --num_processes 2 -m trainer.benchmark run ...` shares the work. Each
 verb has a --help.
 """
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":  # Python puts this file's folder on the path; the im
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import HelpFormatter, one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 RUN = """Asks a model all questions. Writes predictions.jsonl (one answer a line), results.json and results.md
@@ -155,11 +155,11 @@ if __name__ == "__main__":
     with one_line_errors():
         VERB, ARGUMENTS = read_command_line(sys.argv[1:])
         if VERB == "compare":
-            from trainer.benchmark_results import compare
+            from trainer.evaluation.benchmark_results import compare
 
             print(compare(ARGUMENTS.first, *ARGUMENTS.others))
         else:
-            from trainer.benchmark_runs import end_processes, run, score
+            from trainer.evaluation.benchmark_runs import end_processes, run, score
 
             (run if VERB == "run" else score)(ARGUMENTS)
             end_processes()

@@ -43,8 +43,12 @@ from datasets import Dataset, Image, load_dataset
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
-from trainer import one_line_errors, training_rows
-from trainer.benchmark_files import (
+from trainer import one_line_errors
+from trainer.common.command_line import parse_arguments
+from trainer.common.data_files import data_files
+from trainer.common.pictures import open_picture
+from trainer.common.sources import check_source
+from trainer.evaluation.benchmark_files import (
     LETTERS,
     LONGEST_REFERENCE,
     NOT_A_NUMBER,
@@ -57,10 +61,7 @@ from trainer.benchmark_files import (
     sha256,
     training_file,
 )
-from trainer.command_line import parse_arguments
-from trainer.data_files import data_files
-from trainer.pictures import open_picture
-from trainer.sources import check_source
+from trainer.training import training_rows
 
 
 DEVIATIONS = 3.0  # a count or accuracy that differs from chance by more standard deviations is a finding

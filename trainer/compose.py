@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 @dataclass
@@ -78,6 +78,6 @@ class ComposeArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(ComposeArguments, __doc__)
-        from trainer.composition import compose_into_folder
+        from trainer.training.composition import compose_into_folder
 
         compose_into_folder(ARGUMENTS)

@@ -37,8 +37,8 @@ from typing import Any, TextIO
 from datasets import Dataset, Features, Image, List, Value
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
-from trainer.pictures import open_picture
+from trainer.common.command_line import parse_arguments
+from trainer.common.pictures import open_picture
 
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}

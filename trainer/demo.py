@@ -23,8 +23,8 @@ It needs pip install -e ".[page]".
 
 from dataclasses import dataclass, field
 
-from trainer import REPOSITORY
-from trainer.command_line import parse_arguments
+from trainer import REPOSITORY, one_line_errors
+from trainer.common.command_line import parse_arguments
 
 
 # A Space has the pictures beside the page; `make demo` draws one.
@@ -49,7 +49,8 @@ class DemoArguments:
 
 
 if __name__ == "__main__":
-    ARGUMENTS = parse_arguments(DemoArguments, __doc__)
-    from trainer.demo_page import main
+    with one_line_errors():
+        ARGUMENTS = parse_arguments(DemoArguments, __doc__)
+        from trainer.serving.demo_page import main
 
-    main(ARGUMENTS)
+        main(ARGUMENTS)

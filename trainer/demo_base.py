@@ -25,7 +25,7 @@ Parrot is about. A run that was stopped goes on from its last checkpoint; a part
 from dataclasses import dataclass, field
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 @dataclass
@@ -46,6 +46,6 @@ class DemoBaseArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(DemoBaseArguments, __doc__)
-        from trainer.demo_parts import train_parts
+        from trainer.toy_world.demo_parts import train_parts
 
         train_parts(ARGUMENTS)

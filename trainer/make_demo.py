@@ -120,7 +120,7 @@ PHASES = (
         30,
         [
             (
-                "trainer/benchmark.py run --model models/demo-parrot --output models/demo-parrot/benchmark "
+                "-m trainer.benchmark run --model models/demo-parrot --output models/demo-parrot/benchmark "
                 "--benchmark 'data/demo/mini_mmmb_{language}.tsv' --answer score --score_by text "
                 "--baselines chance text-only neighbors:data/demo",
                 "models/demo-parrot/benchmark/results.md",

@@ -45,10 +45,11 @@ from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
 from trainer import one_line_errors
-from trainer.benchmark_files import Question
 from trainer.build_benchmark import build_benchmark
-from trainer.command_line import parse_arguments
-from trainer.emoji import (
+from trainer.common.command_line import parse_arguments
+from trainer.evaluation.benchmark_files import Question
+from trainer.languages import FOLDER, MMMB
+from trainer.toy_world.emoji import (
     DATA,
     LANGUAGES,
     POLYGONS,
@@ -68,7 +69,6 @@ from trainer.emoji import (
     use_languages,
     words,
 )
-from trainer.languages import FOLDER, MMMB
 
 
 SCENES = {
@@ -616,7 +616,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
     here = Path(__file__).parent
-    sources = [here / name for name in ("mini_mmmb.py", "emoji.py", "build_benchmark.py")]
+    sources = [here / name for name in ("mini_mmmb.py", "toy_world/emoji.py", "build_benchmark.py")]
     sources += [*DATA.rglob("*.json*"), *FOLDER.glob("*.json")]
     settings["sources"] = {str(file.relative_to(here)): zlib.crc32(file.read_bytes()) for file in sorted(sources)}
     shares, balanced = map(read_language_shares, (arguments.language_shares, ()))

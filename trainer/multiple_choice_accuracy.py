@@ -32,6 +32,7 @@ prompt:
 import itertools
 import json
 import re
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
@@ -42,7 +43,7 @@ import datasets
 import evaluate
 
 
-# Copies of the constants in trainer/benchmark_files.py: evaluate loads only this file.
+# Copies of the constants in trainer/evaluation/benchmark_files.py: evaluate loads only this file.
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ROTATION = 1_000_000
 Release = Literal["2024-01", "2025-07", "2026-05"]
@@ -110,18 +111,19 @@ class Phrases(NamedTuple):
 
 
 def _languages_folder() -> Path:
-    """The folder of the languages' files, which is beside this file."""
+    """The folder of the language files. It lies beside this file, but evaluate runs a copy of this file alone."""
     file = Path(__file__)
-    # evaluate runs a copy of this file, and writes the path of the original into a JSON file beside the copy.
-    if (note := file.with_suffix(".json")).exists():
+    if (note := file.with_suffix(".json")).exists():  # evaluate notes beside its copy where the file was
         file = Path(json.loads(note.read_text(encoding="utf-8"))["original file path"])
-    folder = file.resolve().parent / "languages"
-    if not folder.is_dir():
-        raise ValueError(
-            f"There is no {folder}, the folder with the phrases of answers: give evaluate.load the absolute path of "
-            "trainer/multiple_choice_accuracy.py in its checkout, and download_mode='force_redownload'."
-        )
-    return folder
+    # That checkout may be gone since. Another one may be on Python's path.
+    folders = [file.resolve().parent / "languages", *(Path(entry, "trainer", "languages") for entry in sys.path)]
+    for folder in folders:
+        if (folder / "en.json").is_file():
+            return folder
+    raise ValueError(
+        f"There is no {folders[0]}, the folder with the phrases of answers: give evaluate.load the absolute path of "
+        "trainer/multiple_choice_accuracy.py in its checkout, and download_mode='force_redownload'."
+    )
 
 
 def _load_phrases() -> dict[str, Phrases]:

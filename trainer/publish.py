@@ -14,7 +14,7 @@
 r"""
 Publishes a Parrot on the Hugging Face Hub in one commit, with a card that describes the model and its results:
 
-    python trainer/publish.py --model models/parrot --repo_id org/parrot --license apache-2.0 \
+    python -m trainer.publish --model models/parrot --repo_id org/parrot --license apache-2.0 \
         --results models/parrot/benchmark --base_model openai/clip-vit-large-patch14-336 Qwen/Qwen2-7B-Instruct
 
 save_pretrained writes the files for the upload: safetensors weights in shards, the model's code, processor, chat
@@ -44,7 +44,7 @@ if __name__ == "__main__":  # Python puts this file's folder on the path; the im
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 # The Hub's names of licences, as https://huggingface.co/docs/hub/repositories-licenses lists them. The Hub refuses
@@ -142,6 +142,6 @@ class PublishArguments(CardArguments):
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(PublishArguments, __doc__)
-        from trainer.publication import publish
+        from trainer.publishing.publication import publish
 
         publish(ARGUMENTS)

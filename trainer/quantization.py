@@ -24,7 +24,7 @@ weights. It needs bitsandbytes and torchao: `pip install -e ".[serving]"`.
 from dataclasses import dataclass, field
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 @dataclass
@@ -40,6 +40,6 @@ class QuantizationArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(QuantizationArguments, __doc__)
-        from trainer.quantization_parts import measure_quantized
+        from trainer.timing.quantization_parts import measure_quantized
 
         measure_quantized(ARGUMENTS)

@@ -82,13 +82,13 @@ if __name__ == "__main__":  # Python puts the folder of this file on the path, n
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
-from trainer.data_files import data_files
-from trainer.edition import edition
-from trainer.lora import set_lora_targets, set_trained_tokens
-from trainer.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
-from trainer.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
-from trainer.sources import check_source
-from trainer.training_rows import concatenate, pictures_of, undecoded, with_source
+from trainer.common.data_files import data_files
+from trainer.common.edition import edition
+from trainer.common.sources import check_source
+from trainer.training.lora import set_lora_targets, set_trained_tokens
+from trainer.training.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
+from trainer.training.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
+from trainer.training.training_rows import concatenate, pictures_of, undecoded, with_source
 
 
 TRAINED = {
@@ -296,7 +296,7 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
         # from_pretrained would load the adapter into its base, and a new adapter or the final save would lose it:
         # https://github.com/huggingface/trl/issues/2418
         raise ValueError(
-            f"{name} is a LoRA adapter. Merge it into its base with python trainer/publish.py --model {name} "
+            f"{name} is a LoRA adapter. Merge it into its base with python -m trainer.publish --model {name} "
             "--repo_id ORG/NAME --license LICENSE --dry_run FOLDER, and give FOLDER as --model_name_or_path."
         )
     if model_args.use_peft and script_args.stage == "align":

@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 PARTS = ("data", "experts", "latency", "benchmark", "training", "processes")
@@ -72,6 +72,6 @@ class SpeedArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(SpeedArguments, __doc__)
-        from trainer.speed_parts import measure_speed
+        from trainer.timing.speed_parts import measure_speed
 
         measure_speed(ARGUMENTS)

@@ -24,7 +24,7 @@ All ways run in one process, on the same threads, without compilation.
 from dataclasses import dataclass, field
 
 from trainer import one_line_errors
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
 
 
 @dataclass
@@ -44,6 +44,6 @@ class VllmSpeedArguments:
 if __name__ == "__main__":
     with one_line_errors():
         ARGUMENTS = parse_arguments(VllmSpeedArguments, __doc__)
-        from trainer.vllm_speed_parts import measure_serving
+        from trainer.timing.vllm_speed_parts import measure_serving
 
         measure_serving(ARGUMENTS)

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from trainer.answerers import decode_greedily
+from trainer.common.sources import check_source
+from trainer.evaluation.answerers import decode_greedily
 from trainer.harnesses import MAX_NEW_TOKENS
-from trainer.sources import check_source
 
 
 class ParrotChat:

@@ -28,8 +28,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from trainer import one_line_errors
-from trainer.benchmark_files import Question, find_benchmark, open_image, read_benchmark
-from trainer.command_line import parse_arguments
+from trainer.common.command_line import parse_arguments
+from trainer.evaluation.benchmark_files import Question, find_benchmark, open_image, read_benchmark
 from trainer.languages import MMMB
 
 

@@ -32,8 +32,8 @@ from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, Generat
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, accuracy, grouped, metric, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
-from trainer.benchmark_files import Question, find_benchmark, open_image, read_benchmark
-from trainer.benchmark_results import is_circular
+from trainer.evaluation.benchmark_files import Question, find_benchmark, open_image, read_benchmark
+from trainer.evaluation.benchmark_results import is_circular
 from trainer.harnesses import MAX_NEW_TOKENS
 from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
 

@@ -27,9 +27,9 @@ from typing import Any, cast
 from datasets import Dataset
 from PIL import Image
 
-from trainer.benchmark_files import LETTERS, Question, open_image, read_benchmark
-from trainer.benchmark_results import judge, measure
-from trainer.benchmark_rows import Answer, Measured
+from trainer.evaluation.benchmark_files import LETTERS, Question, open_image, read_benchmark
+from trainer.evaluation.benchmark_results import judge, measure
+from trainer.evaluation.benchmark_rows import Answer, Measured
 from trainer.multiple_choice_accuracy import Release
 
 

@@ -1,0 +1,634 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The measurements of trainer/speed.py, part by part."""
+
+import base64
+import gc
+import io
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import trl
+from accelerate import PartialState
+from datasets import Dataset, Features, List, Value
+from datasets import Image as ImageFeature
+from peft import LoraConfig
+from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AutoModel,
+    AutoProcessor,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
+    LlavaProcessor,
+    TrainerCallback,
+)
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
+from modeling_parrot.chat_format import ChatFormat
+from trainer import REPOSITORY
+from trainer.common.sources import check_source
+from trainer.evaluation.answerers import ParrotAnswerer, ask_all
+from trainer.evaluation.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
+from trainer.sft import ParrotSFTConfig
+from trainer.speed import SpeedArguments
+from trainer.timing.benchmark_speed import compare_ways
+from trainer.toy_world.demo_parts import train_tokenizer
+from trainer.training.parrot_trainer import ParrotTrainer
+
+
+QUESTION = "What is in the picture? A. a bus B. a cat C. a dog D. an owl. Answer with the option's letter."
+SENTENCE = "It is a picture of noise, of all the colours of the rainbow. "
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's dimensions, by the names in its configs, and the amount of its data."""
+
+    vision: dict[str, int]
+    text: dict[str, int]
+    moe_intermediate_size: int
+    batch_size: int
+    sentences: int  # in a training row's answer
+    questions: int
+
+
+SIZES = {
+    "tiny": Size(
+        vision={"image_size": 28, "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 3},
+        text={"vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2},
+        moe_intermediate_size=32,
+        batch_size=4,
+        sentences=1,
+        questions=16,
+    ),
+    "small": Size(
+        vision={"image_size": 112, "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12},
+        text={"vocab_size": 262144, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18},
+        moe_intermediate_size=640,
+        batch_size=8,
+        sentences=2,
+        questions=16,
+    ),
+    "7b": Size(
+        vision={"image_size": 336, "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
+        text={"vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28},
+        moe_intermediate_size=4096,
+        batch_size=8,
+        sentences=12,
+        questions=96,
+    ),
+}
+
+
+@dataclass
+class Line:
+    """A line of the table. `ratio` is how many times as fast, or as small, ours is."""
+
+    what: str
+    ratio: float
+    ours: float
+    peer: float
+    unit: str
+    peer_name: str
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.what} | {self.ratio:.2f} | {self.ours:.4g} | {self.peer:.4g} | {self.unit} | {self.peer_name} |"
+        )
+
+
+def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Line]:
+    """Returns a line about two peaks in MiB; none if one is as small as the allocator's own changes."""
+    if not min(memory.values()) > 32:  # this is also true for NaN
+        return []
+    return [Line(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
+
+
+class Bench:
+    """A Parrot with random weights, its processor, a peer with the same weights, and tools to measure them."""
+
+    def __init__(self, size: Size, rounds: int) -> None:
+        self.size, self.rounds = size, rounds
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        tokenizer = train_tokenizer([QUESTION, SENTENCE], vocab_size=480)
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]}, replace_extra_special_tokens=False)
+        pixels = size.vision["image_size"]
+        self.processor_arguments = {
+            "tokenizer": tokenizer,
+            "patch_size": 14,
+            "vision_feature_select_strategy": "full",
+            "num_additional_image_tokens": 1,
+            "chat_template": ChatFormat().template(),
+        }
+        self.image_processor = LlavaImageProcessorPil(
+            size={"shortest_edge": pixels}, crop_size={"height": pixels, "width": pixels}, do_pad=True
+        )
+        self.processor = ParrotProcessor(self.image_processor, **self.processor_arguments)
+        ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        heads = size.text["hidden_size"] // 128 or 4
+        self.config = {
+            "text_config": {
+                "model_type": "qwen2",
+                "num_attention_heads": heads,
+                "num_key_value_heads": 4 if heads % 4 == 0 else 1,
+                **size.text,
+                **ids,
+            },
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                "patch_size": 14,
+                "num_attention_heads": size.vision["hidden_size"] // 64 or 4,
+                **size.vision,
+            },
+            "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+            "image_seq_length": (pixels // 14) ** 2 + 1,
+            "vision_feature_select_strategy": "full",
+        }
+        header = tokenizer("<|im_start|>assistant\n")["input_ids"]
+        config = ParrotConfig(
+            **self.config, moe_intermediate_size=size.moe_intermediate_size, assistant_header_ids=header
+        )
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        with self.device:
+            self.model = ParrotForConditionalGeneration(config).eval()
+        torch.set_default_dtype(default)
+        nn.init.normal_(self.model.model.moe.experts.down_proj, std=0.02)  # new experts add zero
+
+    def peer(self) -> LlavaForConditionalGeneration:
+        """Returns a LLaVA that shares the Parrot's modules, without the experts."""
+        with torch.device("meta"):
+            llava = LlavaForConditionalGeneration(LlavaConfig(**self.config)).eval()
+        for name in ("vision_tower", "multi_modal_projector", "language_model"):
+            setattr(llava.model, name, getattr(self.model.model, name))
+        llava.lm_head = self.model.lm_head
+        return llava
+
+    def synchronize(self) -> None:
+        """Waits for the GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def time(self, **ways: Callable[[], Any]) -> dict[str, float]:
+        """
+        Times ways that take turns. Returns the least seconds of each. A single thread is timed by its CPU time,
+        because other programs disturb that less.
+        """
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        is_alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        clock = time.process_time if is_alone else time.perf_counter
+        for number in range(self.rounds + 1):
+            for name, way in ways.items():
+                self.synchronize()
+                start = clock()
+                way()
+                self.synchronize()
+                if number:  # the first round does not count
+                    seconds[name].append(clock() - start)
+        return {name: min(taken) for name, taken in seconds.items()}
+
+    def peak_memory(self, way: Callable[[], Any]) -> float:
+        """Returns the peak of memory that a way needs in addition, in MiB; NaN if that cannot be measured."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            allocated = torch.cuda.memory_allocated()
+            way()
+            return (torch.cuda.max_memory_allocated() - allocated) / 2**20
+        reset = Path("/proc/self/clear_refs")
+        if not reset.exists():  # only Linux has this file
+            return float("nan")
+        reset.write_text("5")  # reset the peak
+        before = _resident()
+        way()
+        return _resident(peak=True) - before
+
+    def product(self) -> tuple[Callable[[], torch.Tensor], float]:
+        """Returns a product of large matrices, whose speed is the machine's best, and its FLOP."""
+        side = 8192 if self.device.type == "cuda" else 1024
+        left, right = torch.randn(2, side, side, device=self.device, dtype=self.dtype)
+        return lambda: left @ right, 2 * side**3
+
+    def picture(self, seed: int) -> Image.Image:
+        """Returns a picture of noise."""
+        pixels = self.size.vision["image_size"]
+        return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (pixels, pixels, 3), dtype=np.uint8))
+
+
+def _resident(peak: bool = False) -> float:
+    """Returns the resident memory of this process in MiB, or its peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:" if peak else "VmRSS:")[1].split()[0]) / 1024
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def training_rows(bench: Bench, number: int) -> Dataset:
+    """Returns conversations with two questions about a picture."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": QUESTION},
+                {"role": "assistant", "content": "B"},
+                {"role": "user", "content": "In detail, please."},
+                {"role": "assistant", "content": SENTENCE * bench.size.sentences},
+            ],
+            "images": [{"bytes": _jpeg(bench.picture(index)), "path": None}],
+        }
+        for index in range(number)
+    ]
+    features = {
+        "messages": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(ImageFeature()),
+    }
+    return Dataset.from_list(rows, features=Features(features))
+
+
+def measure_data(bench: Bench) -> list[Line]:
+    """Measures reading and collating training rows on one core."""
+    data = training_rows(bench, 32)
+    plain = LlavaProcessor(bench.image_processor, **bench.processor_arguments)
+    collators = {
+        name: DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
+        for name, processor in (("ours", bench.processor), ("peer", plain))
+    }
+
+    def collate(name: str) -> None:
+        for start in range(0, 32, 8):
+            collators[name]([data[index] for index in range(start, start + 8)])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds = bench.time(ours=lambda: collate("ours"), peer=lambda: collate("peer"))
+    torch.set_num_threads(threads)
+    speeds = {name: 32 / taken for name, taken in seconds.items()}
+    length = len(collators["ours"]([data[0]])["input_ids"][0])
+    return [
+        Line(
+            f"data, {length} tokens a row",
+            speeds["ours"] / speeds["peer"],
+            speeds["ours"],
+            speeds["peer"],
+            "rows/s a core",
+            "LlavaProcessor",
+        )
+    ]
+
+
+@torch.inference_mode()
+def measure_experts(bench: Bench) -> list[Line]:
+    """Measures all, two and one of the experts."""
+    experts = bench.model.model.moe.experts
+    number, size, inner = experts.down_proj.shape
+    shape = (8, bench.config["image_seq_length"], size)
+    features = torch.randn(shape, device=bench.device, dtype=bench.dtype)
+    weights = torch.rand(8, number, device=bench.device).softmax(dim=-1)
+
+    def stacked() -> torch.Tensor:
+        gate, up = torch.einsum("nkc,eic->neki", features, experts.gate_up_proj).chunk(2, dim=-1)
+        outputs = torch.einsum("neki,eci->nekc", nn.functional.silu(gate) * up, experts.down_proj)
+        return torch.einsum("nekc,ne->nkc", outputs, weights.to(outputs.dtype))
+
+    ways = {"all": lambda: experts(features, weights)}
+    for chosen in (2, 1):
+        selected = weights.topk(chosen).indices
+        sparse = torch.zeros_like(weights).scatter(1, selected, weights.gather(1, selected))
+        ways[f"{chosen} of {number}"] = partial(experts, features, sparse, selected)
+    product, flop = bench.product()
+    seconds = bench.time(product=product, **ways)
+    product_speed = flop / seconds.pop("product") / 1e12
+    rows = []
+    for name, taken in seconds.items():
+        run = number if name == "all" else int(name.split()[0])
+        speed = 6 * shape[0] * shape[1] * size * inner * run / taken / 1e12
+        rows.append(
+            Line(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "the machine's product")
+        )
+    milliseconds = {name: 1e3 * taken for name, taken in seconds.items()}
+    for name, taken in list(milliseconds.items())[1:]:
+        rows.append(Line(f"experts, {name}", milliseconds["all"] / taken, taken, milliseconds["all"], "ms", "all"))
+    memory = {name: bench.peak_memory(way) for name, way in (("ours", ways["all"]), ("peer", stacked))}
+    return rows + memory_rows("experts, all, memory", memory, "experts stacked")
+
+
+@torch.inference_mode()
+def measure_latency(bench: Bench) -> list[Line]:
+    """Measures generation, one prompt alone and a batch."""
+    models = {"ours": bench.model, "peer": bench.peer()}
+    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    chat = bench.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    rows = []
+    for number in (1, 8):
+        images = [[bench.picture(index)] for index in range(number)]
+        inputs = bench.processor(images=images, text=[chat] * number, return_tensors="pt").to(bench.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(bench.dtype)
+
+        def generate(name: str, tokens: int, inputs: Any = inputs) -> Callable[[], Any]:
+            options = {"do_sample": False, "max_new_tokens": tokens, "min_new_tokens": tokens}
+            return lambda: models[name].generate(**inputs, **options)
+
+        first = bench.time(**{name: generate(name, 1) for name in models})
+        whole = bench.time(**{name: generate(name, 17) for name in models})
+        what = f"batch {number}, {inputs['input_ids'].shape[1]} tokens"
+        ours, peer = 1e3 * first["ours"], 1e3 * first["peer"]
+        rows.append(Line(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
+        ours, peer = (16 * number / (whole[name] - first[name]) for name in models)
+        rows.append(Line(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
+    return rows
+
+
+def benchmark_questions(bench: Bench) -> list[Question]:
+    """Returns questions in four languages about pictures of noise."""
+    pictures = [base64.b64encode(_jpeg(bench.picture(index))).decode() for index in range(bench.size.questions // 4)]
+    options = {"A": "a bus", "B": "a cat", "C": "a dog", "D": "an owl"}
+    return [
+        Question(str(index), language, picture, f"What is in {index}?", options, "A", matched_options=options)
+        for index, picture in enumerate(pictures)
+        for language in ("en", "zh", "ar", "ru")
+    ]
+
+
+def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
+    """Measures answers of trainer/benchmark.py and of the reference's loop."""
+    if arguments.model and arguments.benchmark:  # the arguments have both or neither
+        check_source(arguments.model, "--model")
+        model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
+        processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
+        files = find_benchmark([arguments.benchmark], None, "main")
+        questions = [
+            question
+            for language, file in files.items()
+            for question in first_of_each_category(read_benchmark(file, language), arguments.per_category)
+        ]
+    else:
+        model, processor = bench.model, bench.processor
+        questions = benchmark_questions(bench)
+    speeds, same = compare_ways(model, processor, questions, rounds=min(arguments.rounds, 3), batch_size=48)
+    rows = [
+        Line(f"benchmark, {way}", speed / speeds["reference"], speed, speeds["reference"], "questions/s", "reference")
+        for way, speed in speeds.items()
+        if way != "reference"
+    ]
+    return [*rows, Line("benchmark, same letters", same, 100 * same, 100.0, "%", "reference")]
+
+
+class _Clock(TrainerCallback):
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+        """Records the time."""
+        self.bench.synchronize()
+        self.ends.append(time.perf_counter())
+
+
+def train_some_steps(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTrainer, dict[str, float]]:
+    """Trains some steps. Returns the trainer, and the least seconds and the peak memory (MiB) of a step."""
+    steps = bench.rounds + 1
+    is_ours = name == "ours"
+    args = (ParrotSFTConfig if is_ours else SFTConfig)(
+        output_dir=folder,
+        per_device_train_batch_size=bench.size.batch_size,
+        max_steps=steps,
+        max_length=None,
+        assistant_only_loss=True,
+        gradient_checkpointing=bench.device.type == "cuda",
+        bf16=bench.device.type == "cuda",
+        use_cpu=bench.device.type == "cpu",
+        save_strategy="no",
+        report_to="none",
+        dataloader_num_workers=4 if bench.device.type == "cuda" else 0,
+        disable_tqdm=True,
+    )
+    lora = LoraConfig(
+        r=64,
+        lora_alpha=128,
+        target_modules=r".*language_model\.layers\..*_proj",
+        modules_to_save=["multi_modal_projector", *(["moe"] if is_ours else [])],
+    )
+    clock = _Clock(bench)
+    trainer = (ParrotTrainer if is_ours else SFTTrainer)(
+        model=bench.model if is_ours else bench.peer(),
+        args=args,
+        train_dataset=training_rows(bench, bench.size.batch_size * steps),
+        processing_class=bench.processor
+        if is_ours
+        else LlavaProcessor(bench.image_processor, **bench.processor_arguments),
+        peft_config=lora if with_lora else None,
+        callbacks=[clock],
+    )
+    memory = bench.peak_memory(trainer.train)
+    return trainer, {"seconds": min(after - before for before, after in pairwise(clock.ends)), "memory": memory}
+
+
+def _step_flops(trainer: SFTTrainer) -> float:
+    """Returns the FLOP of a step, including recomputation."""
+    batch = next(iter(trainer.get_train_dataloader()))
+
+    def added_product(_sum: torch.Size, left: torch.Size, right: torch.Size, **_kwargs: Any) -> int:
+        return 2 * left.numel() * right[1]
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as counter:
+        trainer.training_step(trainer.model, batch)
+    trainer.model.zero_grad()
+    return counter.get_total_flops()
+
+
+def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Line]:
+    """Compares forward and backward of a batch with the reference's way: labels, and logits at every position."""
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    model = trainer.model
+    plain = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "labels")}
+
+    def run(compute: Callable[[], torch.Tensor]) -> None:
+        compute().backward()
+        model.zero_grad()
+
+    def reference() -> torch.Tensor:
+        with trainer.compute_loss_context_manager():
+            return model(**plain, use_cache=False).loss
+
+    def ours() -> torch.Tensor:
+        with trainer.compute_loss_context_manager():
+            return trainer.compute_loss(model, dict(batch))
+
+    model.train()
+    seconds = bench.time(ours=lambda: run(ours), peer=lambda: run(reference))
+    memory = {name: bench.peak_memory(partial(run, way)) for name, way in (("ours", ours), ("peer", reference))}
+    name = "the head on every position"
+    return [
+        Line("forward and backward", seconds["peer"] / seconds["ours"], seconds["ours"], seconds["peer"], "s", name),
+        *memory_rows("forward and backward, memory", memory, name),
+    ]
+
+
+def measure_training(bench: Bench) -> list[Line]:
+    """Measures training with LoRA and, if optimizer states and gradients fit, in full."""
+    product, flop = bench.product()
+    product_speed = flop / bench.time(product=product)["product"] / 1e12
+    parameters = sum(parameter.numel() for parameter in bench.model.parameters())
+    available = torch.cuda.mem_get_info()[1] if bench.device.type == "cuda" else 16 * 2**30
+    rows = []
+    for with_lora in (True, False):
+        if not with_lora and 16 * parameters > available:  # float32 weights, gradients and AdamW's two moments
+            print(f"Training in full takes {16 * parameters / 2**30:.0f} GiB without activations. It is left out.")
+            continue
+        results = {}
+        for name in ("peer", "ours"):
+            for parameter in bench.model.parameters():
+                parameter.requires_grad_(True)
+            bench.model.model.vision_tower.requires_grad_(False)
+            with TemporaryDirectory() as folder:
+                trainer, results[name] = train_some_steps(bench, name, with_lora, folder)
+            if name == "ours":
+                share = _step_flops(trainer) / results[name]["seconds"] / 1e12
+                further = [] if with_lora else _beside_every_position(bench, trainer)
+            if with_lora:
+                trainer.model.unload()  # ours and the peer share modules, so remove the adapters
+            del trainer
+        way = "LoRA" if with_lora else "full"
+        ours, peer = results["ours"], results["peer"]
+        seconds = (peer["seconds"] / ours["seconds"], ours["seconds"], peer["seconds"])
+        rows.append(Line(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
+        memory = {name: result["memory"] for name, result in results.items()}
+        rows += memory_rows(f"training, {way}, memory", memory, "SFTTrainer, LLaVA")
+        share_of = (share / product_speed, share, product_speed)
+        rows.append(Line(f"training, {way}", *share_of, "TFLOP/s", "the machine's product"))
+        rows += further
+    return rows
+
+
+def measure_processes(size: str, rounds: int) -> list[Line]:
+    """
+    Measures training and the benchmark with one process and with two.
+
+    Returns:
+        a line for each; none on a machine with a single core or GPU.
+    """
+    places = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    if places < 2:
+        print("There is only one core, or one GPU. Two processes are left out.")
+        return []
+    alone, shared = (_launch(number, size, rounds) for number in (1, 2))
+    units = {"training": "s a step", "benchmark": "s"}
+    return [
+        Line(f"two processes, {what}", alone[what] / shared[what], shared[what], alone[what], unit, "one process")
+        for what, unit in units.items()
+    ]
+
+
+def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
+    """Returns the seconds of training and benchmark with this number of processes."""
+    kind = ["--cpu"] if not torch.cuda.is_available() else ["--multi_gpu"] if processes > 1 else []
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "seconds.json"
+        line = [sys.executable, "-m", "accelerate.commands.launch", *kind, "--num_processes", str(processes)]
+        line += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        line += ["--main_process_port", "0", "-m", "trainer.timing.speed_processes", "--size", size]
+        line += ["--rounds", str(rounds), "--output", str(output)]
+        # Each count gets an interpreter of its own with one thread, even if this process has more threads.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run(line, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(output.read_text())
+
+
+def measure_share(size: str, rounds: int) -> dict[str, float]:
+    """Measures the seconds of a training step and of all questions, of which this process does its share."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    whole = SIZES[size]
+    share = replace(whole, batch_size=whole.batch_size // state.num_processes, questions=64)
+    bench = Bench(share, rounds)
+    questions = benchmark_questions(bench)
+    answerer = ParrotAnswerer(bench.model.eval(), bench.processor, "letter")
+    taken = []
+    for _ in range(3):  # the first round does not count
+        state.wait_for_everyone()
+        start = time.perf_counter()
+        for _ in ask_all(answerer, questions, set(), 16, (state.process_index, state.num_processes)):
+            pass
+        state.wait_for_everyone()
+        taken.append(time.perf_counter() - start)
+    bench.model.model.vision_tower.requires_grad_(False)
+    with TemporaryDirectory() as folder:
+        _, step = train_some_steps(bench, "ours", with_lora=False, folder=folder)
+    return {"training": step["seconds"], "benchmark": min(taken[1:])}
+
+
+def write_share(arguments: SpeedArguments) -> None:
+    """Runs `measure_share`. The first process writes the seconds to `arguments.output`."""
+    seconds = measure_share(arguments.size, arguments.rounds)
+    if PartialState().is_main_process and arguments.output:
+        Path(arguments.output).write_text(json.dumps(seconds), encoding="utf-8")
+    PartialState().destroy_process_group()
+
+
+def measure_speed(arguments: SpeedArguments) -> list[Line]:
+    """Measures the parts and prints a table row by row."""
+    torch.manual_seed(0)
+    random.seed(0)
+    bench = Bench(SIZES[arguments.size], arguments.rounds)
+    device = torch.cuda.get_device_name() if bench.device.type == "cuda" else platform.processor() or "CPU"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}"
+    print(f"{arguments.size}, {bench.dtype}, {device}, {torch.get_num_threads()} threads, {versions}")
+    print("| what | ratio | ours | beside | unit | beside what |\n|---|---|---|---|---|---|", flush=True)
+    ways: dict[str, Callable[[], list[Line]]] = {
+        "data": lambda: measure_data(bench),
+        "experts": lambda: measure_experts(bench),
+        "latency": lambda: measure_latency(bench),
+        "benchmark": lambda: measure_benchmark(bench, arguments),
+        "training": lambda: measure_training(bench),  # training changes the model
+        "processes": lambda: measure_processes(arguments.size, arguments.rounds),
+    }
+    rows = []
+    for part, way in ways.items():
+        if part in arguments.parts:
+            for row in way():
+                print(row, flush=True)
+                rows.append(row)
+            if arguments.output:
+                table = {
+                    "size": arguments.size,
+                    "device": device,
+                    "versions": versions,
+                    "rows": list(map(asdict, rows)),
+                }
+                Path(arguments.output).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    return rows

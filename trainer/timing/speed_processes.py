@@ -1,0 +1,33 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+r"""
+`python -m trainer.speed --parts processes` runs this command with one process and with two:
+
+    accelerate launch --cpu --num_processes 2 -m trainer.timing.speed_processes --size small --output seconds.json
+
+Each process has one thread or one GPU. It does its share of the same batch and of the same questions. The first
+process writes the seconds of a training step and of all questions as JSON.
+"""
+
+from trainer import one_line_errors
+from trainer.common.command_line import parse_arguments
+from trainer.speed import SpeedArguments
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        ARGUMENTS = parse_arguments(SpeedArguments, __doc__)
+        from trainer.timing.speed_parts import write_share
+
+        write_share(ARGUMENTS)

@@ -1,0 +1,329 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The demo's small tower and language model: what `python -m trainer.demo_base` trains."""
+
+import json
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, load_dataset
+from torch.nn import functional as F
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    DataCollatorForSeq2Seq,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+
+from trainer.common.data_files import data_files
+from trainer.demo_base import DemoBaseArguments
+from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts
+from trainer.training.parrot_trainer import last_checkpoint
+
+
+# Qwen2's, without its default system message: that would be a fifth of all that this model reads.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def train(trainer: Trainer) -> None:
+    """Trains, from the last checkpoint where there is one."""
+    trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
+
+
+def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
+    """What the parts' training has in common."""
+    return TrainingArguments(
+        output_dir=str(Path(arguments.output) / "checkpoints" / part),
+        max_steps=steps,
+        warmup_steps=min(30, steps // 10),
+        lr_scheduler_type="cosine",
+        adam_beta2=0.98,
+        save_steps=arguments.save_steps,
+        save_total_limit=1,
+        logging_steps=min(50, steps),
+        seed=arguments.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        **kwargs,
+    )
+
+
+QUESTIONS = len(TABLES["en"]["generic"]) + 1  # about a concept: the generic ones and its category's
+
+
+def captions(concept: Concept, language: str) -> list[str]:
+    """What a picture of the concept could be called."""
+    return [caption.format(concept.names[language]) for caption in TABLES[language]["captions"]]
+
+
+def text_corpus(concepts: Iterable[Concept]) -> list[str]:
+    """Captions of the concepts in all languages."""
+    return [text for concept in concepts for language in LANGUAGES for text in captions(concept, language)]
+
+
+def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, str]]:
+    """A question and its answer. `kind` counts the generic questions; the last is the category's own."""
+    table = TABLES[language]
+    turns = [*table["generic"], {"question": table["recognition"][concept.category], "answer": "{}"}][kind]
+    return [
+        {"role": "user", "content": turns["question"]},
+        {"role": "assistant", "content": turns["answer"].format(concept.names[language])},
+    ]
+
+
+def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
+    """Every question about a caption of every concept, from each language into each, by the question's language."""
+    sources = [(concept, language) for concept in concepts for language in LANGUAGES]
+    rng = random.Random(seed)
+    rng.shuffle(sources)
+    rows = []
+    shifts = range(len(LANGUAGES))
+    for shift, (index, (concept, source)), kind in product(shifts, enumerate(sources), range(QUESTIONS)):
+        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # any few rows are of all languages
+        question, answer = conversation(concept, target, kind)
+        caption = rng.choice(captions(concept, source))
+        rows.append((target, [{"role": "user", "content": f"{caption}\n{question['content']}"}, answer]))
+    return rows
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer of the texts, with the special tokens of Qwen2 and its ChatML."""
+    tokenizer = Qwen2Tokenizer(eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
+    tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size, show_progress=False)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _tokenize(tokenizer: Qwen2Tokenizer, messages: list[dict[str, str]]) -> dict[str, list[int]]:
+    """A conversation's ids. Its labels are the answer's only: what it is asked is not the model's to say."""
+    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], output: Path) -> dict[str, float]:
+    """Trains the tokenizer and the language model; returns the loss of held-out answers by language, nats a token."""
+    chats, corpus = chat_rows(concepts, arguments.seed), text_corpus(concepts)
+    round_of_languages = len(LANGUAGES) * QUESTIONS
+    number = max(1, len(chats) // round_of_languages // 20) * round_of_languages
+    held_out, chats = chats[:number], chats[number:]
+    written = [turn["content"] for _, messages in chats for turn in messages]
+    tokenizer = train_tokenizer([*text_corpus(all_concepts()), *written], arguments.vocab_size)
+    tokenizer.save_pretrained(output)
+    set_seed(arguments.seed)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+            initializer_range=0.09,  # 1 / sqrt(hidden_size)
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    sentences = [tokenizer(text + tokenizer.pad_token)["input_ids"] for text in corpus]
+    rows = [{"input_ids": ids, "labels": ids} for ids in sentences]
+    rows += [_tokenize(tokenizer, messages) for _, messages in chats]
+    trainer = Trainer(
+        model,
+        training_arguments(
+            arguments,
+            "language_model",
+            arguments.language_model_steps,
+            learning_rate=2e-3,
+            # In random order: in batches of one length, which are batches of one language, it learned far less.
+            per_device_train_batch_size=32,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    train(trainer)
+    model.save_pretrained(output)
+    measures = {}
+    for language in LANGUAGES:
+        rows = [_tokenize(tokenizer, messages) for target, messages in held_out if target == language]
+        measures[f"loss_{language}"] = trainer.evaluate(Dataset.from_list(rows))["eval_loss"]
+    return measures
+
+
+def augment(pictures: torch.Tensor) -> torch.Tensor:
+    """Flips, turns, shears, scales, moves and tints each of the pictures by chance."""
+    number = len(pictures)
+    angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.2
+    scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.2
+    flip = torch.randint(2, (number,)) * 2 - 1
+    affine = torch.zeros(number, 2, 3)
+    affine[:, 0, 0] = angle.cos() * scale * aspect * flip
+    affine[:, 0, 1] = shear - angle.sin() * scale
+    affine[:, 1, 0] = angle.sin() * scale * flip
+    affine[:, 1, 1] = angle.cos() * scale / aspect
+    affine[:, :, 2] = torch.stack(shift, dim=1)
+    grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
+    pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    # Styles differ in colour more than in shape: mixed channels keep a tower from knowing a thing by its colour alone.
+    mixed = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * (torch.rand(number, 1, 1) < 0.7)
+    pictures = torch.einsum("nij,njhw->nihw", mixed / mixed.sum(2, keepdim=True).clamp(min=0.5), pictures)
+    return pictures * (1 + torch.randn(number, 1, 1, 1) * 0.2) + torch.randn(number, 1, 1, 1) * 0.2
+
+
+class PictureCaptions(torch.utils.data.Dataset):
+    """
+    Pictures with their English captions, in batches of different concepts: no picture is among the negatives of its
+    own caption.
+    """
+
+    def __init__(
+        self, rows: Dataset, tokenizer: Qwen2Tokenizer, image_processor: CLIPImageProcessorPil, batches: int, seed: int
+    ) -> None:
+        self.pixel_values = torch.cat(
+            [image_processor(row["images"][0], return_tensors="pt")["pixel_values"] for row in rows]
+        )
+        self.concepts: list[str] = rows["concept"][:]
+        self.names = sorted(set(self.concepts))
+        # CLIP reads a text off its end.
+        wordings = [text + tokenizer.eos_token for text in TABLES["en"]["captions"]]
+        texts = [wording.format(name) for name in self.names for wording in wordings]
+        self.texts = tokenizer(texts, padding=True, return_tensors="pt")  # (names * wordings, length)
+        self.wordings = len(wordings)
+        rng = random.Random(seed)
+        pictures = {name: [index for index, other in enumerate(self.concepts) if other == name] for name in self.names}
+        self.batch_size = min(128, len(self.names))
+        self.order = [
+            rng.choice(pictures[name]) for _ in range(batches) for name in rng.sample(self.names, self.batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        picture, wording = self.order[index], index // self.batch_size % self.wordings
+        text = self.names.index(self.concepts[picture]) * self.wordings + wording
+        return {"pixel_values": self.pixel_values[picture]} | {key: ids[text] for key, ids in self.texts.items()}
+
+
+def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    batch = default_data_collator(pairs)
+    return batch | {"pixel_values": augment(batch["pixel_values"]), "return_loss": True}
+
+
+def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
+    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its last loss."""
+    tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
+    side = arguments.image_size
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    pairs = PictureCaptions(rows, tokenizer, image_processor, arguments.vision_tower_steps, arguments.seed)
+    set_seed(arguments.seed)
+    model = CLIPModel(
+        CLIPConfig(
+            projection_dim=128,
+            vision_config={
+                "hidden_size": 192,
+                "intermediate_size": 576,
+                "num_hidden_layers": 3,
+                "num_attention_heads": 4,
+                "image_size": side,
+                "patch_size": arguments.patch_size,
+            },
+            text_config={
+                "hidden_size": 128,
+                "intermediate_size": 256,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "vocab_size": len(tokenizer),
+                "max_position_embeddings": pairs.texts["input_ids"].shape[1],
+                "bos_token_id": None,
+                "eos_token_id": tokenizer.eos_token_id,
+                "pad_token_id": tokenizer.pad_token_id,
+            },
+        )
+    )
+    trainer = Trainer(
+        model,
+        training_arguments(
+            arguments,
+            "vision_tower",
+            arguments.vision_tower_steps,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            per_device_train_batch_size=pairs.batch_size,
+            train_sampling_strategy="sequential",
+        ),
+        train_dataset=pairs,
+        data_collator=_augmented,
+    )
+    train(trainer)
+    image_processor.save_pretrained(output)
+    model.vision_model.save_pretrained(output)
+    return {"loss": [log["loss"] for log in trainer.state.log_history if "loss" in log][-1]}
+
+
+def train_parts(arguments: DemoBaseArguments) -> None:
+    """Trains what is not finished, and says how good it is and where it lies."""
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
+    settings["world"] = json.loads((Path(arguments.data) / "settings.json").read_text())
+    settings_file = output / "settings.json"
+    if not settings_file.exists():
+        settings_file.write_text(json.dumps(settings, indent=2) + "\n")
+    elif (found := json.loads(settings_file.read_text())) != settings:
+        raise ValueError(
+            f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
+        )
+    aligned, captioned = (
+        load_dataset(arguments.data, name=name, data_files=data_files(arguments.data, name), split="train")
+        for name in ("align", "captions")
+    )
+    names = set(aligned["concept"])
+    concepts = [concept for concept in all_concepts() if concept.names["en"] in names]
+    for part, run in (
+        ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),
+        ("vision_tower", lambda folder: train_vision_tower(arguments, captioned, folder)),
+    ):
+        folder = output / part
+        finished = folder / "measures.json"
+        start = time.perf_counter()
+        if not finished.exists():
+            measures = run(folder)
+            finished.write_text(json.dumps(measures, indent=2) + "\n")  # last: it marks the part as finished
+        print(f"{folder}: {time.perf_counter() - start:.0f} s, {json.loads(finished.read_text())}")

@@ -1,0 +1,207 @@
+# Copyright 2026 The Parrot authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Rows of training data: names the source of each row, brings data sets into one shape, opens pictures one by one."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from datasets import Dataset, Features, Image, IterableDataset, LargeList, List, Value, concatenate_datasets
+
+from trainer.common import pictures
+
+
+SOURCE = "_source"  # with an underscore, because data sets may have a column `source`
+# The rows of a mixture. A message has a list of parts and not a string, because pictures may stand between texts.
+SHAPE = Features(
+    {
+        "messages": List(
+            {"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}
+        ),
+        "images": List(Image()),
+        "language": Value("string"),
+        SOURCE: Value("string"),
+    }
+)
+IMAGE = Image()  # opens a picture that is not a local file, e.g. in an archive, as `datasets` itself would
+
+
+def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
+    """
+    Adds a column `_source` with the origin of each row, such as `data/mine, row 3`.
+
+    Raises:
+        `ValueError`: if the data have no column to train on.
+    """
+    if isinstance(data, Dataset):
+        check_columns(data.column_names, name)
+        return data.add_column(SOURCE, [f"{name}, row {index}" for index in range(len(data))])
+    data = undecoded(data)  # map would open the pictures, and its errors would not name the row
+    check_columns(data.column_names or list(next(iter(data))), name)
+    features = None if data.features is None else Features(data.features | {SOURCE: Value("string")})
+    return data.map(lambda _, index: {SOURCE: f"{name}, row {index}"}, with_indices=True, features=features)
+
+
+def check_columns(columns: list[str], name: str) -> None:
+    """
+    Raises:
+        `ValueError`: if rows of these columns cannot be trained on.
+    """
+    if not {"messages", "prompt", "text", "input_ids", "images"} & set(columns):
+        convert = "Convert LLaVA-style rows with python -m trainer.convert_llava"
+        if "conversations" not in columns:
+            convert = "Rows need `messages`: a list of roles and texts"
+        raise ValueError(f"{name} has the columns {columns}, but no `messages`. {convert}.")
+
+
+def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | IterableDataset:
+    """Concatenates the parts. If their features differ, their rows are brought into `SHAPE` first."""
+    features = [part.features for part in parts]
+    if None in features or any(schema != features[0] for schema in features):
+        parts = [
+            _in_shape(part)
+            if isinstance(part, Dataset)
+            else part.map(_shape_row, features=SHAPE).select_columns([*SHAPE])
+            for part in parts
+        ]
+    return concatenate_datasets(parts)
+
+
+def _in_shape(data: Dataset) -> Dataset:
+    """As `_shape_row` for each row. If the pictures already are a list, they are not copied on disk."""
+    if "messages" not in data.column_names:
+        raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be part of a mixture.")
+    if "image" in data.column_names or not isinstance(data.features.get("images", SHAPE["images"]), (List, LargeList)):
+        return undecoded(data).map(_shape_row, features=SHAPE, remove_columns=data.column_names)
+    columns = [name for name in ("language", SOURCE) if name in data.column_names]
+    texts = data.select_columns(["messages", *columns])
+    if "images" in data.column_names:
+        images = data.select_columns(["images"])
+        images = Dataset(images.data.cast(Features({"images": SHAPE["images"]}).arrow_schema))
+        counts = pc.fill_null(pc.list_value_length(images.data.column("images")), 0).to_pylist()
+    else:
+        images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SHAPE["images"]}))
+        counts = [0] * len(data)
+    texts = texts.add_column("num_images", counts).map(
+        lambda row: {"messages": _shape_messages(row["messages"], row["num_images"], row.get(SOURCE))},
+        remove_columns=["num_images"],
+        features=Features({name: SHAPE[name] for name in ("messages", *columns)}),
+    )
+    return concatenate_datasets([texts, images], axis=1)
+
+
+def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
+    images = pictures_of(row)
+    return {
+        "messages": _shape_messages(row.get("messages"), len(images), row.get(SOURCE)),
+        "images": [as_stored(image) for image in images],
+        "language": row.get("language"),
+        SOURCE: row.get(SOURCE),
+    }
+
+
+def _shape_messages(
+    messages: list[dict[str, Any]] | None, num_images: int, source: str | None
+) -> list[dict[str, Any]]:
+    """Turns messages into lists of parts. Pictures go before the first user text if it is a string, as in TRL."""
+    if messages is None:
+        raise ValueError(f"{source}: it has no `messages`. Leave it out.")
+    shaped, placed = [], False
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            before = 0 if placed or message.get("role") != "user" else num_images
+            placed = placed or message.get("role") == "user"
+            content = [{"type": "image"}] * before + [{"type": "text", "text": content}]
+        if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
+            raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
+        keys = ("image", "path", "url", "image_url")
+        if with_picture := [part for part in content if any(part.get(key) for key in keys)]:
+            raise ValueError(
+                f"{source}: a part holds its picture, {with_picture[0]!r:.100}. Put it into the column `images`."
+            )
+        parts = [{"type": part["type"], "text": part.get("text")} for part in content]
+        shaped.append({"role": message.get("role"), "content": parts})
+    return shaped
+
+
+def as_stored(picture: Any) -> Any:
+    """A path or bytes in the form in which `datasets` stores a picture; any other picture unchanged."""
+    if isinstance(picture, str):
+        return {"path": picture, "bytes": None}
+    return {"path": None, "bytes": picture} if isinstance(picture, bytes) else picture
+
+
+def pictures_of(row: dict[str, Any]) -> list[Any]:
+    """
+    A row's pictures as they are stored, from its column `images`, or from its column `image` with one picture.
+
+    Raises:
+        `ValueError`: if `image` is empty. The message begins with the row's source, if the row has one.
+    """
+    if "image" not in row:
+        images = row.get("images")
+        return [] if images is None else images if isinstance(images, list) else [images]
+    if row["image"] is None:
+        place = f"{row[SOURCE]}: " if SOURCE in row else ""
+        raise ValueError(
+            f"{place}its `image` is empty. Leave the row out, or use a column `images`, a list that may be empty."
+        )
+    return [row["image"]]
+
+
+def undecoded(data: Dataset | IterableDataset | None) -> Any:
+    """The same rows with pictures as paths or bytes, so that `open_stored` can say what is wrong with a picture."""
+    if data is None or data.features is None or (isinstance(data, Dataset) and data.format["type"]):
+        return data
+    features = Features({name: _undecoded_feature(feature) for name, feature in data.features.items()})
+    if features == data.features:
+        return data
+    if isinstance(data, IterableDataset):
+        return data.cast(features)
+    # Dataset.cast would write a copy of all pictures, although both features store them in the same way.
+    return Dataset(data.data.cast(features.arrow_schema), indices_table=data._indices)
+
+
+def _undecoded_feature(feature: Any) -> Any:
+    # IterableDataset.decode(False) would not decode JSON values either.
+    if isinstance(feature, Image):
+        return replace(feature, decode=False)
+    return type(feature)(_undecoded_feature(feature.feature)) if isinstance(feature, (List, LargeList)) else feature
+
+
+def open_stored(picture: Any, place: str) -> Any:
+    """
+    Opens a picture as a PIL image. Open images, and those that transformers loads (URLs, base64), are returned as they
+    are.
+
+    Raises:
+        `ValueError`: if the file does not exist or cannot be read.
+    """
+    if isinstance(picture, str) and (len(picture) > 1000 or picture.startswith(("http://", "https://", "data:"))):
+        return picture
+    picture = as_stored(picture)
+    if not isinstance(picture, dict) or not {"path", "bytes"} & picture.keys():
+        return picture
+    path, content = picture.get("path"), picture.get("bytes")
+    if content is None and path and "://" not in path and not Path(path).is_file():
+        raise ValueError(f"{place}: there is no such file, {path!r}. Correct the path, or leave the row out.")
+    place = f"{place} ({path or 'bytes'})"
+    try:
+        if content is None and path and "://" in path:
+            return IMAGE.decode_example({"path": path, "bytes": None})
+    except Exception as error:  # from the network, the archive or Pillow
+        raise ValueError(f"{place} cannot be read: {' '.join(str(error).split())}. Leave its row out.") from error
+    return pictures.open_picture(Path(path) if content is None and path else content or b"", place)
