@@ -1,3 +1,5 @@
+# SPDX-FileCopyrightText: 2026 The Parrot authors
+# SPDX-License-Identifier: Apache-2.0
 """
 pyproject.toml says all but this: a wheel has none of the entry points. They lead into trainer/, which lies in the
 checkout alone. An editable install keeps them; in a wheel they would break vLLM's and lmms-eval's own start.
