@@ -282,3 +282,21 @@ def test_a_recipe_overrides_keys_of_another(world: Path, tmp_path: Path) -> None
 def test_every_recipe_of_an_experiment_is_read(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert {"none", "mlp", "paper"} <= read_recipe(str(recipe)).arms.keys()
+
+
+def test_the_readme_s_table_of_routing_is_the_recorded_result() -> None:
+    found = json.loads((ROOT / "model_cards" / "routing" / "unseen_style.json").read_text(encoding="utf-8"))
+    accuracy, differences = found["accuracy"]["recognition"], found["differences"]["recognition"]["none"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| recognition, unseen style, {len(found['seeds'])} seeds |" in text
+    for arm in ("none", "mlp", "paper"):
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{arm}`: "))
+        english, others = (100 * accuracy[arm][group]["mean"] for group in ("en", "others"))
+        cells = [f"{english:.1f}", f"{others:.1f}", f"{english - others:.1f}"]
+        if arm != "none":
+            cells.append(
+                "{mean:+.1f} ({low:+.1f} to {high:+.1f})".format(
+                    **{key: 100 * differences[arm]["others"][key] for key in ("mean", "low", "high")}
+                )
+            )
+        assert [cell.strip() for cell in line.split("|")[2 : 2 + len(cells)]] == cells

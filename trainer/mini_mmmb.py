@@ -293,7 +293,7 @@ class World:
         if self.is_test or rng.random() < 0.5:
             return art
         mixed = [[float(row == column) + rng.gauss(0, 0.2) for column in range(3)] for row in range(3)]
-        matrix = [part for row in mixed for part in (*(value / max(0.5, sum(row)) for value in row), 0.0)]
+        matrix = tuple(part for row in mixed for part in (*(value / max(0.5, sum(row)) for value in row), 0.0))
         tinted = art.convert("RGB").convert("RGB", matrix)
         tinted.putalpha(art.getchannel("A"))
         return tinted

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a picture, or says in one line which picture cannot be opened, and why."""
+"""
+Opens a picture, or says in one line which picture cannot be opened, and why. The processor of the published model has
+messages of its own (modeling_parrot/processing_parrot.py), because it may not import this package.
+"""
 
 import io
 from pathlib import Path

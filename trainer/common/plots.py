@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from trainer.evaluation.benchmark_rows import Measured, Results
+from trainer.evaluation.result_types import Measured, Results
 
 
 SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours, so that an even router looks even.

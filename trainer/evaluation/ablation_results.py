@@ -58,9 +58,10 @@ def estimate(values: pd.Series) -> dict[str, float]:
             )
             for way in ways
         ]
-    # The two-way variance is a difference of variances. In a small sample it may be smaller than a one-way variance or
-    # negative, so the largest of them is taken. The degrees of freedom always follow the number of seeds.
-    errors = [0.0 if np.isnan(fit.bse[0]) else fit.bse[0] for fit in fits]
+        # The two-way variance is a difference of variances. In a small sample it may be smaller than a one-way
+        # variance or negative, so the largest of them is taken. The degrees of freedom always follow the number of
+        # seeds.
+        errors = [0.0 if np.isnan(fit.bse[0]) else fit.bse[0] for fit in fits]
     fit = fits[-1]
     fit.cov_params_default = np.array([[max(errors) ** 2]])
     (low, high), p = fit.conf_int()[0], fit.pvalues[0]

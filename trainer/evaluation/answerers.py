@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""The answerers of a benchmark: a Parrot, in several ways, and the baselines that it has to beat."""
+"""
+The answerers of a benchmark: a Parrot, in several ways, and the baselines that it has to beat. `find_participant` in
+benchmark_runs.py reads their names.
+"""
 
 import random
 from collections import defaultdict
@@ -32,7 +35,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trainer.common.data_files import data_files
 from trainer.common.pictures import open_picture
 from trainer.evaluation.benchmark_files import Question, open_image
-from trainer.evaluation.benchmark_rows import Answer, Reply
+from trainer.evaluation.result_types import Answer, Reply
 from trainer.evaluation.written_answers import named_letter
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainer.evaluation.benchmark_files import ROTATION, Question, base_index, picture_ids
-from trainer.evaluation.benchmark_rows import Answer, Measured, Results, Router, Row, Settings, Share, Wordings
+from trainer.evaluation.result_types import Answer, Measured, Results, Router, Row, Settings, Share, Wordings
 from trainer.multiple_choice_accuracy import Release, circular_hits, read_letter, read_letter_multilingual
 
 

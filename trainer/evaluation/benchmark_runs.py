@@ -33,7 +33,7 @@ from trainer.evaluation.benchmark_files import (
     with_in_training,
 )
 from trainer.evaluation.benchmark_results import is_circular, judge, read_out_languages, report, summarize
-from trainer.evaluation.benchmark_rows import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
+from trainer.evaluation.result_types import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
 from trainer.evaluation.written_answers import compare_wordings
 from trainer.training.same_run import hashes_of_files
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trainer.evaluation.benchmark_files import Question
 from trainer.evaluation.benchmark_results import share, summarize
-from trainer.evaluation.benchmark_rows import Row, Share, Wordings
+from trainer.evaluation.result_types import Row, Share, Wordings
 
 
 def name_pattern(names: Iterable[str]) -> re.Pattern:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from trainer.evaluation.benchmark_files import LETTERS, Question, open_image, read_benchmark
 from trainer.evaluation.benchmark_results import judge, measure
-from trainer.evaluation.benchmark_rows import Answer, Measured
+from trainer.evaluation.result_types import Answer, Measured
 from trainer.multiple_choice_accuracy import Release
 
 

@@ -18,8 +18,8 @@ from trainer import REPOSITORY
 from trainer.common.edition import edition
 from trainer.common.sources import check_source
 from trainer.evaluation.benchmark_results import report
-from trainer.evaluation.benchmark_rows import ResultsFile
 from trainer.evaluation.benchmark_runs import weights_of
+from trainer.evaluation.result_types import ResultsFile
 from trainer.publish import CardArguments
 
 

@@ -13,7 +13,7 @@ from trainer import REPOSITORY
 
 MODULES = (  # the page and the modules it imports
     *("__init__", "demo", "common/__init__", "common/command_line", "common/plots", "common/sources"),
-    *("evaluation/__init__", "evaluation/benchmark_rows", "serving/__init__", "serving/demo_page"),
+    *("evaluation/__init__", "evaluation/result_types", "serving/__init__", "serving/demo_page"),
 )
 GRADIO = "6.31.0"
 REQUIREMENTS = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.10", "matplotlib>=3.9", "pillow>=11", "jinja2>=3.1")
