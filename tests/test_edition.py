@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer.common import edition as module
-from trainer.common.edition import edition
+from trainer.common.edition import edition, project_url
 
 
 def git(folder: Path, *command: str) -> str:
@@ -81,3 +81,21 @@ def test_it_does_not_change_while_a_command_runs(checkout: Path) -> None:
     begun = read()
     (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
     assert edition() == begun
+
+
+@pytest.mark.parametrize(
+    ("origin", "url"),
+    [
+        ("https://github.com/org/parrot.git", "https://github.com/org/parrot"),
+        ("git@github.com:org/parrot.git", "https://github.com/org/parrot"),
+        ("https://user:secret@github.com/org/parrot", None),
+        ("/srv/parrot", None),
+        (None, None),
+    ],
+)
+def test_a_project_is_linked_where_it_was_cloned_from_the_web(
+    origin: str | None, url: str | None, checkout: Path
+) -> None:
+    if origin:
+        git(checkout, "remote", "add", "origin", origin)
+    assert project_url() == url

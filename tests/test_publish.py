@@ -331,6 +331,7 @@ def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quo
     size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_card, "edition", lambda: "0.1.0")  # a file cannot contain the hash of its own commit
+    monkeypatch.setattr(model_card, "project_url", lambda: None)  # a clone from the web has one
     ParrotConfig().save_pretrained(tmp_path / f"parrot-{size}")
     original = f"AIDC-AI/Parrot-{size.upper()}"
     files = dry_run(
@@ -353,7 +354,7 @@ def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quo
 
 
 def test_every_card_reads_well() -> None:
-    files = [file for file in CARDS.rglob("*.md") if "template" not in file.name and file.parent != CARDS]
+    files = list(CARDS.glob("*/README.md"))
     assert len(files) >= 3
     for file in files:
         card = (DatasetCard if "mmmb" in file.parent.name else ModelCard).load(file)

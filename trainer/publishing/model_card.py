@@ -15,7 +15,7 @@ from peft import PeftConfig
 
 from modeling_parrot import ParrotConfig
 from trainer import REPOSITORY
-from trainer.common.edition import edition
+from trainer.common.edition import edition, project_url
 from trainer.common.sources import check_source
 from trainer.evaluation.benchmark_results import report
 from trainer.evaluation.benchmark_runs import weights_of
@@ -217,6 +217,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
         name=name,
         arguments=arguments,
         edition=edition(),
+        project_url=project_url(),
         config=read_config(arguments.model),
         results=results,
         table=report({"model": results["results"], **results["baselines"]}, results["router"], results.get("wordings"))
