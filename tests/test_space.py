@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.hub import LoopbackHub
 from tests.tiny import tiny_model, tiny_processor
+from trainer.languages import languages
 from trainer.publishing.space import MODULES, write_space
 
 
@@ -68,6 +69,7 @@ def test_a_space_says_what_it_shows_and_needs(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "org/parrot", "v1.0")
     files = {str(file.relative_to(tmp_path / "space")) for file in (tmp_path / "space").rglob("*") if file.is_file()}
     page = {f"trainer/{name}.py" for name in MODULES}
+    page |= {f"trainer/languages/{name}" for name in ("__init__.py", *(f"{code}.json" for code in languages()))}
     assert files == {"README.md", "app.py", "requirements.txt", *page}
     card = (tmp_path / "space" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and "models: [org/parrot]" in card

@@ -25,13 +25,11 @@ from typing import TextIO, cast
 from tqdm import tqdm
 
 from trainer import REPOSITORY, HelpFormatter
+from trainer.languages import open_questions
 
 
 EXAMPLE = "data/demo/example.jpg"
-QUESTIONS = (
-    *("Which animal is shown in the picture?", "图中是哪种动物？", "Qual animal aparece na imagem?"),
-    *("أي حيوان يظهر في الصورة؟", "Resimde hangi hayvan var?", "Какое животное изображено на картинке?"),
-)
+QUESTIONS = tuple(open_questions()[0].values())
 BAR = re.compile(r"(\d+)/(\d+) \[")  # of tqdm: how much is done, and of how much
 GOING_ON = re.compile(r"Going on from .*checkpoint-(\d+)")
 

@@ -38,3 +38,14 @@ def sentences(language: str) -> dict[str, Any] | None:
 
 
 MMMB = tuple(entries("place_in_mmmb"))
+
+
+def open_questions() -> list[dict[str, str]]:
+    """Questions about one thing, each by language: first which animal it is, then questions that suit any thing."""
+    tables = {code: languages()[code] for code in MMMB}
+    which_animal = {code: table["recognition"]["animals"] for code, table in tables.items()}
+    generic = [
+        {code: table["generic"][number]["question"] for code, table in tables.items()}
+        for number in range(len(tables["en"]["generic"]))
+    ]
+    return [which_animal, *generic]

@@ -35,6 +35,8 @@ def write_space(folder: Path, model: str, revision: str | None, pictures: Sequen
     for name in MODULES:
         (folder / "trainer" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "trainer" / f"{name}.py", folder / "trainer" / f"{name}.py")
+    languages = REPOSITORY / "trainer" / "languages"
+    shutil.copytree(languages, folder / "trainer" / "languages", ignore=shutil.ignore_patterns("__pycache__"))
     if pictures:
         (folder / "pictures").mkdir()
         for picture in pictures:

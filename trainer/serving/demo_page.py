@@ -21,24 +21,11 @@ except ModuleNotFoundError as error:
 from trainer.common.plots import draw_router
 from trainer.common.sources import check_source
 from trainer.demo import DemoArguments
+from trainer.languages import open_questions
 
 
 # Each entry is one question in several languages. A question that is not listed is compared with the first entry.
-QUESTIONS = (
-    {
-        **{"en": "Which animal is shown in the picture?", "zh": "图中是哪种动物？"},
-        **{"pt": "Qual animal aparece na imagem?", "ar": "أي حيوان يظهر في الصورة؟"},
-        **{"tr": "Resimde hangi hayvan var?", "ru": "Какое животное изображено на картинке?"},
-    },
-    {
-        **{"en": "What is shown in the picture?", "zh": "图中显示了什么？", "pt": "O que aparece na imagem?"},
-        **{"ar": "ماذا يظهر في الصورة؟", "tr": "Resimde ne var?", "ru": "Что изображено на картинке?"},
-    },
-    {
-        **{"en": "What is this?", "zh": "这是什么？", "pt": "O que é isto?", "ar": "ما هذا؟", "tr": "Bu nedir?"},
-        "ru": "Что это?",
-    },
-)
+QUESTIONS = open_questions()
 # Text begins at the left or the right, as its script does.
 CSS = "textarea {unicode-bidi: plaintext; text-align: start}"
 
