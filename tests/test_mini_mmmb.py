@@ -81,7 +81,7 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
     assert len(LANGUAGES) == 20
     for language in LANGUAGES:
         assert paths(TABLES[language]) == paths(TABLES["en"]), language
-        for name in ("colors", "shapes", "groups", "corners"):  # options beside each other
+        for name in ("colors", "shapes", "groups", "corners"):  # the words of each are options of the same question
             assert len(set(TABLES[language][name].values())) == len(TABLES[language][name]), (language, name)
         if language in scripts:
             low, high = scripts[language]
@@ -98,12 +98,15 @@ def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("_six_languages_again")
 def test_the_benchmark_is_drawn_in_any_language_that_unicode_has_names_in(tmp_path: Path) -> None:
-    """Kaleidoscope's with sentences; Zulu and Luxembourgish, which lacks some names, with English ones."""
+    """
+    Kaleidoscope's languages have their own sentences. Zulu and Luxembourgish have English sentences. Luxembourgish
+    also lacks some names.
+    """
     languages = ["bn", "hr", "nl", "fr", "de", "hi", "hu", "lt", "ne", "fa", "sr", "es", "te", "uk", "zu", "lb"]
     sizes = {"concepts": 50, "image_size": 16, "align_views": 1, "train": 16, "validation": 16}
     with pytest.warns(
         UserWarning,
-        match=r"There are names in 'lb', and .*/lb\.json has no sentences: its questions are asked in English",
+        match=r"There are names in 'lb', but no sentences in .*/lb\.json: its questions are asked in English",
     ):
         build(MiniMMMBArguments(output=str(tmp_path), languages=languages, test_per_category=2, **sizes))
     rows = {language: read_benchmark(tmp_path / f"mini_mmmb_{language}.tsv", language) for language in languages}
@@ -115,16 +118,17 @@ def test_the_benchmark_is_drawn_in_any_language_that_unicode_has_names_in(tmp_pa
         animals = [question for question in questions if question.category == "animals"]
         known = set(TABLES[language]["names"].values())
         assert {text for question in animals for text in question.options.values()} <= known
-        told = language not in ("zu", "lb")
-        assert all((one.text != other.text) == told for one, other in zip(questions[:2], others, strict=False))
+        has_sentences = language not in ("zu", "lb")
+        for question, other in zip(questions[:2], others, strict=False):
+            assert (question.text != other.text) == has_sentences
     assert "কোন প্রাণী" in rows["bn"][0].text
 
 
 @pytest.mark.usefixtures("_six_languages_again")
 def test_over_a_hundred_languages_have_names_and_one_without_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="There are no names in 'xx': take of af, ak, am") as error:
+    with pytest.raises(ValueError, match="There are no names in 'xx': choose from af, ak, am") as error:
         build(MiniMMMBArguments(output=str(tmp_path), languages=["xx"]))
-    known = str(error.value).rpartition("take of ")[2].rstrip(".").split(", ")
+    known = str(error.value).rpartition("choose from ")[2].rstrip(".").split(", ")
     assert len(known) > 100
     for language in known:
         with warnings.catch_warnings():
@@ -175,25 +179,25 @@ def test_training_shows_neither_the_styles_nor_the_compositions_of_the_benchmark
         assert set(load(arguments, name, "train", tmp_path)["style"]) == set(TRAIN_STYLES)
     world = World(select_concepts(50), ["noto"], 16, is_test=False)
     arts = {id(draw(concept.code, "noto", 16)): concept.code for concept in world.concepts}
-    world._art = lambda _rng, concept, style: draw(concept.code, style, 16)  # in its own colours it can be told
-    shown = set()
+    world._art = lambda _rng, concept, style: draw(concept.code, style, 16)  # in its own colours, to be recognised
+    shown_pairs = set()
     for category in ("counting", "position", "existence", "grouping"):
         for seed in range(40):
             pasted.clear()
             world.picture(category, random.Random(seed))
             together = {arts[id(art)] for art, _ in pasted}
-            shown |= {tuple(sorted(pair)) for pair in itertools.combinations(together, 2)}
+            shown_pairs |= {tuple(sorted(pair)) for pair in itertools.combinations(together, 2)}
     test = World(world.concepts, TEST_STYLES[:1], 16, is_test=True)
-    asked = {
+    asked_pairs = {
         tuple(sorted(test.picture(category, random.Random(seed)).questions[0].binding))
         for category in ("counting", "position", "existence")
         for seed in range(40)
     }
-    assert len(shown) > 100 and len(asked) > 20
-    assert not shown & asked
+    assert len(shown_pairs) > 100 and len(asked_pairs) > 20
+    assert not shown_pairs & asked_pairs
 
 
-def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape() -> None:
+def test_training_never_shows_a_color_of_the_benchmark_and_the_shape_does_not_reveal_the_color() -> None:
     train = World(select_concepts(50), ["twemoji"], 16, is_test=False)
     trained = {
         question.binding for seed in range(120) for question in train.picture("color", random.Random(seed)).questions
@@ -205,7 +209,7 @@ def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape()
         options = tuple(sorted(text["en"] for text in (question.answer, *question.others)))
         answers[question.text["en"], options][question.answer["en"]] += 1
         assert question.binding not in trained
-    things = {("heart", "red"), ("diamond", "red"), ("star", "yellow")}  # ♥, ♦, ⭐: recognised in training
+    things = {("heart", "red"), ("diamond", "red"), ("star", "yellow")}  # ♥, ♦, ⭐: training shows them as things
     assert not any(itertools.starmap(is_held_out, things))
     assert len(trained) > 20
     assert len(answers) == len({text for text, _ in answers}) == 6  # shapes, each with the same four options
@@ -214,30 +218,30 @@ def test_a_color_asked_for_is_pictured_never_trained_and_not_told_by_the_shape()
         assert max(counts.values()) / counts.total() < 0.4
 
 
-def test_the_place_of_the_answer_among_sorted_options_tells_nothing() -> None:
+def test_the_order_of_the_wrong_options_does_not_reveal_the_answer() -> None:
     world = World(select_concepts(50), TEST_STYLES[:1], 16, is_test=True)
     ascending = [
         (values := [int(other["en"]) for other in world.picture("counting", random.Random(seed)).questions[0].others])
         == sorted(values)
         for seed in range(120)
     ]
-    assert 0.05 < sum(ascending) / len(ascending) < 0.35  # 1 of 6 orders
+    assert 0.05 < sum(ascending) / len(ascending) < 0.35  # by chance, 1 of 6 orders is ascending
 
 
 @pytest.fixture
 def pasted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[PILImage.Image, tuple[float, float]]]:
-    """What the world draws and where, as parts of the picture."""
-    found = []
+    """The art that the world pastes, with its centre as a fraction of the picture's side."""
+    pastes = []
     paste = World._paste
 
     def spy(
         world: World, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], *rest: float
     ) -> None:
-        found.append((art, place))
+        pastes.append((art, place))
         paste(world, canvas, art, place, *rest)
 
     monkeypatch.setattr(World, "_paste", spy)
-    return found
+    return pastes
 
 
 def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
@@ -245,7 +249,7 @@ def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
     for seed in range(20):
         picture = world.picture("counting", random.Random(seed))
         answers = sorted(int(question.answer["en"]) for question in picture.questions)
-        arts = [id(art) for art, _ in pasted[-sum(answers) :]]  # of the last try: others asked what is held out
+        arts = [id(art) for art, _ in pasted[-sum(answers) :]]  # Earlier tries had no question for the test.
         assert sorted(Counter(arts).values()) == answers
 
 
@@ -258,7 +262,7 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
 
         def place(name: str) -> tuple[float, float]:
             art = draw(concepts[name].code, "noto", 48)
-            return next(where for drawn, where in reversed(pasted) if drawn is art)
+            return next(centre for pasted_art, centre in reversed(pasted) if pasted_art is art)
 
         for question in picture.questions:
             text, answer = question.text["en"], question.answer["en"]
@@ -279,9 +283,9 @@ def test_a_seed_decides_every_byte(arguments: MiniMMMBArguments, tmp_path: Path)
     build(replace(arguments, output=str(tmp_path / "same")))
     build(replace(arguments, output=str(tmp_path / "other"), seed=1))
     for file in ("instruct/train-00000-of-00001.parquet", "mini_mmmb_ar.tsv"):
-        whole = (Path(arguments.output) / file).read_bytes()
-        assert whole == (tmp_path / "same" / file).read_bytes()
-        assert whole != (tmp_path / "other" / file).read_bytes()
+        content = (Path(arguments.output) / file).read_bytes()
+        assert content == (tmp_path / "same" / file).read_bytes()
+        assert content != (tmp_path / "other" / file).read_bytes()
 
 
 def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, capsys: pytest.CaptureFixture) -> None:
@@ -307,10 +311,10 @@ def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_
     }
     answerer = PixelNeighbors(arguments.output, {question.index: question for question in questions["en"]})
     letters = {}
-    for language, asked in questions.items():
-        answers = answerer.answer(asked, answerer.encode(asked))
+    for language, own_questions in questions.items():
+        answers = answerer.answer(own_questions, answerer.encode(own_questions))
         letters[language] = [answer.get("letter") for answer in answers]
-        for question, letter in zip(asked, letters[language], strict=True):
+        for question, letter in zip(own_questions, letters[language], strict=True):
             assert (letter is None) == (question.category == "counting")
     assert letters["ar"] == letters["en"]
     hits = [
@@ -328,8 +332,8 @@ def test_chosen_concepts_are_spread_evenly_and_no_two_are_confusable() -> None:
     assert not [(a.emoji, b.emoji) for a in concepts for b in concepts if a is not b and a.is_confusable_with(b)]
 
 
-def test_too_many_concepts_are_refused_with_what_is_possible() -> None:
-    with pytest.raises(ValueError, match=r"concepts=500 asks for 50 of the category 'animals'.*at most \d+"):
+def test_too_many_concepts_are_an_error_that_names_the_maximum() -> None:
+    with pytest.raises(ValueError, match=r"concepts=500 needs 50 concepts of the category 'animals'.*at most \d+"):
         select_concepts(500)
 
 
@@ -352,7 +356,7 @@ def test_the_share_alike_art_is_in_no_training_style_and_every_source_is_named()
     assert {row["category"] for row in json.loads((folder / "table.json").read_text())} == {*RECOGNITION, "color"}
 
 
-def test_languages_have_their_shares_at_any_point_and_in_turn_without_any() -> None:
+def test_languages_have_their_shares_after_any_row_and_equal_shares_by_default() -> None:
     shares = read_language_shares(["en=0.8"])
     assert shares == pytest.approx({"en": 0.8} | dict.fromkeys(LANGUAGES[1:], 0.04))
     turns = list(languages_in_turn(5000, shares))
@@ -374,12 +378,12 @@ def test_languages_have_their_shares_at_any_point_and_in_turn_without_any() -> N
         ([f"{language}=0.1" for language in LANGUAGES], r"add up to 0\.6"),
     ],
 )
-def test_shares_that_cannot_be_are_refused(pairs: list[str], message: str) -> None:
+def test_impossible_shares_are_an_error(pairs: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_language_shares(pairs)
 
 
-def test_imbalanced_training_leaves_validation_balanced_and_a_benchmark_in_its_styles_can_be_had(
+def test_imbalanced_training_leaves_validation_and_the_validation_benchmark_balanced(
     tmp_path: Path,
 ) -> None:
     arguments = MiniMMMBArguments(

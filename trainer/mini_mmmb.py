@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""mini-MMMB: pictures with questions in many languages and 15 categories, to train on and to measure with.
+"""mini-MMMB: a data set and a benchmark of emoji pictures, with questions of 15 categories in many languages.
 
     python -m trainer.mini_mmmb --output data/mini-mmmb
 
-Draws emoji, alone and in scenes, and writes a data set of two configurations that `datasets.load_dataset` reads:
-`align`, pictures with English captions, and `instruct`, conversations about pictures, each in one language. Beside
-them lies the benchmark, TSV files of MMMB's shape, one a language and parallel: `mini_mmmb_<language>.tsv` in the
-Fluent style, `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style.
-Training shows neither of the styles, nor the compositions (pairs of things, shapes with colours) that the benchmark
-asks about; the words are the same in both, so what is measured is a new style and a new composition, not a new word.
-`sheet.png` shows some of it, `example.jpg` is the benchmark's first picture. It is in six languages unless
+The command draws emoji, alone and in scenes. It writes a data set that `datasets.load_dataset` reads. The
+configuration `align` has pictures with English captions. The configuration `instruct` has conversations about
+pictures, each in one language.
+The command also writes the benchmark, as TSV files in MMMB's format. Each language has a file, and all files have the
+same questions. The pictures of `mini_mmmb_<language>.tsv` are in the Fluent style, those of
+`mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style.
+The training data has neither these two styles nor the compositions (pairs of things, shapes with colours) that the
+benchmark asks about. It has all of the benchmark's words. So the benchmark measures how a model handles new styles and
+new compositions, not new words.
+`sheet.png` shows some pictures of the benchmark, and `example.jpg` is its first. The languages are MMMB's six, unless
 `--languages` names others.
 """
 
@@ -69,9 +72,10 @@ SCENES = {
 }
 CATEGORIES = dict.fromkeys(RECOGNITION, "recognition") | SCENES  # category: l2-category
 SCENE_CATEGORIES = ("animals", "food_drink", "transport", "objects", "clothing", "leisure")
-# In an order by which `held_out_colors` keeps no red heart or diamond and no yellow star, which are things, too.
+# `held_out_colors` depends on this order. It may not hold out red hearts, red diamonds and yellow stars, because
+# training shows their emoji as things.
 SHAPES = ("circle", "heart", *POLYGONS, "square")
-# Groups that a thing of the other could be counted to.
+# A thing of one group of a pair may belong to the other group, too.
 OVERLAPPING_GROUPS = ({"food", "plant"}, {"food", "animal"})
 BACKGROUNDS = ("#ffffff", "#f8f8f0", "#ebf4fa", "#faeeee", "#eef8ee", "#f5f0fa", "#fcf6e4", "#e8e8ec")
 GRIDS = {
@@ -96,54 +100,62 @@ FEATURES = Features(
 class MiniMMMBArguments:
     """What to build, and where."""
 
-    output: str = field(metadata={"help": "Folder of the data set."})
+    output: str = field(metadata={"help": "Folder to write the data set and the benchmark to."})
     concepts: int | None = field(
-        default=None, metadata={"help": "Things to name, spread evenly over ten categories; all 789 if not given."}
+        default=None,
+        metadata={"help": "Number of things to name, spread evenly over ten categories. By default all 789."},
     )
-    image_size: int = field(default=112, metadata={"help": "Side of the pictures, in pixels."})
+    image_size: int = field(default=112, metadata={"help": "Side of the pictures in pixels."})
     align_views: int = field(default=8, metadata={"help": "Captioned pictures of each concept in each style."})
     captions: bool = field(
         default=False,
-        metadata={"help": "Also caption pictures of all concepts, chosen or not, to train a vision tower on."},
+        metadata={
+            "help": "Also write a configuration `captions` with pictures of all 789 things, to train a vision tower."
+        },
     )
-    train: int = field(default=24_000, metadata={"help": "Pictures with conversations, each in one language."})
+    train: int = field(default=24_000, metadata={"help": "Conversations to train on. Each is about one picture."})
     languages: list[str] = field(
         default_factory=lambda: list(MMMB),
         metadata={
-            "help": "Languages of the questions. Those of trainer/languages have sentences; of a hundred others "
-            "there are the names alone, which are then asked for in English."
+            "help": "Languages of the questions. The languages in trainer/languages have sentences and names. A "
+            "hundred others have only names: their questions are in English, their options in the language itself."
         },
     )
     language_shares: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Shares of the languages in them, such as en=0.8 zh=0.04; languages that are not named share the "
-            "rest alike. Validation and benchmark have as much of each language."
+            "help": "Shares of the languages in the conversations to train on, such as en=0.8 zh=0.04. The other "
+            "languages share the rest equally. In validation and benchmark all languages have equal shares."
         },
     )
-    scenes: float = field(default=0.4, metadata={"help": "Share of scenes among them; the rest show one thing."})
-    turns: int = field(default=3, metadata={"help": "Most questions in one conversation."})
-    validation: int = field(default=300, metadata={"help": "Conversations about other pictures of the same kind."})
-    test_per_category: int = field(default=134, metadata={"help": "The benchmark's questions of each category."})
+    scenes: float = field(
+        default=0.4, metadata={"help": "Share of conversations about scenes. The others are about one thing."}
+    )
+    turns: int = field(default=3, metadata={"help": "Maximum number of questions in a conversation."})
+    validation: int = field(default=300, metadata={"help": "Conversations to validate on, about other pictures."})
+    test_per_category: int = field(default=134, metadata={"help": "Number of benchmark questions in each category."})
     validation_per_category: int = field(
         default=0,
         metadata={
-            "help": "Also write mini_mmmb_validation_<language>.tsv, a benchmark in the styles of training, to "
-            "choose settings by; with so many questions of each category."
+            "help": "Number of questions in each category of a second benchmark, to choose settings with. Its "
+            "pictures are in the training styles, its files are mini_mmmb_validation_<language>.tsv."
         },
     )
-    seed: int = field(default=0, metadata={"help": "Decides all of it."})
+    seed: int = field(default=0, metadata={"help": "Seed of all random choices."})
 
 
 def held_out_colors(shape: str) -> list[str]:
-    """The four colours in which the benchmark asks for a shape: all its options, so that training rules none out."""
+    """
+    The four colours that a shape has only in the benchmark. They are the four options of the benchmark's question
+    about the shape, so that training excludes no option.
+    """
     start = SHAPES.index(shape) * len(SHADES) // len(SHAPES)
     colors = list(SHADES)
     return [colors[(start + 2 * step) % len(colors)] for step in range(len(LETTERS))]
 
 
 def is_held_out(one: str, other: str) -> bool:
-    """Whether a composition (two things, or a shape and a colour) is kept for the benchmark."""
+    """Whether a composition (two things, or a shape and a colour) is reserved for the benchmark."""
     if one in SHAPES:
         return other in held_out_colors(one)
     return zlib.crc32(" ".join(sorted((one, other))).encode()) % 4 == 0
@@ -151,26 +163,26 @@ def is_held_out(one: str, other: str) -> bool:
 
 @dataclass(frozen=True)
 class WorldQuestion:
-    """A question with its answer and wrong options. Is `lists` set, the options stand in the question."""
+    """A question with its answer and its wrong options. If `lists` is set, the question's text lists the options."""
 
     text: Text
     answer: Text
     others: list[Text]
-    binding: tuple[str, str] | None = None  # the composition that it asks about
+    binding: tuple[str, str] | None = None  # the composition that the question asks about
     lists: bool = False
 
     def options(self, place: int) -> list[Text]:
-        """All options, the answer at its place."""
+        """All options, with the answer at the index `place`."""
         return [*self.others[:place], self.answer, *self.others[place:]]
 
     def ask(self, place: int) -> Text:
-        """The question as it is put."""
+        """The question's text, with the answer at the index `place` if it lists the options."""
         return fill(self.text, listing(self.options(place)), quoted=False) if self.lists else self.text
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and what can be asked about it."""
+    """A picture and the questions that its split may ask about it."""
 
     image: PILImage.Image
     style: str
@@ -178,18 +190,19 @@ class Picture:
     questions: list[WorldQuestion]
 
 
-Made = tuple[PILImage.Image, str, str, list[WorldQuestion]]  # a picture, its style, what it is of, and questions
+# An image, its style, the English name of what it shows, and all questions about it.
+Drawing = tuple[PILImage.Image, str, str, list[WorldQuestion]]
 
 
 class World:
     """
-    Draws pictures and asks about them.
+    Draws pictures and writes questions about them.
 
     Args:
-        concepts: what can be shown and named.
-        styles: of the art.
-        size: of the pictures, in pixels.
-        is_test: whether to ask as the benchmark does, about what training leaves out.
+        concepts: the concepts that pictures may show and questions may name.
+        styles: the styles of the art.
+        size: the side of the pictures in pixels.
+        is_test: whether to write the benchmark's questions, about compositions that training never shows.
     """
 
     def __init__(self, concepts: Sequence[Concept], styles: Sequence[str], size: int, is_test: bool) -> None:
@@ -202,19 +215,19 @@ class World:
 
     @cached_property
     def drawn(self) -> list[tuple[Concept, str]]:
-        """Every concept in every style that draws it."""
+        """Every concept, paired with every style that draws it."""
         return [
             (concept, style) for concept in self.concepts for style in self.styles if concept.code in load_style(style)
         ]
 
     @cached_property
     def scene_concepts(self) -> list[Concept]:
-        """What scenes are made of."""
+        """The concepts that scenes show."""
         return [concept for category in SCENE_CATEGORIES for concept in self.by_category[category]]
 
     @cached_property
     def by_group(self) -> dict[str, list[Concept]]:
-        """The concepts of each group that has enough of them for an odd one out."""
+        """The concepts of each group that has at least three: a question about the odd one out shows three."""
         groups = defaultdict(list)
         for concept in self.concepts:
             if concept.group:
@@ -223,25 +236,32 @@ class World:
 
     def picture(self, category: str, rng: random.Random, concept: Concept | None = None) -> Picture:
         """
-        A picture of a category, for recognition of a concept, with the questions that its split may ask, the
-        benchmark's own first.
+        Draws a picture for a category. Its questions are those that its split may ask. The first is the one that the
+        benchmark asks.
+
+        Args:
+            concept: the concept to show, for a recognition category.
 
         Raises:
-            `ValueError`: if the concepts are too few for the category.
+            `ValueError`: if there are too few concepts for the category.
         """
         for _ in range(500):
             if concept:
                 style = rng.choice([style for style in self.styles if concept.code in load_style(style)])
-                made = self._recognition(rng, style, concept)
+                drawing = self._recognition(rng, style, concept)
             else:
-                made = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
-            if made is None:
+                drawing = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
+            if drawing is None:
                 continue
-            image, style, name, questions = made
-            allowed = [one for one in questions if not one.binding or is_held_out(*one.binding) == self.is_test]
+            image, style, name, questions = drawing
+            allowed = [
+                question
+                for question in questions
+                if not question.binding or is_held_out(*question.binding) == self.is_test
+            ]
             if allowed:
                 return Picture(image, style, name, allowed)
-        raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: take more.")
+        raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: raise --concepts.")
 
     def _choose(
         self,
@@ -252,8 +272,9 @@ class World:
         apart: Sequence[Concept] = (),
     ) -> list[Concept] | None:
         """
-        Concepts of which none is confusable with another, or with those that they must stay apart from; to be shown,
-        if a style is given: a training picture shows no pair that is kept for the benchmark.
+        Chooses concepts that are confusable neither with each other nor with those in `apart`. None if the pool has
+        too few. A style is given if a picture shows the concepts. Then the style draws all of them, and in training
+        no pair of them is reserved for the benchmark.
         """
         chosen: list[Concept] = []
         for concept in rng.sample(pool, len(pool)):
@@ -271,7 +292,10 @@ class World:
     def _paste(
         self, canvas: PILImage.Image, art: PILImage.Image, place: tuple[float, float], side: float, turn: float
     ) -> None:
-        """Pastes art with its centre at a place, its longer side `side`; both as parts of the canvas."""
+        """
+        Pastes art onto the canvas, with its centre at `place`, its longer side `side`, and rotated by `turn` degrees.
+        Place and side are fractions of the canvas's side.
+        """
         scale = side * self.size / max(art.size)
         art = art.resize([max(1, round(length * scale)) for length in art.size], PILImage.Resampling.BILINEAR)
         art = art.rotate(turn, expand=True, resample=PILImage.Resampling.BICUBIC)
@@ -288,12 +312,15 @@ class World:
         return canvas
 
     def _art(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
-        """A concept drawn; in training, half in other colours, since styles differ in these more than in shape."""
+        """
+        Draws a concept. In training, half of the drawings get other colours, because the styles differ more in colour
+        than in shape.
+        """
         art = draw(concept.code, style, self.size)
         if self.is_test or rng.random() < 0.5:
             return art
-        mixed = [[float(row == column) + rng.gauss(0, 0.2) for column in range(3)] for row in range(3)]
-        matrix = tuple(part for row in mixed for part in (*(value / max(0.5, sum(row)) for value in row), 0.0))
+        mixing = [[float(row == column) + rng.gauss(0, 0.2) for column in range(3)] for row in range(3)]
+        matrix = tuple(part for row in mixing for part in (*(value / max(0.5, sum(row)) for value in row), 0.0))
         tinted = art.convert("RGB").convert("RGB", matrix)
         tinted.putalpha(art.getchannel("A"))
         return tinted
@@ -301,7 +328,7 @@ class World:
     def single(
         self, rng: random.Random, concept: Concept, style: str, art: PILImage.Image | None = None
     ) -> PILImage.Image:
-        """A picture of one thing (its art, if given): size, place, turn and background are the generator's."""
+        """A picture of one thing with random size, place, angle and background. It shows `art`, if given."""
         side = rng.uniform(0.65, 0.92)
         room = (1 - side) / 2 * 0.9
         place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
@@ -309,7 +336,7 @@ class World:
         self._paste(canvas, art or self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
         return canvas
 
-    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Made | None:
+    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Drawing | None:
         others = self._choose(rng, self.by_category[concept.category], 3, None, [concept])
         if others is None or concept.code not in load_style(style):
             return None
@@ -325,13 +352,17 @@ class World:
         return self.single(rng, concept, style), style, concept.names["en"], questions
 
     def _group_question(self, rng: random.Random, group: str) -> WorldQuestion:
-        wrong = [other for other in self.by_group if other != group and {other, group} not in OVERLAPPING_GROUPS]
-        if len(wrong) < 3:
-            raise ValueError(f"{len(self.concepts)} concepts are too few for the category 'grouping': take more.")
-        others = [words("groups", other) for other in rng.sample(wrong, 3)]
+        other_groups = [
+            other for other in self.by_group if other != group and {other, group} not in OVERLAPPING_GROUPS
+        ]
+        if len(other_groups) < 3:
+            raise ValueError(
+                f"{len(self.concepts)} concepts are too few for the category 'grouping': raise --concepts."
+            )
+        others = [words("groups", other) for other in rng.sample(other_groups, 3)]
         return WorldQuestion(words("group_of"), words("groups", group), others)
 
-    def _counting(self, rng: random.Random, style: str) -> Made | None:
+    def _counting(self, rng: random.Random, style: str) -> Drawing | None:
         pair = self._choose(rng, self.scene_concepts, 2, style)
         if pair is None:
             return None
@@ -352,7 +383,7 @@ class World:
                 questions.append(WorldQuestion(fill(words("count"), concept.names), answer, options, binding))
         return image, style, pair[0].names["en"], questions
 
-    def _color(self, rng: random.Random, style: str) -> Made | None:
+    def _color(self, rng: random.Random, style: str) -> Drawing | None:
         shapes = rng.sample(SHAPES, 4)
         colors = rng.sample(held_out_colors(shapes[0]) if self.is_test else list(SHADES), 4)
         drawn = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
@@ -360,23 +391,23 @@ class World:
         is_allowed = self.is_test or not any(map(is_held_out, shapes, colors))
         if not is_allowed or len(arts) < len(drawn):
             return None
-        image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # neither white nor black is lost on it
+        image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # a grey on which white and black are visible
         for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
             self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
         questions: list[WorldQuestion] = []
-        asked = shapes[:1] if self.is_test else shapes
-        for index, (shape, color) in enumerate(zip(asked, colors, strict=False)):
-            named, colored = words("shapes", shape), words("colors", color)
+        asked_shapes = shapes[:1] if self.is_test else shapes
+        for index, (shape, color) in enumerate(zip(asked_shapes, colors, strict=False)):
+            shape_name, color_name = words("shapes", shape), words("colors", color)
             if self.is_test or rng.random() < 0.5:
                 others = [words("colors", other) for other in colors if other != color]
-                question = WorldQuestion(fill(words("color_of"), named), colored, others, (shape, color))
+                question = WorldQuestion(fill(words("color_of"), shape_name), color_name, others, (shape, color))
             else:
                 others = [words("shapes", other) for other in shapes if other != shape]
-                question = WorldQuestion(fill(words("of_color"), colored), named, others, (shape, color))
+                question = WorldQuestion(fill(words("of_color"), color_name), shape_name, others, (shape, color))
             questions.insert(rng.randint(0, index), question)
         return image, style, shapes[0], questions
 
-    def _position(self, rng: random.Random, style: str) -> Made | None:
+    def _position(self, rng: random.Random, style: str) -> Drawing | None:
         in_row = rng.random() < 0.6
         things = self._choose(rng, self.scene_concepts, 3 if in_row else 4, style)
         if things is None:
@@ -406,7 +437,7 @@ class World:
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
         return image, style, things[0].names["en"], questions
 
-    def _existence(self, rng: random.Random, style: str) -> Made | None:
+    def _existence(self, rng: random.Random, style: str) -> Drawing | None:
         number = rng.randint(2, 4)
         things = self._choose(rng, self.scene_concepts, number, style)
         absent = things and self._choose(rng, self.scene_concepts, 3, None, things)
@@ -422,7 +453,7 @@ class World:
         image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
         return image, style, things[0].names["en"], questions
 
-    def _grouping(self, rng: random.Random, style: str) -> Made | None:
+    def _grouping(self, rng: random.Random, style: str) -> Drawing | None:
         group, other = rng.sample(list(self.by_group), 2)
         if rng.random() < 0.5:
             chosen = self._choose(rng, self.by_group[group], 1, style)
@@ -447,7 +478,10 @@ def _jpeg(image: PILImage.Image) -> bytes:
 
 
 def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]:
-    """Captioned pictures, in the art's own colours; each in every style before any again. English, as CLIP's are."""
+    """
+    Captioned pictures of single things, in the art's own colours. Every concept appears once in every style before
+    any appears again. The captions are in English, like those of CLIP.
+    """
     captions = TABLES["en"]["captions"]
     for index in range(number):
         rng = random.Random(f"{seed} align {index}")
@@ -466,34 +500,35 @@ def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]
 
 def read_language_shares(pairs: Sequence[str]) -> dict[str, float]:
     """
-    Each language's share of the conversations, from `en=0.8` and the like.
+    The share of each language in the conversations, read from pairs such as `en=0.8`.
 
     Raises:
-        `ValueError`: if a pair is no language with a share, or the shares do not add up to 1.
+        `ValueError`: if a pair is not a language and its share, or if the shares do not add up to 1.
     """
     shares = {}
     for pair in pairs:
         language, _, number = pair.partition("=")
         if language not in LANGUAGES or language in shares or not re.fullmatch(r"0?\.\d+|[01](\.0*)?", number):
             raise ValueError(
-                f"language_shares has {pair!r}: name each of {', '.join(LANGUAGES)} at most once, with a share from 0 "
-                "to 1, such as en=0.8."
+                f"language_shares has {pair!r}: write a language and its share from 0 to 1, such as en=0.8. The "
+                f"languages are {', '.join(LANGUAGES)}; each may be named once."
             )
         shares[language] = float(number)
-    rest = [language for language in LANGUAGES if language not in shares]
-    left = 1 - sum(shares.values())
-    if left < -1e-9 or (not rest and left > 1e-9):
+    unnamed = [language for language in LANGUAGES if language not in shares]
+    remainder = 1 - sum(shares.values())
+    if remainder < -1e-9 or (not unnamed and remainder > 1e-9):
         raise ValueError(
-            f"language_shares={' '.join(pairs)} add up to {1 - left:g}: make it 1, or leave a language out."
+            f"language_shares={' '.join(pairs)} add up to {1 - remainder:g}: change them so that they add up to 1, or "
+            "leave a language out."
         )
-    return {language: shares.get(language, max(0.0, left) / max(1, len(rest))) for language in LANGUAGES}
+    return {language: shares.get(language, max(0.0, remainder) / max(1, len(unnamed))) for language in LANGUAGES}
 
 
 def languages_in_turn(number: int, shares: Mapping[str, float]) -> Iterator[str]:
-    """Languages of so many rows, at any point as near to their shares as whole numbers can be."""
+    """The languages of `number` rows. After each row, their counts are as near to the shares as integers can be."""
     counts = dict.fromkeys(shares, 0)
     for index in range(number):
-        language = max(counts, key=lambda one: shares[one] * (index + 1) - counts[one])
+        language = max(counts, key=lambda code: shares[code] * (index + 1) - counts[code])
         counts[language] += 1
         yield language
 
@@ -501,7 +536,7 @@ def languages_in_turn(number: int, shares: Mapping[str, float]) -> Iterator[str]
 def instruct_rows(
     number: int, world: World, split: str, shares: Mapping[str, float], arguments: MiniMMMBArguments
 ) -> Iterator[dict[str, Any]]:
-    """Conversations about pictures, the languages in turn and by their shares."""
+    """Conversations about pictures. The languages alternate, in proportion to their shares."""
     for index, language in enumerate(languages_in_turn(number, shares)):
         rng = random.Random(f"{arguments.seed} {split} {index}")
         if rng.random() < arguments.scenes:
@@ -529,20 +564,23 @@ def instruct_rows(
 def benchmark_pictures(
     world: World, per_category: int, seed: int, split: str = "test"
 ) -> Iterator[tuple[str, Picture]]:
-    """The benchmark's pictures; a recognition category shows all its concepts before any again."""
+    """
+    The benchmark's pictures with their categories. A recognition category shows each of its concepts once before
+    it shows any of them again.
+    """
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
         for index in range(per_category):
             rng = random.Random(f"{seed} {split} {category} {index}")
             concept = None
             if category in RECOGNITION:
-                drawn = [one for one in world.by_category[category] if one.code in load_style(world.styles[0])]
+                drawn = [other for other in world.by_category[category] if other.code in load_style(world.styles[0])]
                 random.Random(f"{seed} {category}").shuffle(drawn)
                 concept = drawn[index % len(drawn)]
             yield category, world.picture(category, rng, concept)
 
 
 def questions_about(pictures: list[tuple[str, Picture]]) -> list[Question]:
-    """The pictures' first questions in all languages; the answer's letters are balanced in each category."""
+    """The first question about each picture, in all languages. In each category the right letters are balanced."""
     images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
     entries = []
     for language in LANGUAGES:
@@ -564,7 +602,7 @@ def questions_about(pictures: list[tuple[str, Picture]]) -> list[Question]:
 
 
 def draw_sheet(pictures: list[tuple[str, Picture]], columns: int = 12) -> PILImage.Image:
-    """Some pictures of each category, a row each."""
+    """Some pictures of each category, with one row for each category."""
     by_category = defaultdict(list)
     for category, picture in pictures:
         by_category[category].append(picture.image)
@@ -600,7 +638,7 @@ CAPTIONS_CARD = """- config_name: captions
 
 
 def build(arguments: MiniMMMBArguments) -> None:
-    """Writes the data set and the benchmark, unless the folder holds them already."""
+    """Writes the data set and the benchmark, unless the folder already holds them."""
     use_languages(arguments.languages)
     output = Path(arguments.output)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
@@ -611,7 +649,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     shares, balanced = map(read_language_shares, (arguments.language_shares, ()))
     settings_file = output / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
-        print(f"{output} holds this data set already: reused.")
+        print(f"{output} already holds this data set: it is reused.")
         return
     concepts = select_concepts(arguments.concepts, arguments.seed)
     settings_file.unlink(missing_ok=True)
@@ -666,7 +704,7 @@ def build(arguments: MiniMMMBArguments) -> None:
         build_benchmark(questions_about(pictures), output, "mini_mmmb_validation")
     (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
-    settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last: a build that was cut short is not reused
+    settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last, so that an interrupted build is not reused
 
 
 if __name__ == "__main__":

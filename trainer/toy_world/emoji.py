@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Emoji as several vendors draw them, and what they are called: the art and the words of mini-MMMB.
+"""The art and the words of mini-MMMB: emoji as several vendors draw them, their names, and sentences about them.
 
-`trainer/languages/` has a table for each of 20 languages, with all the sentences; the names are CLDR's, always
-quoted or alone, so that no grammar is needed around them. A further language is one more file there, with the same
-keys. `names.json.xz` has the names in a hundred more, which are asked in English until they have a table.
+`trainer/languages/` has a table of sentences and names for each of 20 languages. To add a language, add a file with
+the same keys. The names come from CLDR. A name stands in quotation marks or alone, so that the grammar of a sentence
+does not depend on it. `names.json.xz` has the names in a hundred other languages. The questions of such a language are
+in English until it has a table.
 """
 
 import io
@@ -26,13 +27,13 @@ from trainer.languages import FOLDER, MMMB, sentences
 
 
 DATA = Path(__file__).parent / "emoji_data"
-LANGUAGES: list[str] = []  # in which pictures are asked about; see `use_languages`
-TABLES: dict[str, dict[str, Any]] = {}  # the words of these and, for captions and labels, of English
+LANGUAGES: list[str] = []  # the languages of the questions, set by `use_languages`
+TABLES: dict[str, dict[str, Any]] = {}  # the words of these languages, and of English for captions
 
 
 @cache
 def _names() -> dict[str, dict[str, str]]:
-    """What emoji are called, by language and code. A language may lack some."""
+    """The names of the emoji, by language and code. A language may lack some names."""
     with lzma.open(DATA / "names.json.xz", "rt", encoding="utf-8") as file:
         pack = json.load(file)
     return {
@@ -45,10 +46,10 @@ def _names() -> dict[str, dict[str, str]]:
 def _load_table(language: str) -> dict[str, Any]:
     table, names = sentences(language), _names().get(language)
     if table is None and names is None:
-        raise ValueError(f"There are no names in {language!r}: take of {', '.join(sorted(_names()))}.")
+        raise ValueError(f"There are no names in {language!r}: choose from {', '.join(sorted(_names()))}.")
     if table is None:
         warnings.warn(
-            f"There are names in {language!r}, and {FOLDER / language}.json has no sentences: its questions are asked "
+            f"There are names in {language!r}, but no sentences in {FOLDER / language}.json: its questions are asked "
             "in English."
         )
         table = _load_table("en")
@@ -57,11 +58,11 @@ def _load_table(language: str) -> dict[str, Any]:
 
 def use_languages(languages: Sequence[str]) -> None:
     """
-    Chooses the languages of all words, for the whole process: what is drawn depends on them, since no two options may
-    have the same name in any.
+    Sets the languages of all words, for the whole process. The pictures depend on the languages, because two options
+    of a question may not have the same name in any language.
 
     Raises:
-        `ValueError`: if there are no names in one of them.
+        `ValueError`: if there are no names in one of the languages.
     """
     tables = {language: _load_table(language) for language in ("en", *languages)}
     TABLES.clear()
@@ -73,12 +74,12 @@ use_languages(MMMB)
 RECOGNITION = tuple(TABLES["en"]["recognition"])
 TRAIN_STYLES = ("noto", "twemoji", "notov1", "emojione")
 TEST_STYLES = ("fluent", "openmoji")
-Text = dict[str, str]  # by language
+Text = dict[str, str]  # the same text in each language
 
 
 @dataclass(frozen=True)
 class Concept:
-    """Something that pictures show. `confusable` holds the emoji it could be taken for."""
+    """Something that pictures show. `confusable` holds the emoji that it could be mistaken for."""
 
     code: str
     emoji: str
@@ -88,11 +89,11 @@ class Concept:
 
     @property
     def names(self) -> Text:
-        """What it is called, by language."""
+        """The name of the concept, by language."""
         return words("names", self.code)
 
     def is_confusable_with(self, other: "Concept") -> bool:
-        """Whether one is or could be taken for the other, by picture or by name."""
+        """Whether the two concepts could be mistaken for each other, by their pictures or by their names."""
         return (
             self.emoji == other.emoji
             or other.emoji in self.confusable
@@ -103,19 +104,19 @@ class Concept:
 
 def words(*path: str) -> Text:
     """An entry of every language's table, such as `words("colors", "red")`."""
-    found = {}
+    entries = {}
     for language, table in TABLES.items():
         entry: Any = table
         for key in path:
             if key not in entry:
                 raise ValueError(f"{FOLDER / language}.json has no {'.'.join(path)!r}: add it.")
             entry = entry[key]
-        found[language] = entry
-    return found
+        entries[language] = entry
+    return entries
 
 
 def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
-    """Sentences with their slot filled by the word or words of the same language."""
+    """Fills the slot of the sentence in each language with the words in the same language."""
     return {
         language: text.format(TABLES[language]["quote"].format(slot[language]) if quoted else slot[language])
         for language, text in sentence.items()
@@ -123,11 +124,11 @@ def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
 
 
 def listing(texts: Sequence[Text]) -> Text:
-    """Several words as each language lists them, quoted, since a name may hold the separator."""
-    listed = {}
+    """A list of the texts in each language. The texts are quoted, because a name may contain the separator."""
+    lists = {}
     for language, table in TABLES.items():
-        listed[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
-    return listed
+        lists[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
+    return lists
 
 
 @cache
@@ -136,7 +137,7 @@ def _table() -> list[dict[str, Any]]:
 
 
 def all_concepts() -> tuple[Concept, ...]:
-    """Every concept of the ten recognition categories that has a name in each language."""
+    """Every concept of the ten recognition categories that has a name in all languages in use."""
     return tuple(
         Concept(row["code"], row["emoji"], row["category"], row["group"], frozenset(row["confusable"]))
         for row in _table()
@@ -146,11 +147,11 @@ def all_concepts() -> tuple[Concept, ...]:
 
 def select_concepts(number: int | None = None, seed: int = 0) -> list[Concept]:
     """
-    Concepts that every style draws and of which no two are confusable, spread evenly over the categories; without a
-    number, all that there are.
+    Selects concepts, spread evenly over the categories. Every style draws each of them, and no two are confusable.
+    Without a number, all concepts are returned.
 
     Raises:
-        `ValueError`: if a category has not as many.
+        `ValueError`: if a category has too few such concepts.
     """
     if number is None:
         return list(all_concepts())
@@ -168,15 +169,16 @@ def select_concepts(number: int | None = None, seed: int = 0) -> list[Concept]:
                 chosen.append(concept)
         if len(chosen) - start < quota:
             raise ValueError(
-                f"concepts={number} asks for {quota} of the category {category!r}, of which {len(chosen) - start} can "
-                f"be told apart (seed={seed}): ask for at most {(len(chosen) - start) * len(RECOGNITION)}."
+                f"concepts={number} needs {quota} concepts of the category {category!r}, and only "
+                f"{len(chosen) - start} can be told apart (seed={seed}): ask for at most "
+                f"{(len(chosen) - start) * len(RECOGNITION)}."
             )
     return chosen
 
 
 @cache
 def load_style(style: str) -> dict[str, str]:
-    """SVG documents of a style, by code."""
+    """The SVG documents of a style, by code."""
     with lzma.open(DATA / f"{style}.json.xz", "rt", encoding="utf-8") as file:
         pack = json.load(file)
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -186,13 +188,14 @@ def load_style(style: str) -> dict[str, str]:
 
 @cache
 def draw(code: str, style: str, size: int) -> PILImage.Image:
-    """An emoji on nothing, cropped to what is visible, its longer side near `size` pixels."""
+    """An emoji on a transparent background, cropped to its visible part. It is drawn on `size` x `size` pixels."""
     png = resvg_py.svg_to_bytes(svg_string=load_style(style)[code], width=size, height=size, skip_system_fonts=True)
     art = PILImage.open(io.BytesIO(bytes(png))).convert("RGBA")
-    return art.crop(art.getchannel("A").getbbox())  # the styles' margins differ
+    return art.crop(art.getchannel("A").getbbox())  # the styles have different margins
 
 
-# Unicode has circles, squares and hearts in all colours; the other shapes are drawn, in other shades for the tests.
+# Unicode has circles, squares and hearts in all colours. The other shapes are polygons that we draw, in other shades
+# for the test styles.
 POLYGONS = {
     "triangle": [(0.5, 0.05), (0.97, 0.92), (0.03, 0.92)],
     "diamond": [(0.5, 0.02), (0.98, 0.5), (0.5, 0.98), (0.02, 0.5)],
@@ -201,7 +204,7 @@ POLYGONS = {
         *((0.5, 0.75), (0.2, 0.97), (0.31, 0.6), (0.01, 0.38), (0.38, 0.38)),
     ],
 }
-SHADES = {
+SHADES = {  # color: (shade in training, shade in the test styles)
     "red": ("#dd2e44", "#e61e28"),
     "orange": ("#f4900c", "#ff7d14"),
     "yellow": ("#fdcb58", "#ffd728"),
@@ -215,7 +218,7 @@ SHADES = {
 
 
 def draw_shape(shape: str, color: str, style: str, size: int) -> PILImage.Image | None:
-    """A coloured shape on nothing; None if the style has none of that colour."""
+    """A coloured shape on a transparent background. None if the style lacks the shape in this colour."""
     if shape not in POLYGONS:
         (code,) = (row["code"] for row in _table() if (row.get("shape"), row.get("color")) == (shape, color))
         return draw(code, style, size) if code in load_style(style) else None
