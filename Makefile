@@ -1,4 +1,5 @@
-# The environment lies in the checkout. `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."` uses others.
+# The virtual environment is a folder of the checkout. To use another Python or another build of torch:
+# `make PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."`
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
@@ -18,7 +19,7 @@ help:  ## Lists the targets.
 demo: $(VENV)/installed  ## Trains a small Parrot from scratch in two stages and measures it in six languages.
 	@$(BIN)/python -m trainer.make_demo
 
-small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained parts, on an accelerator if there is one.
+small: $(VENV)/installed  ## Trains a small Parrot from pretrained parts and measures it, on an accelerator if there is one.
 	@date "+%T == 1 of 5: 789 things, questions and their names in six languages"
 	$(BIN)/python -m trainer.mini_mmmb --output data/small-gpu $(SMALL_WORLD)
 	@date "+%T == 2 of 5: a base of pretrained parts"
@@ -30,7 +31,7 @@ small: $(VENV)/installed  ## Trains and measures a small Parrot of pretrained pa
 	@date "+%T == 4 of 5: stage 2, projector, experts and language model"
 	test -f models/small-gpu-parrot/trainer_state.json || \
 		$(BIN)/python trainer/sft.py --config trainer/recipes/small_gpu_instruct.yaml $(SMALL_ARGUMENTS)
-	@date "+%T == 5 of 5: the benchmark, in a style of art that no training showed"
+	@date "+%T == 5 of 5: the benchmark, in a style that training never showed"
 	$(BIN)/python -m trainer.benchmark run --model models/small-gpu-parrot --output models/small-gpu-parrot/benchmark \
 		--benchmark "data/small-gpu/mini_mmmb_{language}.tsv" --answer score --score_by text --batch_size 128 \
 		--baselines chance neighbors:data/small-gpu
@@ -62,14 +63,14 @@ test-serving:  ## Tests Parrot in transformers serve, exported and quantised, in
 	.venv-serving/bin/python -m pytest -n 0 tests/test_serving.py tests/test_quantization.py
 
 # The harnesses' requirements conflict, so each has an environment of its own. The tests use the model of `make demo`.
-# Two of them require torchvision. Its newest release requires the torch that it was built for, and replaces any other.
+# Two harnesses require torchvision. Its newest release requires one version of torch, so TORCH is not pinned for them.
 test-lmms-eval:  ## Tests Parrot and its benchmarks in lmms-eval.
 	$(MAKE) .venv-lmms-eval/installed VENV=.venv-lmms-eval TORCH=torch
 	.venv-lmms-eval/bin/python -m pip install --quiet --editable ".[lmms-eval]"
 	.venv-lmms-eval/bin/python -m pytest -n 0 -rs tests/test_lmms_eval.py
 
 VLMEVALKIT ?= https://github.com/open-compass/VLMEvalKit
-test-vlmevalkit:  ## Tests Parrot in VLMEvalKit. It is not in a package index; VLMEVALKIT may name a clone.
+test-vlmevalkit:  ## Tests Parrot in VLMEvalKit, which is installed from git: VLMEVALKIT is a URL or a local clone.
 	$(MAKE) .venv-vlmevalkit/installed VENV=.venv-vlmevalkit TORCH=torch
 	test -d .venv-vlmevalkit/VLMEvalKit || git clone --quiet $(VLMEVALKIT) .venv-vlmevalkit/VLMEvalKit
 	git -C .venv-vlmevalkit/VLMEvalKit checkout --quiet e8e78f05
@@ -88,7 +89,7 @@ lint: $(VENV)/installed  ## Checks style and types.
 	$(BIN)/mypy
 
 $(VENV)/installed: pyproject.toml
-	@echo "Installing what it needs into $(VENV): about 2 GB, once."
+	@echo "Installing the dependencies into $(VENV): about 2 GB, only once."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet $(TORCH)

@@ -33,7 +33,7 @@ def tokenizer() -> Qwen2Tokenizer:
 @pytest.mark.parametrize(
     "text", ["Hi 🦜!\n", "图片：猫。", "coração", "«قطة»؟", "İğüşöç", "Ёжик ест", "".join(map(chr, range(32, 500)))]
 )
-def test_tokenizer_gives_back_every_script(tokenizer: Qwen2Tokenizer, text: str) -> None:
+def test_tokenizer_decodes_every_script_without_loss(tokenizer: Qwen2Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
@@ -46,7 +46,7 @@ def test_tokenizer_writes_chatml(tokenizer: Qwen2Tokenizer) -> None:
     assert len(tokenizer("<|im_start|><|im_end|><|endoftext|>")["input_ids"]) == 3
 
 
-def test_texts_name_a_concept_in_each_language() -> None:
+def test_captions_name_a_concept_in_each_language() -> None:
     cat = next(concept for concept in all_concepts() if concept.emoji == "🐈")
     assert captions(cat, "zh") == ["图片：猫。", "图中显示：猫。"]
     assert captions(cat, "en") == ["Picture: cat.", "The picture shows: cat."]
@@ -97,12 +97,12 @@ def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monk
 
     monkeypatch.setattr("trainer.toy_world.demo_parts.train", lambda trainer: pytest.fail("trained again"))
     train_parts(arguments)
-    with pytest.raises(ValueError, match="delete it or give another --output"):
+    with pytest.raises(ValueError, match="delete this folder or choose another --output"):
         train_parts(replace(arguments, seed=1))
 
 
 @pytest.mark.slow
-def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
+def test_an_interrupted_part_resumes_from_its_checkpoint(
     arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_parts(arguments)
@@ -123,12 +123,12 @@ def test_a_part_that_was_stopped_goes_on_from_its_checkpoint(
     )
     with pytest.raises(KeyboardInterrupt):
         train_parts(stopped)
-    reached = steps[-1]
+    last_step = steps[-1]
     steps.clear()
     train_parts(stopped)
-    assert steps[0] == reached + 1
-    found, expected = (
+    assert steps[0] == last_step + 1
+    resumed, uninterrupted = (
         load_file(Path(folder) / "language_model" / "model.safetensors")
         for folder in (stopped.output, arguments.output)
     )
-    assert all(torch.allclose(found[name], tensor, atol=1e-5) for name, tensor in expected.items())
+    assert all(torch.allclose(resumed[name], tensor, atol=1e-5) for name, tensor in uninterrupted.items())

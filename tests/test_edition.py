@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What results, models and cards say they were made by: the checkout's version and commit, or that it is not known."""
+"""The edition that results, models and cards name: the checkout's version and its commit, if git knows the commit."""
 
 import subprocess
 from collections.abc import Iterator
@@ -43,17 +43,17 @@ def forget() -> Iterator[None]:
     edition.cache_clear()
 
 
-def test_it_is_the_version_and_the_commit(checkout: Path) -> None:
+def test_the_edition_is_the_version_and_the_commit(checkout: Path) -> None:
     assert read() == f"1.2.3+g{git(checkout, 'rev-parse', '--short=12', 'HEAD')}"
 
 
-def test_a_file_that_differs_from_the_commit_is_told(checkout: Path) -> None:
+def test_the_edition_is_dirty_if_a_file_differs_from_the_commit(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "--short=12", "HEAD")
     (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
     assert read() == f"1.2.4+g{commit}.dirty"
 
 
-def test_it_is_the_checkout_s_commit_inside_of_another_repository_s_git_hook(
+def test_a_git_hook_of_another_repository_does_not_change_the_commit(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = read()
@@ -64,7 +64,7 @@ def test_it_is_the_checkout_s_commit_inside_of_another_repository_s_git_hook(
     assert read() == expected
 
 
-def test_a_copy_within_another_repository_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_inside_another_repository_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = checkout / "unpacked"
     copy.mkdir()
     (copy / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
@@ -77,10 +77,10 @@ def test_without_git_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.M
     assert read() == "1.2.3+unknown"
 
 
-def test_it_does_not_change_while_a_command_runs(checkout: Path) -> None:
-    begun = read()
+def test_the_edition_does_not_change_while_a_command_runs(checkout: Path) -> None:
+    first_edition = read()
     (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
-    assert edition() == begun
+    assert edition() == first_edition
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,7 @@ def test_it_does_not_change_while_a_command_runs(checkout: Path) -> None:
         (None, None),
     ],
 )
-def test_a_project_is_linked_where_it_was_cloned_from_the_web(
-    origin: str | None, url: str | None, checkout: Path
-) -> None:
+def test_the_project_url_is_the_web_address_of_origin(origin: str | None, url: str | None, checkout: Path) -> None:
     if origin:
         git(checkout, "remote", "add", "origin", origin)
     assert project_url() == url

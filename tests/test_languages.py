@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""A language is one file of trainer/languages."""
+"""To add a language to the project, one adds one file to trainer/languages."""
 
 import json
 import shutil
@@ -58,29 +58,31 @@ print(read_letter_multilingual("Xanswerx ixis B", {"A": "x", "B": "y"}))
 
 
 @pytest.mark.slow
-def test_an_invented_seventh_language_is_drawn_trained_measured_and_published_by_one_file(tmp_path: Path) -> None:
+def test_one_file_is_enough_to_draw_train_measure_and_publish_with_an_invented_seventh_language(
+    tmp_path: Path,
+) -> None:
     shutil.copytree(ROOT / "trainer", tmp_path / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("modeling_parrot", "model_cards", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     tiny_model().save_pretrained(tmp_path / "base")
     tiny_processor().save_pretrained(tmp_path / "base")
-    own = {
+    own_entries = {
         "name": "Inventish",
         "instruction": "Xletterx!",
         "instruction_source": "Invented.",
         "phrases": dict.fromkeys(languages()["en"]["phrases"], "xnothingx") | {"cues": "xanswerx", "fillers": "ixis"},
         "names": {code: f"xx {name}" for code, name in TABLES["pt"]["names"].items()},
     }
-    table = json.dumps(sentences("pt") | own)
+    table = json.dumps(sentences("pt") | own_entries)
     (tmp_path / "trainer" / "languages" / "xx.json").write_text(table, encoding="utf-8")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", DRAW_TRAIN_MEASURE_PUBLISH, *MMMB, "xx"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.rstrip().endswith("\nB")
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.rstrip().endswith("\nB")
     rows = load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
     assert Counter(rows["language"]) == dict.fromkeys((*MMMB, "xx"), 2)
     history = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]

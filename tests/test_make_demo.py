@@ -35,7 +35,9 @@ def two_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_each_phase_is_one_line_and_all_else_is_in_the_log(two_phases: Path, capsys: pytest.CaptureFixture) -> None:
+def test_each_phase_prints_one_line_and_the_rest_goes_to_the_log(
+    two_phases: Path, capsys: pytest.CaptureFixture
+) -> None:
     with (two_phases / "demo.log").open("w") as log:
         lines = make(log)
     assert capsys.readouterr().out.splitlines() == [
@@ -44,46 +46,47 @@ def test_each_phase_is_one_line_and_all_else_is_in_the_log(two_phases: Path, cap
         "  goes on from step 7",
     ]
     assert lines[-1].strip() == "Going on from x/checkpoint-7."
-    written = (two_phases / "demo.log").read_text()
-    assert (
-        "$ python -c " in written and "\nnoise\n" in written and "3/3" not in written.split("$")[-1].split("\n", 1)[1]
-    )
+    log_text = (two_phases / "demo.log").read_text()
+    assert "$ python -c " in log_text and "\nnoise\n" in log_text
+    assert "3/3" not in log_text.split("$")[-1].split("\n", 1)[1]
     with (two_phases / "demo.log").open("a") as log:
         make(log)
     assert "1 of 2, first: a file (done before)" in capsys.readouterr().out
     assert (two_phases / "demo.log").read_text().count("noise\n") == 1
 
 
-def test_a_phase_that_fails_says_why_in_its_last_line_and_names_the_log(
+def test_a_failed_phase_prints_its_last_line_and_names_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails = command("import sys; print('a wall of text'); sys.exit('error: there is no such file')")
-    monkeypatch.setattr("trainer.make_demo.PHASES", (Phase("first", "it", 9, [(fails, None)]),))
-    with pytest.raises(SystemExit, match=r"'first' failed: error: there is no such file\n.* is in .*demo.log"):
+    failing_command = command("import sys; print('a wall of text'); sys.exit('error: there is no such file')")
+    monkeypatch.setattr("trainer.make_demo.PHASES", (Phase("first", "it", 9, [(failing_command, None)]),))
+    with pytest.raises(
+        SystemExit, match=r"'first' failed: error: there is no such file\nIts whole output is in .*demo.log"
+    ):
         main(tmp_path / "demo.log")
 
 
-def test_a_stopped_run_says_how_to_go_on_and_leaves_no_process(tmp_path: Path) -> None:
-    beat = tmp_path / "beat"
-    sleeps = f"import time; [(open({str(beat)!r}, 'a').write('.'), time.sleep(0.05)) for _ in range(1200)]"
+def test_an_interrupted_run_says_how_to_resume_and_leaves_no_process(tmp_path: Path) -> None:
+    beat_file = tmp_path / "beat"
+    code = f"import time; [(open({str(beat_file)!r}, 'a').write('.'), time.sleep(0.05)) for _ in range(1200)]"
     program = (
         "from pathlib import Path; import trainer.make_demo as demo; "
-        f"demo.PHASES = (demo.Phase('first', 'it', 9, [({command(sleeps)!r}, None)]),); "
+        f"demo.PHASES = (demo.Phase('first', 'it', 9, [({command(code)!r}, None)]),); "
         f"demo.main(Path({str(tmp_path / 'log')!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    while not beat.exists():
+    while not beat_file.exists():
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert error.strip().splitlines() == [
-        "Stopped in 'first'. To go on from its last checkpoint, give the same command again: make demo, or python -m "
+        "Stopped in 'first'. To go on from its last checkpoint, run the same command again: make demo, or python -m "
         "trainer.make_demo."
     ]
-    beats = beat.stat().st_size
+    beats = beat_file.stat().st_size
     time.sleep(0.5)
-    assert beat.stat().st_size == beats
+    assert beat_file.stat().st_size == beats
 
 
 def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +94,11 @@ def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     clock = Clock(600)
     assert clock.left() == "about 10 min left"
-    now[0] = 120  # for what takes 60 s on two quiet cores
+    now[0] = 120  # s, for work that takes 60 s on two idle cores
     assert clock.left(60) == "about 18 min left"
     clock.finish(60)
     assert clock.left() == "about 18 min left"
-    now[0] = 121  # of a phase whose files are there
+    now[0] = 121  # a phase of 240 s whose files exist took 1 s
     clock.finish(240)
     assert clock.left() == "about 10 min left"
     now[0] = 721
@@ -103,7 +106,7 @@ def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None
     assert clock.left() == "less than a minute left"
 
 
-def test_the_commands_are_such_as_their_programs_take() -> None:
+def test_each_command_is_parsed_by_its_program() -> None:
     classes = {
         "trainer.mini_mmmb": MiniMMMBArguments,
         "trainer.demo_base": DemoBaseArguments,

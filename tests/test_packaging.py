@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed: a wheel holds the model alone, an editable install the whole checkout."""
+"""Packaging: a wheel holds only the model, and an editable install uses the whole checkout."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ assert model(input_ids=tokens, pixel_values=torch.zeros(1, 3, 4, 4)).logits.shap
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git tracks, for setuptools to write into."""
+    """A copy of the checkout that setuptools may write into, without the files that git ignores."""
     folder = tmp_path_factory.mktemp("checkout")
     names = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "modeling_parrot", "trainer")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *names]
@@ -48,7 +48,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(checkout: Path, kind: str, output: Path) -> Path:
-    """The wheel that pip would install, with the setuptools that is here."""
+    """Builds the wheel as pip would, with the installed setuptools."""
     code = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
     subprocess.run([sys.executable, "-c", code, kind, str(output)], cwd=checkout, capture_output=True, check=True)
     (wheel,) = output.glob("*.whl")
@@ -56,7 +56,7 @@ def build(checkout: Path, kind: str, output: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_the_model_alone_and_works(checkout: Path, tmp_path: Path) -> None:
+def test_a_wheel_holds_only_the_model_and_works(checkout: Path, tmp_path: Path) -> None:
     wheel = build(checkout, "build_wheel", tmp_path)
     with ZipFile(wheel) as content:
         content.extractall(tmp_path / "installed")
@@ -65,7 +65,7 @@ def test_a_wheel_holds_the_model_alone_and_works(checkout: Path, tmp_path: Path)
     (metadata,) = [path for path in (tmp_path / "installed").iterdir() if path.name != "modeling_parrot"]
     assert not (metadata / "entry_points.txt").exists()
     (tmp_path / "use.py").write_text(USE)
-    # -P: the folder that it is started from is not on the path.
+    # -P keeps the folder of use.py off Python's path.
     command = [sys.executable, "-P", str(tmp_path / "use.py"), str(tmp_path)]
     environment = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "", "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""The repository itself: imports, licence headers, recipes, help, and whether the README is true."""
+"""Tests of the repository itself: imports, licence headers, recipes, help texts, and the statements of the README."""
 
 import ast
 import json
@@ -42,12 +42,12 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_one_way_and_files_carry_the_licence(path: Path) -> None:
     forbidden = {"modeling_parrot": {"trainer", "tests"}, "trainer": {"tests"}, "tests": set()}
     assert not imported(path) & forbidden[path.relative_to(ROOT).parts[0]]
-    is_uploaded = path.parent.name == "modeling_parrot"  # by itself, without the file LICENSE
+    is_uploaded = path.parent.name == "modeling_parrot"  # the Hub gets these files without LICENSE
     head = "# Copyright" if is_uploaded else "# SPDX-FileCopyrightText:"
     assert path.read_text(encoding="utf-8").startswith(f"{head} 2026 The Parrot authors")
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_every_imported_library_is_declared() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     declared = set(re.findall(r'"([a-z_0-9-]+)[>=]=', project[project.index("dependencies = [") :]))
     names = {"PIL": "pillow", "yaml": "pyyaml", "resvg_py": "resvg-py", "lmms_eval": "lmms-eval"}
@@ -57,15 +57,15 @@ def test_what_is_imported_is_declared() -> None:
     assert {names.get(name, name) for name in libraries} <= declared
 
 
-def test_every_type_that_is_not_checked_says_why() -> None:
+def test_every_ignored_type_error_has_a_reason() -> None:
     for path in SOURCES:
         for line in path.read_text(encoding="utf-8").splitlines() if path.parent.name != "tests" else []:
             if "type: ignore" in line:
                 assert re.search(r"# type: ignore\[[\w-]+\]  # \w+", line), f"{path}: {line}"
 
 
-def test_one_name_is_one_thing() -> None:
-    """No two modules define a function or a class of the same name; each command has a `main`."""
+def test_no_two_modules_define_the_same_public_name() -> None:
+    """Only `main` may be defined by several modules."""
     places: dict[str, list[str]] = defaultdict(list)
     for path in SOURCES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body if path.parent.name != "tests" else []:
@@ -84,9 +84,9 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
     parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
     script, training, model = parser.parse_args_and_config(["--config", str(recipe), "--use_cpu", "true"])
     settings = yaml.safe_load(recipe.read_text())
-    read = vars(model) | vars(training) | vars(script)
+    parsed = vars(model) | vars(training) | vars(script)
     for name in ("model_name_or_path", "dataset_name", "stage", "output_dir", "learning_rate"):
-        assert read[name] == settings[name]
+        assert parsed[name] == settings[name]
     typo = tmp_path / "typo.yaml"
     typo.write_text(recipe.read_text() + "\nlerning_rate: 1.0\n")
     with pytest.raises(ValueError, match="lerning_rate"):
@@ -95,7 +95,7 @@ def test_every_recipe_is_parsed_and_a_typo_in_it_is_an_error(recipe: Path, tmp_p
         )
 
 
-# TRL's arguments of sft are made of torch's, and modeling_parrot registers its classes when it is imported.
+# The arguments of sft inherit from TRL's, which need torch. modeling_parrot imports torch to register its classes.
 NEED_TORCH = ["modeling_parrot.convert_parrot_weights_to_hf", "trainer.sft"]
 HELP = """
 import contextlib, io, json, runpy, sys
@@ -117,13 +117,13 @@ def check_manual(name: str, manual: str) -> None:
 
 
 def test_every_command_explains_itself_without_torch() -> None:
-    """Importing torch, or a library that imports it, takes seconds."""
+    """It takes seconds to import torch, or a library that imports torch."""
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in COMMANDS]
     light = [name for name in names if name not in NEED_TORCH]
     assert len(light) == len(names) - len(NEED_TORCH)
-    done = subprocess.run([sys.executable, "-c", HELP, *light], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    manuals = json.loads(done.stdout)
+    process = subprocess.run([sys.executable, "-c", HELP, *light], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    manuals = json.loads(process.stdout)
     assert list(manuals) == light
     for name, manual in manuals.items():
         check_manual(name, manual)
@@ -158,8 +158,8 @@ def test_every_path_in_the_readme_and_the_manuals_exists() -> None:
     assert set(re.findall(r"^make (\S+)", README, re.MULTILINE)) <= set(targets)
 
 
-def test_the_figures_in_the_readme_are_those_that_its_commands_printed() -> None:
-    """The README and the demo's card quote the same run: the card has the benchmark's tables."""
+def test_the_readme_quotes_the_figures_of_the_demo_s_card() -> None:
+    """`trainer.benchmark` wrote the tables of the card, so the README has the same numbers as the run."""
     card = (ROOT / "model_cards" / "parrot-demo" / "README.md").read_text(encoding="utf-8")
     table = re.search(r"(^\|.*\|\n)+", README, re.MULTILINE)[0]
     assert table.count("\n") == 6
@@ -168,7 +168,7 @@ def test_the_figures_in_the_readme_are_those_that_its_commands_printed() -> None
     assert re.search(r"with an accuracy of ([\d.]+)\s+\(chance ([\d.]+)\)", card).groups() == quoted
 
 
-def test_the_three_lists_of_versions_agree() -> None:
+def test_versions_in_different_files_agree() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     pinned = re.search(r"ruff==([\d.]+)", project)[1]
     assert f"rev: v{pinned}" in (ROOT / ".pre-commit-config.yaml").read_text()
@@ -179,7 +179,7 @@ def test_the_three_lists_of_versions_agree() -> None:
     assert "5.18" in README
 
 
-def test_nothing_tracked_names_a_path_of_one_machine() -> None:
+def test_no_tracked_file_names_a_path_of_one_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in tracked:
         path = ROOT / name

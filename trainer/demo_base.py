@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the small parts that a demo Parrot is composed from, where no pretrained ones can be downloaded.
+"""Trains a small language model and a small vision tower, so that the demo needs no pretrained models.
 
     python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --captions
     python -m trainer.demo_base --data data/demo --output models/demo-base
 
-OUTPUT/language_model: a byte-level BPE tokenizer and a Qwen2 that has read captions in all languages, and answered
-questions in one language about a caption in another. OUTPUT/vision_tower: the vision side of a CLIP, trained on
-pictures of all things, the demo's or not, with English captions only: a vision tower's bias towards English is what
-Parrot is about. A run that was stopped goes on from its last checkpoint; a part that is finished is not trained again.
+OUTPUT/language_model gets a byte-level BPE tokenizer and a Qwen2. The Qwen2 is trained on captions in all languages,
+and on questions in one language about a caption in another. OUTPUT/vision_tower gets the vision tower of a CLIP. The
+CLIP is trained on pictures of all things of mini-MMMB, not only those of the demo. Its captions are in English only,
+because Parrot addresses the bias of vision towers towards English.
+An interrupted run resumes from its last checkpoint. A finished part is not trained again.
 """
 
 from dataclasses import dataclass, field
@@ -19,16 +20,25 @@ from trainer.common.command_line import parse_arguments
 
 @dataclass
 class DemoBaseArguments:
-    """What to train on, and for how long."""
+    """The data, the sizes of the models, and the length of training."""
 
-    data: str = field(metadata={"help": "Folder that `python -m trainer.mini_mmmb` wrote."})
-    output: str = field(metadata={"help": "Folder of the parts."})
-    vocab_size: int = field(default=4000, metadata={"help": "Tokens of the language model."})
-    language_model_steps: int = field(default=600, metadata={"help": "Batches of 32 texts."})
-    vision_tower_steps: int = field(default=1200, metadata={"help": "Batches of 128 pictures of different things."})
-    image_size: int = field(default=32, metadata={"help": "Side of what the tower sees; pictures are resized to it."})
-    patch_size: int = field(default=8, metadata={"help": "Side of a patch, in pixels: smaller is finer and slower."})
-    save_steps: int = field(default=100, metadata={"help": "Steps from checkpoint to checkpoint."})
+    data: str = field(metadata={"help": "Folder that `python -m trainer.mini_mmmb` wrote with --captions."})
+    output: str = field(metadata={"help": "Folder to write the parts to."})
+    vocab_size: int = field(
+        default=4000, metadata={"help": "Number of tokens in the vocabulary of the language model."}
+    )
+    language_model_steps: int = field(
+        default=600, metadata={"help": "Training steps of the language model, each with 32 texts."}
+    )
+    vision_tower_steps: int = field(
+        default=1200,
+        metadata={"help": "Training steps of the vision tower, each with up to 128 pictures of different things."},
+    )
+    image_size: int = field(
+        default=32, metadata={"help": "Side of the tower's input in pixels. Pictures are resized to it."}
+    )
+    patch_size: int = field(default=8, metadata={"help": "Side of a patch in pixels. Smaller patches are slower."})
+    save_steps: int = field(default=100, metadata={"help": "Steps between two checkpoints."})
     seed: int = 0
 
 

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Makes the demo: draws a small world, trains a small Parrot on it in six languages and measures it, on two CPU cores in
-about ten minutes.
+Makes the demo: draws a small world, trains a small Parrot on it in six languages and measures its accuracy. This takes
+about ten minutes on two CPU cores.
 
     python -m trainer.make_demo
 
-Each phase is of commands that can be run by hand; demo.log has them and all that they print. A run that was stopped
-goes on from its last checkpoint when the command is given again.
+Each phase runs commands that can also be run by hand. demo.log has these commands and their output. To resume an
+interrupted run from its last checkpoint, run the same command again.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from trainer.languages import open_questions
 
 EXAMPLE = "data/demo/example.jpg"
 QUESTIONS = tuple(open_questions()[0].values())
-BAR = re.compile(r"(\d+)/(\d+) \[")  # of tqdm: how much is done, and of how much
+BAR = re.compile(r"(\d+)/(\d+) \[")  # in tqdm's progress bars: the finished steps and all steps
 GOING_ON = re.compile(r"Going on from .*checkpoint-(\d+)")
 
 
@@ -40,11 +40,11 @@ class Phase:
     A part of the demo.
 
     Args:
-        name: short.
-        purpose: what it is for.
-        seconds: what it takes on two quiet cores.
-        commands: for python, to be run one after the other, each with the file that is there once it is finished; None
-            if it finds out by itself what is left to do.
+        name: a short name.
+        purpose: what the phase makes, or what is learned in it.
+        seconds: how long the phase takes on two idle cores.
+        commands: arguments for python, each with the file that exists when the command has finished. The file is
+            None if the command itself knows what is left to do.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Phase:
     commands: Sequence[tuple[str, str | None]]
 
     def left(self) -> list[str]:
-        """The commands that are not finished."""
+        """The commands that have not finished."""
         return [command for command, file in self.commands if not file or not (REPOSITORY / file).exists()]
 
 
@@ -103,7 +103,7 @@ PHASES = (
     ),
     Phase(
         "benchmark",
-        "questions about art of a style that no training showed",
+        "questions about pictures in a style that training never showed",
         30,
         [
             (
@@ -116,7 +116,7 @@ PHASES = (
     ),
     Phase(
         "questions",
-        f"one about {EXAMPLE}, in six languages",
+        f"one question about {EXAMPLE}, in six languages",
         10,
         [(f"-m trainer.ask --model models/demo-parrot --image {EXAMPLE} --question {shlex.join(QUESTIONS)}", None)],
     ),
@@ -124,14 +124,14 @@ PHASES = (
 
 
 class Clock:
-    """Tells the time that is left, from what it took so far beside what it takes on two quiet cores."""
+    """Estimates the time left: compares the time spent so far with the time that two idle cores need."""
 
     def __init__(self, seconds: float) -> None:
         self.start, self.total, self.done = time.monotonic(), seconds, 0.0
         self.last = self.start
 
     def finish(self, seconds: float) -> None:
-        """Ends a phase. One that found nothing to do says nothing of the pace."""
+        """Ends a phase. A phase that had nothing to do does not count for the pace."""
         spent = time.monotonic() - self.last
         self.last += spent
         if spent > seconds / 5:
@@ -140,22 +140,22 @@ class Clock:
             self.start, self.total = self.start + spent, self.total - seconds
 
     def left(self, done: float = 0.0) -> str:
-        """In words, with so many of the present phase's seconds done."""
+        """The time left in words. `done` of the seconds that the current phase needs are done."""
         done += self.done
-        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # before that the libraries load
+        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # until then, libraries load
         minutes = round(pace * (self.total - done) / 60)
         return f"about {minutes} min left" if minutes else "less than a minute left"
 
 
 def run_command(command: str, log: TextIO) -> Iterator[str]:
     """
-    Runs a command for python; all that it prints goes to the log, but for the steps of its progress bars.
+    Runs python with the arguments in `command`. Writes its output to the log, without the steps of progress bars.
 
     Yields:
-        what it prints, line by line.
+        the lines of its output.
 
     Raises:
-        `subprocess.CalledProcessError`: if it fails.
+        `subprocess.CalledProcessError`: if the command fails.
     """
     log.write(f"\n$ python {command}\n")
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
@@ -169,7 +169,7 @@ def run_command(command: str, log: TextIO) -> Iterator[str]:
         errors="replace",
     ) as process:
         try:
-            for line in cast(TextIO, process.stdout):  # Text mode takes the "\r" of a bar for a line's end.
+            for line in cast(TextIO, process.stdout):  # In text mode, the "\r" of a bar ends a line.
                 if not BAR.search(line):
                     log.write(line)
                     log.flush()
@@ -182,7 +182,7 @@ def run_command(command: str, log: TextIO) -> Iterator[str]:
 
 
 def run_phase(phase: Phase, log: TextIO, left: Callable[[float], str]) -> list[str]:
-    """Runs what is left of a phase under a progress bar. Returns the lines that it printed."""
+    """Runs the unfinished commands of a phase under a progress bar. Returns the lines that they printed."""
     lines, commands = [], phase.left()
     bar = "  {desc} {percentage:3.0f}%|{bar:20}| {postfix}"
     with tqdm(total=1, desc=phase.name, bar_format=bar, leave=False, disable=not sys.stdout.isatty()) as progress:
@@ -199,7 +199,7 @@ def run_phase(phase: Phase, log: TextIO, left: Callable[[float], str]) -> list[s
 
 
 def make(log: TextIO) -> list[str]:
-    """Runs all phases. Returns what the last printed."""
+    """Runs all phases. Returns the lines that the last phase printed."""
     lines: list[str] = []
     clock = Clock(sum(phase.seconds for phase in PHASES if phase.left()))
     for number, phase in enumerate(PHASES, start=1):
@@ -212,22 +212,22 @@ def make(log: TextIO) -> list[str]:
             lines = run_phase(phase, log, clock.left)
         except KeyboardInterrupt:
             sys.exit(
-                f"\nStopped in {phase.name!r}. To go on from its last checkpoint, give the same command again: "
+                f"\nStopped in {phase.name!r}. To go on from its last checkpoint, run the same command again: "
                 "make demo, or python -m trainer.make_demo."
             )
         except subprocess.CalledProcessError:
             log.flush()
             last = Path(log.name).read_text(encoding="utf-8").rstrip().splitlines()[-1]
-            sys.exit(f"{phase.name!r} failed: {last}\nAll that it printed is in {log.name}.")
+            sys.exit(f"{phase.name!r} failed: {last}\nIts whole output is in {log.name}.")
         clock.finish(phase.seconds)
     return lines
 
 
 def show(lines: Sequence[str]) -> None:
-    """Prints what came of it: a table, the answers, and where to look."""
+    """Prints the results: a table of accuracies, the answers, and the files to look at."""
     results = (REPOSITORY / "models/demo-parrot/benchmark/results.md").read_text(encoding="utf-8")
     (table,) = (part for part in results.split("\n\n") if part.startswith("| recognition"))
-    print(f"\nRight answers to what a picture shows, in percent; of four options, so chance is 25:\n\n{table}\n")
+    print(f"\nAccuracy in questions about what a picture shows, in percent (chance is 25):\n\n{table}\n")
     print(f"Asked about {EXAMPLE}:")
     for question, answer in zip(QUESTIONS, lines[lines.index(QUESTIONS[0]) + 1 :: 2], strict=False):
         print(f"  {question} {answer.strip()}")
@@ -239,9 +239,9 @@ def show(lines: Sequence[str]) -> None:
 
 
 def main(log_file: Path) -> None:
-    """Makes the demo, or what is left of it."""
-    print(f"A small Parrot of your own, in {sum(phase.seconds for phase in PHASES) // 60} minutes on two quiet cores.")
-    print(f"Commands and all that they print: {log_file}")
+    """Makes the demo, or the phases of it that are left."""
+    print(f"A small Parrot of your own, in {sum(phase.seconds for phase in PHASES) // 60} minutes on two idle cores.")
+    print(f"The commands and their output: {log_file}")
     with log_file.open("a", encoding="utf-8") as log:
         lines = make(log)
     show(lines)
@@ -249,5 +249,5 @@ def main(log_file: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--log", type=Path, default=REPOSITORY / "demo.log", help="File that the output is added to.")
+    parser.add_argument("--log", type=Path, default=REPOSITORY / "demo.log", help="File to append the output to.")
     main(parser.parse_args().log)

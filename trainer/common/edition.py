@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which edition of this project runs: results, models and cards say what they were made by."""
+"""The version and commit of this project. Results, models and cards name the edition that made them."""
 
 import os
 import re
@@ -24,29 +24,29 @@ def edition() -> str:
 
 def project_url() -> str | None:
     """The web address of the repository that the checkout was cloned from; None if git knows no such address."""
-    # An address with a user or a token in it does not match.
-    web = re.fullmatch(
+    # The pattern does not match an https address with a user name or a token.
+    match = re.fullmatch(
         r"(?:https://|git@|ssh://git@)([\w.-]+)[/:]([\w./-]+?)(?:\.git)?/?", _git("remote", "get-url", "origin")
     )
-    return f"https://{web[1]}/{web[2]}" if web else None
+    return f"https://{match[1]}/{match[2]}" if match else None
 
 
 def _commit() -> str | None:
-    # --exclude: a tag does not hide the commit.
-    described = _git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty")
-    return f"g{described}" if described else None
+    # Without --exclude, git may print a tag in place of the commit.
+    commit = _git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=.dirty")
+    return f"g{commit}" if commit else None
 
 
 def _git(*command: str) -> str:
-    """What git prints about the checkout; nothing if git fails, or if the checkout is not a repository."""
-    if not (REPOSITORY / ".git").exists():  # git would look for a repository above: that is another project's
+    """The output of git about the checkout. Empty if git fails, or if the checkout is not a repository."""
+    if not (REPOSITORY / ".git").exists():  # git would use a repository of another project above it
         return ""
-    # Inside of a git hook, such variables name the repository that is being committed to.
+    # Inside a git hook, variables such as GIT_DIR name the repository of the hook, not the checkout.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        printed = subprocess.check_output(
+        output = subprocess.check_output(
             ["git", *command], cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL, text=True
         )
     except (OSError, subprocess.CalledProcessError):  # no git, no commit, no origin, or a folder of another user's
         return ""
-    return printed.strip()
+    return output.strip()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Types of what the benchmark writes: answers and verdicts on them (predictions.jsonl), and results (results.json)."""
+"""The types of the benchmark's output: judged answers (predictions.jsonl) and results (results.json)."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -59,7 +59,7 @@ class Measured(Share):
     count: int  # questions answered
     questions: int  # questions asked
     pictures: int  # different pictures of the answered questions
-    in_training: int | None  # questions with a picture that `training_data` has, too; None if this is not known
+    in_training: int | None  # questions whose picture is also in `training_data`; None if this is not known
     training_data: str | None
     rows: int  # answers, including answers to rotations
     unparsed: int
@@ -88,9 +88,8 @@ class Wordings(TypedDict):
 
     own: Results
     other: Results
-    in_language: dict[
-        str, dict[str, Share]
-    ]  # by language and l2-category: share of answers in the question's language
+    # By language and l2-category: the share of answers in the question's language.
+    in_language: dict[str, dict[str, Share]]
 
 
 class BenchmarkFile(TypedDict):
@@ -108,8 +107,8 @@ class Settings(TypedDict):
     model: str
     benchmark: dict[str, BenchmarkFile]  # by language
     weights: NotRequired[dict[str, Any]]  # SHA-256 of a folder's files, or the commit on the Hub
-    of: NotRequired[str]  # the model itself, if `model` is "text-only"
-    answer: NotRequired[str]  # the way to answer
+    of: NotRequired[str]  # the name of the model, if `model` is "text-only"
+    answer: NotRequired[str]  # how the model answers, such as "generate"
     max_new_tokens: NotRequired[int]
     predictions: NotRequired[dict[str, str]]  # SHA-256 of files with the answers of other programs
     versions: NotRequired[dict[str, str]]

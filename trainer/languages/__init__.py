@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Each language has one file, such as `tr.json`, with all that the project knows about it. To add a language, add a file:
+Each language has one file, such as `tr.json`. To add a language, add a file with these entries:
 
-- `name`: the name in English; and, for MMMB's six languages, `place_in_mmmb`;
-- `instruction`: the sentence that asks for an option's letter; and its source, `instruction_source`;
-- `phrases`: the phrases with which `read_letter_multilingual` reads written answers, if it is to read this language:
-  see `Phrases` in `trainer/multiple_choice_accuracy.py`;
-- all other entries: sentences and words of the toy world of `trainer/mini_mmmb.py`, if it is to have this language.
+- `name`: the name of the language in English;
+- `place_in_mmmb`: the place in MMMB's order, only for MMMB's six languages;
+- `instruction`: the sentence that asks for an option's letter;
+- `instruction_source`: the source of that sentence;
+- `phrases`: only if `read_letter_multilingual` is to read written answers in this language; see `Phrases` in
+  `trainer/multiple_choice_accuracy.py`;
+- all other entries: the sentences and words of `trainer/mini_mmmb.py`, only if it is to have this language.
 """
 
 import json

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `trainer/publish.py` writes and uploads."""
+"""The model card, the demo Space and the upload of `trainer/publish.py`."""

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""A Parrot in vLLM, and on a page to play with."""
+"""Parrot in vLLM and on a web page."""

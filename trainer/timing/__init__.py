@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `trainer.speed`, `trainer.vllm_speed` and `trainer.quantization` measure."""
+"""The measurements of `trainer.speed`, `trainer.vllm_speed` and `trainer.quantization`."""

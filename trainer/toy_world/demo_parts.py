@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's small tower and language model: what `python -m trainer.demo_base` trains."""
+"""Training of the demo's small vision tower and small language model, for `python -m trainer.demo_base`."""
 
 import json
 import random
@@ -34,7 +34,7 @@ from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts
 from trainer.training.parrot_trainer import last_checkpoint
 
 
-# Qwen2's, without its default system message: that would be a fifth of all that this model reads.
+# Qwen2's chat template without its default system message. That message would be a fifth of all training text.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -43,12 +43,12 @@ CHAT_TEMPLATE = (
 
 
 def train(trainer: Trainer) -> None:
-    """Trains, from the last checkpoint where there is one."""
+    """Trains from the last checkpoint, if there is one."""
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 
 
 def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
-    """What the parts' training has in common."""
+    """The training arguments that both parts share."""
     return TrainingArguments(
         output_dir=str(Path(arguments.output) / "checkpoints" / part),
         max_steps=steps,
@@ -66,11 +66,11 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
     )
 
 
-QUESTIONS = len(TABLES["en"]["generic"]) + 1  # about a concept: the generic ones and its category's
+QUESTIONS = len(TABLES["en"]["generic"]) + 1  # per concept: the generic questions and that of its category
 
 
 def captions(concept: Concept, language: str) -> list[str]:
-    """What a picture of the concept could be called."""
+    """The captions of a picture of the concept."""
     return [caption.format(concept.names[language]) for caption in TABLES[language]["captions"]]
 
 
@@ -80,7 +80,7 @@ def text_corpus(concepts: Iterable[Concept]) -> list[str]:
 
 
 def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, str]]:
-    """A question and its answer. `kind` counts the generic questions; the last is the category's own."""
+    """A question and its answer. `kind` is the index of a generic question; the last kind is the category's."""
     table = TABLES[language]
     turns = [*table["generic"], {"question": table["recognition"][concept.category], "answer": "{}"}][kind]
     return [
@@ -90,14 +90,17 @@ def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, s
 
 
 def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
-    """Every question about a caption of every concept, from each language into each, by the question's language."""
+    """
+    Conversations about the caption of a picture, each with its language. Every concept has every question in every
+    language, and each of them with a caption in every language.
+    """
     sources = [(concept, language) for concept in concepts for language in LANGUAGES]
     rng = random.Random(seed)
     rng.shuffle(sources)
     rows = []
     shifts = range(len(LANGUAGES))
     for shift, (index, (concept, source)), kind in product(shifts, enumerate(sources), range(QUESTIONS)):
-        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # any few rows are of all languages
+        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # so that a few rows in sequence cover all languages
         question, answer = conversation(concept, target, kind)
         caption = rng.choice(captions(concept, source))
         rows.append((target, [{"role": "user", "content": f"{caption}\n{question['content']}"}, answer]))
@@ -105,7 +108,7 @@ def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[s
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer of the texts, with the special tokens of Qwen2 and its ChatML."""
+    """Trains a byte-level BPE tokenizer on the texts, with the special tokens of Qwen2 and its ChatML."""
     tokenizer = Qwen2Tokenizer(eos_token="<|im_end|>", extra_special_tokens=["<|im_start|>"])
     tokenizer = tokenizer.train_new_from_iterator(texts, vocab_size, show_progress=False)
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -113,20 +116,20 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
 
 
 def _tokenize(tokenizer: Qwen2Tokenizer, messages: list[dict[str, str]]) -> dict[str, list[int]]:
-    """A conversation's ids. Its labels are the answer's only: what it is asked is not the model's to say."""
+    """The token ids of a conversation. Only the answer has labels: the model does not learn to write questions."""
     ids = tokenizer.apply_chat_template(messages, return_dict=False)
     prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
     return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
 
 
 def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], output: Path) -> dict[str, float]:
-    """Trains the tokenizer and the language model; returns the loss of held-out answers by language, nats a token."""
+    """Trains the tokenizer and the language model. Returns the held-out loss by language, in nats per token."""
     chats, corpus = chat_rows(concepts, arguments.seed), text_corpus(concepts)
     round_of_languages = len(LANGUAGES) * QUESTIONS
-    number = max(1, len(chats) // round_of_languages // 20) * round_of_languages
-    held_out, chats = chats[:number], chats[number:]
-    written = [turn["content"] for _, messages in chats for turn in messages]
-    tokenizer = train_tokenizer([*text_corpus(all_concepts()), *written], arguments.vocab_size)
+    num_held_out = max(1, len(chats) // round_of_languages // 20) * round_of_languages
+    held_out, chats = chats[:num_held_out], chats[num_held_out:]
+    chat_texts = [turn["content"] for _, messages in chats for turn in messages]
+    tokenizer = train_tokenizer([*text_corpus(all_concepts()), *chat_texts], arguments.vocab_size)
     tokenizer.save_pretrained(output)
     set_seed(arguments.seed)
     model = Qwen2ForCausalLM(
@@ -155,7 +158,8 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
             "language_model",
             arguments.language_model_steps,
             learning_rate=2e-3,
-            # In random order: in batches of one length, which are batches of one language, it learned far less.
+            # The order is random. Batches of similar lengths are batches of one language: with them the model learned
+            # far less.
             per_device_train_batch_size=32,
         ),
         train_dataset=Dataset.from_list(rows),
@@ -171,7 +175,7 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
 
 
 def augment(pictures: torch.Tensor) -> torch.Tensor:
-    """Flips, turns, shears, scales, moves and tints each of the pictures by chance."""
+    """Flips, rotates, shears, scales, shifts and tints each picture at random."""
     number = len(pictures)
     angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.2
     scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.2
@@ -184,16 +188,16 @@ def augment(pictures: torch.Tensor) -> torch.Tensor:
     affine[:, :, 2] = torch.stack(shift, dim=1)
     grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
     pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-    # Styles differ in colour more than in shape: mixed channels keep a tower from knowing a thing by its colour alone.
-    mixed = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * (torch.rand(number, 1, 1) < 0.7)
-    pictures = torch.einsum("nij,njhw->nihw", mixed / mixed.sum(2, keepdim=True).clamp(min=0.5), pictures)
+    # Styles differ more in colour than in shape. Mixed channels keep the tower from recognising a thing by its colour.
+    mixing = torch.eye(3) + torch.randn(number, 3, 3) * 0.25 * (torch.rand(number, 1, 1) < 0.7)
+    pictures = torch.einsum("nij,njhw->nihw", mixing / mixing.sum(2, keepdim=True).clamp(min=0.5), pictures)
     return pictures * (1 + torch.randn(number, 1, 1, 1) * 0.2) + torch.randn(number, 1, 1, 1) * 0.2
 
 
 class PictureCaptions(torch.utils.data.Dataset):
     """
-    Pictures with their English captions, in batches of different concepts: no picture is among the negatives of its
-    own caption.
+    Pictures with their English captions. The pictures of a batch show different concepts, so that each caption fits
+    only its own picture.
     """
 
     def __init__(
@@ -204,7 +208,7 @@ class PictureCaptions(torch.utils.data.Dataset):
         )
         self.concepts: list[str] = rows["concept"][:]
         self.names = sorted(set(self.concepts))
-        # CLIP reads a text off its end.
+        # CLIP takes the embedding of a text at its end token.
         wordings = [text + tokenizer.eos_token for text in TABLES["en"]["captions"]]
         texts = [wording.format(name) for name in self.names for wording in wordings]
         self.texts = tokenizer(texts, padding=True, return_tensors="pt")  # (names * wordings, length)
@@ -231,7 +235,7 @@ def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
 
 
 def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
-    """Trains a CLIP on the pictures and English captions, keeps its vision side; returns its last loss."""
+    """Trains a CLIP on pictures with English captions and saves its vision tower. Returns its last training loss."""
     tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
     side = arguments.image_size
     image_processor = CLIPImageProcessorPil(
@@ -287,7 +291,7 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
 
 
 def train_parts(arguments: DemoBaseArguments) -> None:
-    """Trains what is not finished, and says how good it is and where it lies."""
+    """Trains the parts that are not finished. Prints the folder, the training time and the loss of each part."""
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
@@ -295,9 +299,10 @@ def train_parts(arguments: DemoBaseArguments) -> None:
     settings_file = output / "settings.json"
     if not settings_file.exists():
         settings_file.write_text(json.dumps(settings, indent=2) + "\n")
-    elif (found := json.loads(settings_file.read_text())) != settings:
+    elif (old_settings := json.loads(settings_file.read_text())) != settings:
         raise ValueError(
-            f"{output} holds parts made with {found}, not {settings}: delete it or give another --output."
+            f"{output} holds parts that were trained with the settings {old_settings}, not {settings}: delete this "
+            "folder or choose another --output."
         )
     aligned, captioned = (
         load_dataset(arguments.data, name=name, data_files=data_files(arguments.data, name), split="train")
@@ -314,5 +319,5 @@ def train_parts(arguments: DemoBaseArguments) -> None:
         start = time.perf_counter()
         if not finished.exists():
             measures = run(folder)
-            finished.write_text(json.dumps(measures, indent=2) + "\n")  # last: it marks the part as finished
+            finished.write_text(json.dumps(measures, indent=2) + "\n")  # last, because it marks the part as finished
         print(f"{folder}: {time.perf_counter() - start:.0f} s, {json.loads(finished.read_text())}")

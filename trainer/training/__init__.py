@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `trainer/compose.py` and `trainer/sft.py` do."""
+"""The modules of `trainer/compose.py` and `trainer/sft.py`."""
