@@ -61,7 +61,7 @@ def test_a_failed_phase_prints_its_last_line_and_names_the_log(
     failing_command = command("import sys; print('a wall of text'); sys.exit('error: there is no such file')")
     monkeypatch.setattr("trainer.make_demo.PHASES", (Phase("first", "it", 9, [(failing_command, None)]),))
     with pytest.raises(
-        SystemExit, match=r"'first' failed: error: there is no such file\nIts whole output is in .*demo.log"
+        SystemExit, match=r"'first' failed: error: there is no such file\nAll its output is in .*demo.log"
     ):
         main(tmp_path / "demo.log")
 

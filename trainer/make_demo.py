@@ -124,7 +124,7 @@ PHASES = (
 
 
 class Clock:
-    """Estimates the time left: compares the time spent so far with the time that two idle cores need."""
+    """Estimates the time left, from the time spent so far and the time that two idle cores need."""
 
     def __init__(self, seconds: float) -> None:
         self.start, self.total, self.done = time.monotonic(), seconds, 0.0
@@ -140,9 +140,9 @@ class Clock:
             self.start, self.total = self.start + spent, self.total - seconds
 
     def left(self, done: float = 0.0) -> str:
-        """The time left in words. `done` of the seconds that the current phase needs are done."""
+        """The time left, in words, when `done` of the seconds that the current phase needs are over."""
         done += self.done
-        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # until then, libraries load
+        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # before that, the libraries still load
         minutes = round(pace * (self.total - done) / 60)
         return f"about {minutes} min left" if minutes else "less than a minute left"
 
@@ -218,7 +218,7 @@ def make(log: TextIO) -> list[str]:
         except subprocess.CalledProcessError:
             log.flush()
             last = Path(log.name).read_text(encoding="utf-8").rstrip().splitlines()[-1]
-            sys.exit(f"{phase.name!r} failed: {last}\nIts whole output is in {log.name}.")
+            sys.exit(f"{phase.name!r} failed: {last}\nAll its output is in {log.name}.")
         clock.finish(phase.seconds)
     return lines
 

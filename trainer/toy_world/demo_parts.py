@@ -91,8 +91,8 @@ def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, s
 
 def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
     """
-    Conversations about the caption of a picture, each with its language. Every concept has every question in every
-    language, and each of them with a caption in every language.
+    Conversations about a caption, each with the language of its question. There is one for every combination of
+    concept, question, language of the question and language of the caption.
     """
     sources = [(concept, language) for concept in concepts for language in LANGUAGES]
     rng = random.Random(seed)
