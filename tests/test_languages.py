@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""To add a language to the project, one adds one file to trainer/languages."""
+"""One file in trainer/languages adds a language to the whole project."""
 
 import json
 import shutil

@@ -72,15 +72,15 @@ def benchmark(arguments: MiniMMMBArguments, language: str, name: str = "mini_mmm
 def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
     scripts = {"zh": ("\u4e00", "\u9fff"), "ar": ("\u0600", "\u06ff"), "ru": ("\u0400", "\u04ff")}
 
-    def paths(table: object) -> object:
+    def structure(table: object) -> object:
         if isinstance(table, dict):
-            return {key: paths(value) for key, value in table.items()}
+            return {key: structure(value) for key, value in table.items()}
         return len(table) if isinstance(table, list) else table.count("{}") if isinstance(table, str) else None
 
     use_languages([language for language in languages() if sentences(language)])
     assert len(LANGUAGES) == 20
     for language in LANGUAGES:
-        assert paths(TABLES[language]) == paths(TABLES["en"]), language
+        assert structure(TABLES[language]) == structure(TABLES["en"]), language
         for name in ("colors", "shapes", "groups", "corners"):  # the words of each are options of the same question
             assert len(set(TABLES[language][name].values())) == len(TABLES[language][name]), (language, name)
         if language in scripts:
@@ -197,7 +197,7 @@ def test_training_shows_neither_the_styles_nor_the_compositions_of_the_benchmark
     assert not shown_pairs & asked_pairs
 
 
-def test_training_never_shows_a_color_of_the_benchmark_and_the_shape_does_not_reveal_the_color() -> None:
+def test_training_never_shows_the_color_that_the_benchmark_asks_for_and_the_shape_does_not_reveal_it() -> None:
     train = World(select_concepts(50), ["twemoji"], 16, is_test=False)
     trained = {
         question.binding for seed in range(120) for question in train.picture("color", random.Random(seed)).questions
@@ -249,7 +249,7 @@ def test_counted_things_are_as_many_as_the_answer_says(pasted: list) -> None:
     for seed in range(20):
         picture = world.picture("counting", random.Random(seed))
         answers = sorted(int(question.answer["en"]) for question in picture.questions)
-        arts = [id(art) for art, _ in pasted[-sum(answers) :]]  # Earlier tries had no question for the test.
+        arts = [id(art) for art, _ in pasted[-sum(answers) :]]  # Earlier tries had no allowed question.
         assert sorted(Counter(arts).values()) == answers
 
 
@@ -272,9 +272,9 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
             else:
                 other_x, other_y = place(answer)
                 direction = next(word for word in ("left", "right", "above", "below") if word in text)
-                is_so = {"left": other_x < x - 0.2, "right": other_x > x + 0.2}
-                is_so |= {"above": other_y < y - 0.2, "below": other_y > y + 0.2}
-                assert is_so[direction]
+                is_true = {"left": other_x < x - 0.2, "right": other_x > x + 0.2}
+                is_true |= {"above": other_y < y - 0.2, "below": other_y > y + 0.2}
+                assert is_true[direction]
             seen[answer if text.startswith("Where") else direction] += 1
     assert len(seen) == 8
 

@@ -170,8 +170,8 @@ def test_the_readme_quotes_the_figures_of_the_demo_s_card() -> None:
 
 def test_versions_in_different_files_agree() -> None:
     project = (ROOT / "pyproject.toml").read_text()
-    pinned = re.search(r"ruff==([\d.]+)", project)[1]
-    assert f"rev: v{pinned}" in (ROOT / ".pre-commit-config.yaml").read_text()
+    ruff_version = re.search(r"ruff==([\d.]+)", project)[1]
+    assert f"rev: v{ruff_version}" in (ROOT / ".pre-commit-config.yaml").read_text()
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]["tests"]
     assert re.search(r"^TORCH \?= (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1] in workflow["env"]["TORCH"]
     assert workflow["steps"][-1] == {"run": ".ci/run"}

@@ -232,7 +232,7 @@ def show(lines: Sequence[str]) -> None:
     for question, answer in zip(QUESTIONS, lines[lines.index(QUESTIONS[0]) + 1 :: 2], strict=False):
         print(f"  {question} {answer.strip()}")
     print(
-        "\nTo look at: data/demo/sheet.png (what is asked about), models/demo-parrot/loss.png, and in\n"
+        "\nTo look at: data/demo/sheet.png (pictures of the benchmark), models/demo-parrot/loss.png, and in\n"
         "  models/demo-parrot/benchmark: accuracy.png, router.png, and results.md with all tables\n"
         'To play with: pip install -e ".[page]"; python -m trainer.demo --model models/demo-parrot'
     )

@@ -75,7 +75,7 @@ SCENE_CATEGORIES = ("animals", "food_drink", "transport", "objects", "clothing",
 # `held_out_colors` depends on this order. It may not hold out red hearts, red diamonds and yellow stars, because
 # training shows their emoji as things.
 SHAPES = ("circle", "heart", *POLYGONS, "square")
-# A thing of one group of a pair may belong to the other group, too.
+# Pairs of groups that overlap: a thing of one group may also belong to the other.
 OVERLAPPING_GROUPS = ({"food", "plant"}, {"food", "animal"})
 BACKGROUNDS = ("#ffffff", "#f8f8f0", "#ebf4fa", "#faeeee", "#eef8ee", "#f5f0fa", "#fcf6e4", "#e8e8ec")
 GRIDS = {
@@ -273,7 +273,7 @@ class World:
     ) -> list[Concept] | None:
         """
         Chooses concepts that are confusable neither with each other nor with those in `apart`. None if the pool has
-        too few. A style is given if a picture shows the concepts. Then the style draws all of them, and in training
+        too few. With a style, the concepts can be shown in one picture: the style draws all of them, and in training
         no pair of them is reserved for the benchmark.
         """
         chosen: list[Concept] = []

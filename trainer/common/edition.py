@@ -47,6 +47,6 @@ def _git(*command: str) -> str:
         output = subprocess.check_output(
             ["git", *command], cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL, text=True
         )
-    except (OSError, subprocess.CalledProcessError):  # no git, no commit, no origin, or a folder of another user's
+    except (OSError, subprocess.CalledProcessError):  # no git, no commit, no origin, or another user's folder
         return ""
     return output.strip()

@@ -8,11 +8,11 @@ from typing import Any, NotRequired, TypedDict
 class Reply(TypedDict, total=False):
     """An answerer's reply to a question; empty if it has none."""
 
-    prompt: str  # the text that the model was asked
-    prediction: str  # the text that the model answered
+    prompt: str  # the text of the prompt
+    prediction: str  # the text of the answer
     letter: str | None  # only if the answerer chose an option instead of writing; None if it chose none
     scores: list[float]  # one for each option
-    router: list[float]  # probabilities of the experts (eq. 3)
+    router: list[float]  # probabilities of the experts (equation 3 of the paper)
 
 
 class Answer(Reply):
