@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 
 from tests.conftest import assert_alike, encode, write_tsv
 from tests.tiny import tiny_model
+from trainer import REPOSITORY
 from trainer.benchmark import RunArguments, ScoreArguments, read_command_line
 from trainer.evaluation import benchmark_runs
 from trainer.evaluation.answerers import ParrotAnswerer
@@ -269,14 +270,14 @@ def test_the_command_compares_and_explains_itself(
 def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments, tmp_path: Path) -> None:
     run(arguments)
     shared = tmp_path / "shared"
-    script = Path(benchmark_runs.__file__).with_name("benchmark.py")
     line = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), "run"]
+    line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
+    line += ["trainer.benchmark", "run"]
     line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]
     line += ["--languages", "en", "tr", "--answer", "score", "--score_by", "text", "--batch_size", "4"]
     line += ["--baselines", *arguments.baselines]
     done = subprocess.run(
-        line, capture_output=True, text=True, cwd=script.parents[1], env=os.environ | {"OMP_NUM_THREADS": "1"}
+        line, capture_output=True, text=True, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name in (".", "baselines/text-only"):

@@ -70,6 +70,8 @@ def test_an_interrupted_run_says_how_to_resume_and_leaves_no_process(tmp_path: P
     beat_file = tmp_path / "beat"
     code = f"import time; [(open({str(beat_file)!r}, 'a').write('.'), time.sleep(0.05)) for _ in range(1200)]"
     program = (
+        # A shell's background jobs ignore SIGINT, and so would this program.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from pathlib import Path; import trainer.make_demo as demo; "
         f"demo.PHASES = (demo.Phase('first', 'it', 9, [({command(code)!r}, None)]),); "
         f"demo.main(Path({str(tmp_path / 'log')!r}))"

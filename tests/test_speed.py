@@ -19,7 +19,7 @@ def test_every_part_is_measured_beside_a_peer_and_written_down(
     measured = {row.what.split(",")[0] for row in rows}
     assert measured >= {"data", "experts", "first token", "further tokens", "benchmark", "training"}
     assert {row.peer_name for row in rows} >= {"LLaVA", "SFTTrainer, LLaVA", "LlavaProcessor", "reference"}
-    assert all(row.ratio > 0 and row.ours > 0 and row.peer > 0 for row in rows)
+    assert not [str(row) for row in rows if not min(row.ratio, row.ours, row.peer) > 0]
     assert [row["what"] for row in json.loads((tmp_path / "speed.json").read_text())["rows"]] == [
         row.what for row in rows
     ]
