@@ -29,7 +29,7 @@ PROGRAMS = {"python": [sys.executable], "transformers": [sys.executable, "-m", "
 
 def command(beginning: str) -> list[str]:
     """The README's command that begins with these words, run from this environment."""
-    program, *arguments = shlex.split(re.search(rf"^{beginning}.*$", SERVE, re.MULTILINE)[0])
+    program, *arguments = shlex.split(re.search(rf"^{beginning}\b.*$", SERVE, re.MULTILINE)[0])
     return [*PROGRAMS[program], *arguments]
 
 
