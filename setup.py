@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
 """
-A wheel has no entry points; all other settings are in pyproject.toml. The entry points import modules of trainer/,
-which only the checkout has. An editable install keeps them. In a wheel they would make vLLM and lmms-eval fail at
-their start.
+A wheel has no entry points; all other settings are in pyproject.toml. The entry points import modules of trainer/.
+Only the checkout has these modules, so an editable install keeps the entry points. In a wheel they would make vLLM and
+lmms-eval fail at their start.
 """
 
 from pathlib import Path

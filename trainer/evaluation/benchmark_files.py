@@ -117,8 +117,8 @@ def find_benchmark(
     Args:
         names: "mmmb", "mmbench", "kaleidoscope", "mini-mmmb", a parquet file of Kaleidoscope's format, a name of TSV
             files with {language} in the place of the language, or several TSV files, one for each language.
-        languages: in the order of the files; if None, the six of MMMB, all of the parquet file, or the languages with
-            which the files' names end.
+        languages: in the order of the files; if None, the six of MMMB, all of the parquet file, or the languages at
+            the end of the files' names.
         revision: commit of the data set on the Hub.
         unknown: the language of a single file if its name does not end with one; if None, such a name is an error.
 
