@@ -196,9 +196,7 @@ def test_the_gap_its_closing_and_the_routing_are_reported(tmp_path: Path) -> Non
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 
-def test_p_values_are_corrected_for_all_pairs_of_arms_and_for_all_languages(
-    tmp_path: Path,
-) -> None:
+def test_p_values_are_corrected_for_all_pairs_of_arms_and_for_all_languages(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, arm, seed) for arm in RIGHT for seed in range(2)]
     differences = analyze(runs, ["none", "mlp"], "en")["differences"]["all"]
     pairs = [("none", "paper"), ("none", "mlp"), ("mlp", "paper")]  # mlp and none are the same pair as none and mlp

@@ -119,15 +119,7 @@ def test_options_score_as_each_does_asked_alone(
     assert largest_difference(model, processor, questions, way, is_blind) < 1e-4
 
 
-WORDS = [
-    "the red car",
-    "a red cat a blue thing",
-    "assistant",
-    "user",
-    "kırmızı mavi yeşil",
-    "? en ? tr",
-    "A B C D",
-]
+WORDS = ["the red car", "a red cat a blue thing", "assistant", "user", "kırmızı mavi yeşil", "? en ? tr", "A B C D"]
 GEMMA_TOKENS = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
 
 

@@ -204,10 +204,7 @@ def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, 
     ("change", "message"),
     [
         ({"model": "models/mein"}, r"^--model='models/mein': there is no such folder\. Did you mean models/mine\?"),
-        (
-            {"baselines": ["chance", "neighbours:data"]},
-            r"^--baselines='neighbours:data': .*text-only and neigh",
-        ),
+        ({"baselines": ["chance", "neighbours:data"]}, r"^--baselines='neighbours:data': .*text-only and neigh"),
         ({"baselines": ["models/none"]}, r"^--baselines='models/none': there is no such folder"),
         ({"baselines": ["neighbors:none/data"]}, r"^--baselines neighbors:DIR, DIR='none/data': there is no such"),
         ({"model": "chance", "baselines": ["text-only"]}, r"^--baselines='chance': there is no such folder"),
@@ -215,11 +212,7 @@ def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, 
     ],
 )
 def test_a_missing_model_or_folder_is_an_error_before_any_question_is_asked(
-    change: dict[str, Any],
-    message: str,
-    arguments: RunArguments,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any], message: str, arguments: RunArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

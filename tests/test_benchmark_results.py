@@ -180,11 +180,7 @@ def test_rows_of_one_picture_have_one_picture_id() -> None:
 
 
 def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Path) -> None:
-    in_two_languages = [
-        replace(ask(1), in_training="mine"),
-        replace(ask(2), in_training=""),
-        ask(1, language="tr"),
-    ]
+    in_two_languages = [replace(ask(1), in_training="mine"), replace(ask(2), in_training=""), ask(1, language="tr")]
     questions = by_key(*in_two_languages)
     rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
     results = summarize(rows, questions)

@@ -81,11 +81,7 @@ TEXT, NUMBER = Value("string"), Value("int64")
 # The columns that lmms-eval's broad benchmarks have on the Hub.
 BROAD = {
     "mme": ("lmms-lab-encoder/MME", "test", ["question_id", "question", "answer", "category"]),
-    "pope": (
-        "lmms-lab-encoder/POPE",
-        "test",
-        ["id", "question_id", "question", "answer", "image_source", "category"],
-    ),
+    "pope": ("lmms-lab-encoder/POPE", "test", ["id", "question_id", "question", "answer", "image_source", "category"]),
     "mmstar": ("Lin-Chen/MMStar", "val", ["index", "question", "answer", "category", "l2_category"]),
     "realworldqa": ("lmms-lab-encoder/RealWorldQA", "test", ["image_path", "question", "answer"]),
     "seedbench": (

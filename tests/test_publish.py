@@ -529,7 +529,7 @@ def test_the_data_set_s_card_and_files_are_published_by_the_written_commands(hub
             "NOTICE",
             "mini_mmmb_en.tsv",
             "instruct/train-00000-of-00001.parquet",
-        ),
+        )
     }
     assert files["README.md"] == (CARDS / "mini-mmmb" / "README.md").read_bytes()
 

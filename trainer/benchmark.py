@@ -119,7 +119,7 @@ class ScoreArguments(BenchmarkArguments):
         metadata={
             "help": "Files (.tsv, .csv, .xlsx, .jsonl) with the columns index and prediction: one for each language, "
             "in the order of the languages, or a single one that also has the column language."
-        },
+        }
     )
 
 

@@ -30,13 +30,7 @@ from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfi
 
 
 # An arm may override these arguments of `compose`. All others belong to the start that the arms share.
-OF_EXPERTS = (
-    "num_experts",
-    "num_experts_per_tok",
-    "moe_intermediate_size",
-    "moe_scale",
-    "experts_begin",
-)
+OF_EXPERTS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "moe_scale", "experts_begin")
 OWN = (
     "model_name_or_path",
     "output_dir",

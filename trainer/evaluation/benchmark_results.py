@@ -269,10 +269,7 @@ def _written(wordings: Wordings | None, subject: str, languages: Sequence[str]) 
     return {
         **{
             name: [_percent(results[language]["l2-category"].get(subject)) for language in languages]
-            for name, results in (
-                ("written answers", wordings["own"]),
-                ("written, other wordings", wordings["other"]),
-            )
+            for name, results in (("written answers", wordings["own"]), ("written, other wordings", wordings["other"]))
         },
         "… in the question's language": [
             _percent(wordings["in_language"].get(language, {}).get(subject)) for language in languages

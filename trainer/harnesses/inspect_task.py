@@ -82,10 +82,7 @@ def _sample(question: Question) -> Sample:
 
 @task
 def multiple_choice(
-    benchmark: str,
-    language: str = "en",
-    revision: str = "main",
-    max_tokens: int = MAX_NEW_TOKENS,
+    benchmark: str, language: str = "en", revision: str = "main", max_tokens: int = MAX_NEW_TOKENS
 ) -> Task:
     """
     A benchmark's questions in one language.
