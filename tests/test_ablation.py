@@ -283,10 +283,10 @@ def test_every_recipe_of_an_experiment_is_read(recipe: Path, monkeypatch: pytest
 
 
 def test_the_readme_s_table_of_routing_is_the_recorded_result() -> None:
-    found = json.loads((ROOT / "model_cards" / "routing" / "unseen_style.json").read_text(encoding="utf-8"))
-    accuracy, differences = found["accuracy"]["recognition"], found["differences"]["recognition"]["none"]
+    results = json.loads((ROOT / "model_cards" / "routing" / "unseen_style.json").read_text(encoding="utf-8"))
+    accuracy, differences = results["accuracy"]["recognition"], results["differences"]["recognition"]["none"]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"| recognition, unseen style, {len(found['seeds'])} seeds |" in text
+    assert f"| recognition, unseen style, {len(results['seeds'])} seeds |" in text
     for arm in ("none", "mlp", "paper"):
         line = next(line for line in text.splitlines() if line.startswith(f"| `{arm}`: "))
         english, others = (100 * accuracy[arm][group]["mean"] for group in ("en", "others"))

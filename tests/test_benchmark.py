@@ -68,7 +68,12 @@ def test_a_run_answers_every_question_once_and_writes_its_files(arguments: RunAr
     assert (described["file"], described["rows"], len(described["sha256"])) == ("bench_en.tsv", 3, 64)
     assert written["settings"]["answer"] == way
     table = (output / "results.md").read_text()
-    for line in ("| chance |", "| text-only |", "| color |", "a linear read-out tells the language"):
+    for line in (
+        "| chance |",
+        "| text-only |",
+        "| color |",
+        "A linear read-out of the router's probabilities identifies",
+    ):
         assert line in table
     for picture in ("accuracy.png", "router.png"):
         with PILImage.open(output / picture) as drawn:

@@ -196,7 +196,7 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
     assert find_benchmark([english, chinese], None, "main") == {"en": Path(english), "zh": Path(chinese)}
     assert find_benchmark([other], ["sw"], "main") == {"sw": Path(other)}
     assert find_benchmark([str(tmp_path / "b_{language}.tsv")], ["en"], "main") == {"en": Path(english)}
-    assert find_benchmark([other], None, "main", unknown="und") == {"und": Path(other)}
+    assert find_benchmark([other], None, "main", fallback="und") == {"und": Path(other)}
     with pytest.raises(ValueError, match="does not end with a known language"):
         find_benchmark([other], None, "main")
     with pytest.raises(ValueError, match=r"--benchmark has 2 files .* for the languages \['en'\]"):

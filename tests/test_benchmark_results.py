@@ -176,7 +176,7 @@ def test_rows_of_one_picture_have_one_picture_id() -> None:
     assert len({one, none, other}) == 3
     measured = measure(rows, list(questions.values()))
     assert (measured["count"], measured["pictures"]) == (4, 3)
-    assert "| about so many pictures | 3 |" in report({"model": summarize(rows, questions)}, None)
+    assert "| different pictures | 3 |" in report({"model": summarize(rows, questions)}, None)
 
 
 def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Pat
     results = summarize(rows, questions)
     assert (results["en"]["all"]["in_training"], results["en"]["all"]["training_data"]) == (1, "mine")
     assert results["tr"]["all"]["in_training"] is None
-    assert "| their pictures in training data | 1 of 2 (mine) | – |" in report({"model": results}, None)
+    assert "| questions with a picture in training data | 1 of 2 (mine) | – |" in report({"model": results}, None)
 
 
 @pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])

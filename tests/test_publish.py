@@ -315,7 +315,7 @@ def test_a_card_says_beside_the_accuracy_that_training_had_the_pictures(
     training_file(file.parent, "bench").write_text(json.dumps(known))
     measured(model, benchmark, tmp_path / "results")
     card = dry_run(model, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)["README.md"]
-    assert "| their pictures in training data | 2 of 3 (mine) | – |" in card
+    assert "| questions with a picture in training data | 2 of 3 (mine) | – |" in card
     assert "**In en, some pictures are in the training data, too**" in card
     assert ModelCard(card).data.eval_results[0].metric_args["in_training"] == 2
     file.write_text(file.read_text() + "\n")  # nothing is known about this other edition

@@ -83,5 +83,5 @@ def test_the_table_shows_both_wordings_and_the_share_in_the_language() -> None:
 
     wordings = compare_wordings((rows("A", "A", "A", "B"), questions), (rows("A", "B", "B", ""), questions))
     table = report({"model": summarize(rows("A", "A", "A", "A"), questions)}, None, wordings)
-    lines = ("| model | 100.0 |", "| written answers | 75.0 |", "| written, other wordings | 25.0 |")
-    assert "\n".join([*lines, "| … in the question's language | 75.0 |"]) in table
+    lines = ("| model | 100.0 |", "| written answers | 75.0 |", "| written answers, other wordings | 25.0 |")
+    assert "\n".join([*lines, "| other wordings, answered in the question's language | 75.0 |"]) in table

@@ -38,9 +38,9 @@ from trainer.common.data_files import data_files
 from trainer.common.pictures import open_picture
 from trainer.common.sources import check_source
 from trainer.evaluation.benchmark_files import (
+    EMPTY_CELLS,
     LETTERS,
     LONGEST_REFERENCE,
-    NOT_A_NUMBER,
     ROTATION,
     Question,
     base_index,
@@ -237,7 +237,7 @@ def find_errors(questions: Sequence[Question]) -> list[str]:
                 *(question.index, question.text, *question.options.values()),
                 *(question.category, question.l2_category, question.hint),
             )
-            if text in NOT_A_NUMBER - {""} or "\r" in text
+            if text in EMPTY_CELLS - {""} or "\r" in text
         ]
         if len(question.image) <= LONGEST_REFERENCE:
             size = len(base64.b64decode(question.image))

@@ -44,6 +44,9 @@ def estimate(values: pd.Series) -> dict[str, float]:
 
     Args:
         values: a series whose index has the levels `seed` and `picture`.
+
+    Returns:
+        `mean`, `low` and `high` in the unit of the values, and `p`.
     """
     mean = float(values.mean())
     if values.nunique() == 1:  # without variance there is nothing to estimate
@@ -102,10 +105,16 @@ def fit_of(run: Run) -> dict[str, float]:
 
 def routing_of(run: Run, answers: pd.DataFrame) -> dict[str, Any] | None:
     """
-    Describes a run's routing: the mean `weights` by language; the accuracy of a linear `read_out` of the language, and
-    its `chance`; and the mutual information in bits between the expert and the language, and between the expert and
-    the question within a language. Mutual information is at most log2 of the number of experts. It does not depend on
-    the numbering of experts, so it can be averaged over seeds.
+    Describes a run's routing.
+
+    Returns:
+        - `weights`: the experts' mean weights by language;
+        - `read_out`: the accuracy of a linear read-out of the language from the weights, and its `chance`;
+        - `bits_of_language`: the mutual information of expert and language, in bits;
+        - `bits_of_question`: the mutual information of expert and question within a language, in bits.
+
+        Mutual information is at most log2 of the number of experts. It does not depend on their numbering, so it can
+        be averaged over seeds. None if there is no router, or no accuracy of a read-out.
     """
     results = json.loads((run.folder / run.benchmark / "results.json").read_text(encoding="utf-8"))
     if not (router := results["router"]) or "accuracy" not in router:
@@ -134,7 +143,7 @@ def groups_of(languages: Sequence[str], main_language: str) -> dict[str, list[st
 def _adjust(differences: dict[str, Any], groups: Sequence[str]) -> None:
     """
     Adds corrected p-values to the differences of some groups. Holm's method (1979) corrects them for the number of
-    pairs of arms in all these groups. Two baselines are one pair, although each is in the table of the other.
+    tests: one for each pair of arms and each group. The difference of two baselines is in two tables but is one test.
     """
     raw = {
         (frozenset((baseline, arm)), group): by_group[group]["p"]
@@ -182,13 +191,13 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
     for subject in [*subjects, "all"]:
         of_subject = hits if subject == "all" else hits.loc[[subject]]
 
-        def of(group: str, of_subject: pd.DataFrame = of_subject) -> pd.DataFrame:
+        def in_group(group: str, of_subject: pd.DataFrame = of_subject) -> pd.DataFrame:
             return of_subject[of_subject.index.get_level_values("language").isin(groups[group])]
 
-        accuracy[subject] = {arm: {group: estimate(of(group)[arm]) for group in groups} for arm in arms}
+        accuracy[subject] = {arm: {group: estimate(in_group(group)[arm]) for group in groups} for arm in arms}
         differences[subject] = {
             baseline: {
-                arm: {group: estimate(of(group)[arm] - of(group)[baseline]) for group in groups}
+                arm: {group: estimate(in_group(group)[arm] - in_group(group)[baseline]) for group in groups}
                 for arm in arms
                 if arm != baseline
             }
@@ -196,14 +205,14 @@ def analyze(runs: Sequence[Run], baselines: Sequence[str], main_language: str) -
         }
         for family in (groups["all"], ["others"], ["all"]):
             _adjust(differences[subject], family)
-        behind = {
+        gaps = {
             arm: by_group[main_language]["mean"] - by_group["others"]["mean"]
             for arm, by_group in accuracy[subject].items()
         }
-        whole = behind[baselines[0]] if baselines else 0.0
+        first_gap = gaps[baselines[0]] if baselines else 0.0
         gap[subject] = {
-            arm: {"points": 100 * points, **({"closed": 1 - points / whole} if whole > 0 else {})}
-            for arm, points in behind.items()
+            arm: {"points": 100 * of_arm, **({"closed": 1 - of_arm / first_gap} if first_gap > 0 else {})}
+            for arm, of_arm in gaps.items()
         }
     return {
         "seeds": seeds,
@@ -221,7 +230,7 @@ def _interval(estimated: dict[str, float], sign: str = "") -> str:
     return f"{mean} ({low} to {high})"
 
 
-def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
 
 
@@ -232,10 +241,12 @@ def report_ablation(results: dict[str, Any], subject: str) -> str:
     clusters = "seed and picture" if len(seeds) > 1 else "picture"
     lines = [
         f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}). Accuracy in percent with its 95% "
-        f"interval: errors clustered by {clusters} (statsmodels' OLS).",
+        f"interval; errors are clustered by {clusters} (statsmodels' OLS). `others` are all languages but the main "
+        "one. The gap is the main language's accuracy minus that of the others, in points; closed is the share of the "
+        "first baseline's gap that an arm closes.",
         "",
     ]
-    lines += _lines(
+    lines += _table(
         [subject, *groups, "gap", "closed"],
         [
             [
@@ -250,9 +261,11 @@ def report_ablation(results: dict[str, Any], subject: str) -> str:
         ],
     )
     for baseline, compared in results["differences"][subject].items():
-        lines.append(f"Difference to `{baseline}`, paired by question and seed. p is for the group `others`;")
-        lines.append("adjusted is p with Holm's correction for all pairs of arms.")
-        lines.append("")
+        lines += [
+            f"Difference from `{baseline}` in points with its 95% interval, paired by question and seed. p is for the "
+            "group `others`; adjusted is p with Holm's correction for all pairs of arms.",
+            "",
+        ]
         rows = [
             [
                 arm,
@@ -262,10 +275,11 @@ def report_ablation(results: dict[str, Any], subject: str) -> str:
             ]
             for arm, by_group in compared.items()
         ]
-        lines += _lines([subject, *groups, "p", "adjusted"], rows)
+        lines += _table([subject, *groups, "p", "adjusted"], rows)
     lines += [
-        "Means over seeds. Bits are the mutual information between the expert and the language, or the question "
-        "within a language:",
+        "Means over seeds. The loss is in nats a token. The read-out is the accuracy, in percent, of a linear "
+        "classifier that reads the language from the router's weights. Bits are mutual information: of expert and "
+        "language, and of expert and question within a language.",
         "",
     ]
     rows = []
@@ -285,20 +299,20 @@ def report_ablation(results: dict[str, Any], subject: str) -> str:
                 f"{np.mean([fit['seconds'] for fit in fits.values()]):.0f}",
             ]
         )
-    lines += _lines(
+    lines += _table(
         [
             "",
             "training loss",
             f"{subject}, all",
-            "read-out of language",
+            "read-out",
             "bits, language",
             "bits, question",
-            "seconds",
+            "seconds of training",
         ],
         rows,
     )
     others = [name for name in accuracy if name != subject]
-    lines += _lines(
+    lines += _table(
         ["all languages", *others],
         [[arm, *(_interval(accuracy[name][arm]["all"]) for name in others)] for arm in accuracy[subject]],
     )
@@ -307,7 +321,7 @@ def report_ablation(results: dict[str, Any], subject: str) -> str:
 
 def draw_ablation(results: dict[str, Any], subject: str, file: Path) -> None:
     """
-    Draws accuracy by language, the differences to the first baseline, and training loss beside accuracy. For arms with
+    Draws accuracy by language, the differences from the first baseline, and accuracy by training loss. For arms with
     several experts, it draws the router's weights by language with the first seed.
     """
     accuracy, routing = results["accuracy"][subject], results["routing"]
@@ -322,7 +336,7 @@ def draw_ablation(results: dict[str, Any], subject: str, file: Path) -> None:
     left, middle, right = upper.subplots(1, 3, width_ratios=(2, 2, 1))
     colors = {arm: f"C{number}" for number, arm in enumerate(arms)}
 
-    def bars(axes: Any, by_arm: dict[str, dict[str, dict[str, float]]]) -> None:
+    def draw_means(axes: Any, by_arm: dict[str, dict[str, dict[str, float]]]) -> None:
         for number, (arm, by_group) in enumerate(by_arm.items()):
             means, low, high = (
                 100 * np.array([[by_group[name][key] for key in ("mean", "low", "high")] for name in groups]).T
@@ -334,18 +348,18 @@ def draw_ablation(results: dict[str, Any], subject: str, file: Path) -> None:
         axes.set_xticks(range(len(groups)), groups)
         axes.grid(axis="y", alpha=0.3)
 
-    bars(left, accuracy)
+    draw_means(left, accuracy)
     left.set(title=f"{subject}: accuracy in percent, seeds {', '.join(map(str, results['seeds']))}, 95% intervals")
     left.legend(fontsize="small")
     for baseline, compared in list(results["differences"][subject].items())[:1]:
-        bars(middle, compared)
+        draw_means(middle, compared)
         middle.axhline(0, color="black", linewidth=1)
-        middle.set(title=f"points more than {baseline}")
+        middle.set(title=f"difference from “{baseline}” in points, 95% intervals")
     for arm in arms:
         fits = results["fit"][arm].values()
         mean = 100 * accuracy[arm]["all"]["mean"]
         right.plot(np.mean([fit["loss"] for fit in fits]), mean, "o", color=colors[arm], label=arm)
-    right.set(title="training loss beside accuracy", xlabel="nats a token", ylabel="percent, all languages")
+    right.set(title="accuracy by training loss", xlabel="nats a token", ylabel="percent, all languages")
     limit = max(map(largest_difference, weights_of.values()), default=0)
     for axes, (arm, weights) in zip(lower.subplots(1, columns, squeeze=False)[0], weights_of.items(), strict=False):
         show_router(axes, weights, limit)
@@ -366,6 +380,9 @@ def write_report(
 
     Args:
         subject: the l2-category of the tables and of the plot; all questions if None.
+
+    Raises:
+        `ValueError`: if the benchmark has no such subject, or if the runs answered different questions.
     """
     results = analyze(runs, baselines, main_language)
     subject = subject or "all"

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +31,8 @@ from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfi
 
 # An arm may override these arguments of `compose`. All others belong to the start that the arms share.
 OF_EXPERTS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "moe_scale", "experts_begin")
-OWN = (
-    "model_name_or_path",
-    "output_dir",
-    "seed",
-    "stage",
-    "output",
-    "model",
-)  # the experiment sets these for each run
+# The experiment sets these arguments for each run.
+SET_FOR_EACH_RUN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")
 
 
 @dataclass
@@ -84,7 +78,9 @@ def read_recipe(file: str) -> Recipe:
     recipe = Recipe(**keys)
     for section in (recipe.align, recipe.instruct):
         if base := section.pop("config", None):
-            section |= {name: value for name, value in _read_yaml(base).items() if name not in OWN} | section
+            section |= {
+                name: value for name, value in _read_yaml(base).items() if name not in SET_FOR_EACH_RUN
+            } | section
     for place, section, allowed in _sections(recipe):
         if unknown := section.keys() - allowed:
             raise ValueError(
@@ -103,7 +99,7 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
     """Yields a recipe's sections: the place, the content and the keys that are allowed there."""
 
     def fields(*classes: type) -> set[str]:
-        return {field.name for kind in classes for field in dataclasses.fields(kind)} - set(OWN)
+        return {field.name for kind in classes for field in dataclasses.fields(kind)} - set(SET_FOR_EACH_RUN)
 
     training = fields(ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)
     yield "compose", recipe.compose, fields(ComposeArguments)
@@ -124,8 +120,8 @@ def _command_line(arguments: dict[str, Any]) -> list[str]:
     return words
 
 
-def _keep(arguments: dict[str, Any], file: Path) -> None:
-    """Writes the arguments of a run. Raises a `ValueError` if the file holds other arguments."""
+def _record(arguments: dict[str, Any], file: Path) -> None:
+    """Writes the arguments of a run. Raises a `ValueError` if the file holds those of another run."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(arguments, sort_keys=False)
     if file.exists() and (stored := file.read_text(encoding="utf-8")) != text:
@@ -163,16 +159,17 @@ class Experiment:
     def __init__(self, recipe: Recipe, output: Path, jobs: int) -> None:
         self.recipe, self.output = recipe, output
         self.pool = ThreadPoolExecutor(jobs)
-        # transformers 5.24 can load a model in only one thread at a time: weights of others stay on the meta device.
+        # transformers 5.24 can load a model in only one thread at a time: weights of others stay on the meta device,
+        # see https://github.com/huggingface/transformers/issues/41782. The lock may go when it can load several.
         self.loading = threading.Lock()
         self.environments: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
         for job in range(jobs):
-            own = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if torch.cuda.is_available() else {}
-            self.environments.put({"OMP_NUM_THREADS": threads, **os.environ, **own})
+            gpu = {"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if torch.cuda.is_available() else {}
+            self.environments.put({"OMP_NUM_THREADS": threads, **os.environ, **gpu})
 
-    def submit(self, work: Any, *arguments: Any) -> Future[None]:
+    def submit(self, work: Callable[..., None], *arguments: Any) -> Future[None]:
         """Does `work` as soon as a job is free, in the job's environment."""
 
         def in_environment() -> None:
@@ -191,7 +188,7 @@ class Experiment:
         Raises:
             `ValueError`: if the folder holds a Parrot of other arguments.
         """
-        _keep(arguments, folder.with_suffix(".yaml"))
+        _record(arguments, folder.with_suffix(".yaml"))
         if not (folder / "processor_config.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -205,22 +202,22 @@ class Experiment:
             `ValueError`: if the folder holds a run of another recipe.
         """
         model, file = folder / "model", folder / "recipe.yaml"
-        _keep(arguments | {"output_dir": str(model)}, file)
+        _record(arguments | {"output_dir": str(model)}, file)
         if not (model / "trainer_state.json").exists():
             call("trainer.sft", ["--config", str(file)], folder, environment)
 
     def start(self, seed: int, environment: dict[str, str]) -> None:
         """Makes the start of a seed's arms: composes a Parrot and trains stage 1."""
-        folder = self.start_of(seed)
+        folder = self.start_folder(seed)
         self.compose(self.recipe.compose, seed, folder / "composed", environment)
         own = {"model_name_or_path": str(folder / "composed"), "stage": "align", "seed": seed}
         self.train(self.recipe.align | own, folder, environment)
 
-    def start_of(self, seed: int) -> Path:
-        """The folder in which `start` works."""
+    def start_folder(self, seed: int) -> Path:
+        """The folder of the start that a seed's arms share."""
         return self.output / "start" / f"seed-{seed}"
 
-    def run_of(self, arm: str, seed: int) -> Path:
+    def run_folder(self, arm: str, seed: int) -> Path:
         """The folder of an arm's run."""
         return self.output / arm / f"seed-{seed}"
 
@@ -229,7 +226,7 @@ class Experiment:
     ) -> None:
         """Trains and measures an arm with a seed."""
         start.result()
-        folder, begin = self.run_of(arm, seed), self.start_of(seed) / "model"
+        folder, begin = self.run_folder(arm, seed), self.start_folder(seed) / "model"
         overrides = self.recipe.arms[arm]
         if overrides.get("compose"):
             composed, aligned, begin = folder / "composed", begin, folder / "begin"
@@ -251,10 +248,10 @@ class Experiment:
             done = [
                 seed
                 for seed in seeds
-                if all((self.run_of(arm, seed) / name / "results.json").exists() for arm in arms)
+                if all((self.run_folder(arm, seed) / name / "results.json").exists() for arm in arms)
             ]
             if done:
-                runs = [Run(arm, seed, self.run_of(arm, seed), name) for arm in arms for seed in done]
+                runs = [Run(arm, seed, self.run_folder(arm, seed), name) for arm in arms for seed in done]
                 baselines = [arm for arm in self.recipe.baselines if arm in arms]
                 write_report(runs, baselines, self.recipe.main_language, self.recipe.subject, self.output / name)
 

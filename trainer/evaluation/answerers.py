@@ -45,8 +45,8 @@ Way = Literal["generate", "open", "letter", "text", "pmi"]
 
 def decode_greedily(model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """
-    Makes a model decode greedily and nothing else. The checkpoint's generation config may sample or penalise
-    repetition, and `generate` would fill in from it what another config leaves open.
+    Makes a model decode greedily. The checkpoint's generation config may sample or penalise repetition, and `generate`
+    takes from it all settings that its arguments do not set.
     """
     model.generation_config = GenerationConfig(
         do_sample=False,
@@ -87,23 +87,23 @@ class PixelNeighbors(Answerer):
         by_concept = defaultdict(list)
         for number, row in enumerate(_captioned(dataset), start=1):
             content = row["images"][0]["bytes"]
-            vector = _object(open_picture(content, f"{dataset}, caption {number}: the image"))
+            vector = _thing_vector(open_picture(content, f"{dataset}, caption {number}: the image"))
             by_concept[row["concept"]].append(vector)
-        self.known = {name: np.stack(vectors) for name, vectors in by_concept.items()}
+        self.vectors = {name: np.stack(vectors) for name, vectors in by_concept.items()}
         self.english = english
 
     def encode(self, questions: list[Question]) -> list[np.ndarray]:
         """The thing in each picture, as a vector of pixels."""
-        return [_object(open_image(question)) for question in questions]
+        return [_thing_vector(open_image(question)) for question in questions]
 
     def answer(self, questions: list[Question], encoded: list[np.ndarray]) -> list[Reply]:
         """As `Answerer.answer`; the reply is empty if an option has no captioned picture."""
         answers: list[Reply] = []
         for question, vector in zip(questions, encoded, strict=True):
             names = self.english[question.index].options
-            if all(name in self.known for name in names.values()):
+            if all(name in self.vectors for name in names.values()):
                 distances = {
-                    letter: ((self.known[name] - vector) ** 2).mean(axis=1).min() for letter, name in names.items()
+                    letter: ((self.vectors[name] - vector) ** 2).mean(axis=1).min() for letter, name in names.items()
                 }
                 letter = min(distances, key=distances.__getitem__)
                 answers.append({"prediction": letter, "letter": letter})
@@ -120,7 +120,7 @@ def _captioned(dataset: str) -> Dataset:
     return rows.cast_column("images", List(ImageFeature(decode=False)))
 
 
-def _object(image: Image.Image) -> np.ndarray:
+def _thing_vector(image: Image.Image) -> np.ndarray:
     """Crops the thing before a plain background, scales it to 32 x 32 pixels over white, and makes it a vector."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
     rows, columns = np.nonzero(np.abs(pixels - pixels[0, 0]).max(axis=2) > 24)  # more than JPEG's noise
@@ -338,7 +338,7 @@ class ParrotAnswerer(Answerer):
     def _log_likelihoods(
         self, inputs: BatchEncoding, images: BaseModelOutputWithPooling | None, options: list[list[str]]
     ) -> list[list[list[float]]]:
-        """The log-likelihoods of tokens, in nats: a list per question, in it a list per option."""
+        """The log-likelihoods of the options' tokens, in nats, by question and option."""
         tokens = self._encode_options(list(dict.fromkeys(chain(*options))))
         encoded = [tokens[text] for text in chain(*options)]  # O options
         ids = [option.own for option in encoded]
@@ -439,14 +439,14 @@ def ask_all(
         part: the rank of this process and the number of processes. The processes share the pictures.
 
     Yields:
-        the answers of a batch, without an answer to a question that got no reply.
+        the answers of a batch. A question without a reply has no answer.
     """
     by_image: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         by_image[question.image].append(question)
     images = list(by_image)
-    # Groups of equal size. Their number is a multiple of 8, so that 2, 4 or 8 processes have equal shares, unless the
-    # groups would have less than 8 images.
+    # The groups have equal sizes. Their number is a multiple of 8, so that 2, 4 or 8 processes have equal shares. With
+    # few images, there are fewer groups, of at least 8 images each.
     number_of_groups = min(
         8 * ceil(len(images) / (8 * IMAGES_AT_ONCE)), max(ceil(len(images) / IMAGES_AT_ONCE), len(images) // 8)
     )

@@ -50,8 +50,8 @@ MD5 = {
 }
 ROTATION = 1_000_000  # index + k * ROTATION is the same question with its options shifted by k places
 LONGEST_REFERENCE = 64  # an image cell of at most 64 characters is another row's index, as in VLMEvalKit
-LONGEST_LINE = 76  # characters; base64 may be broken into lines of this length (RFC 2045); a longer line is a picture
-NOT_A_NUMBER = {"", "nan", "NaN"}  # the texts of an empty cell
+LONGEST_LINE = 76  # characters of a line in base64 with line breaks (RFC 2045); a longer line is a whole picture
+EMPTY_CELLS = {"", "nan", "NaN"}  # pandas writes an empty cell as NaN
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Question:
 
 
 def find_benchmark(
-    names: Sequence[str], languages: Sequence[str] | None, revision: str, unknown: str | None = None
+    names: Sequence[str], languages: Sequence[str] | None, revision: str, fallback: str | None = None
 ) -> dict[str, Path]:
     """
     Finds the files of a benchmark, by language.
@@ -120,7 +120,7 @@ def find_benchmark(
         languages: in the order of the files; if None, the six of MMMB, all of the parquet file, or the languages at
             the end of the files' names.
         revision: commit of the data set on the Hub.
-        unknown: the language of a single file if its name does not end with one; if None, such a name is an error.
+        fallback: the language of a single file if its name does not end with one; if None, such a name is an error.
 
     Raises:
         `ValueError`: if a file is missing, or if its language is unknown.
@@ -133,7 +133,7 @@ def find_benchmark(
     if len(names) == 1 and "{language}" in names[0]:
         files = {language: Path(names[0].format(language=language)) for language in languages or MMMB}
     else:
-        languages = languages or [_language_of(Path(name), unknown if len(names) == 1 else None) for name in names]
+        languages = languages or [_language_of(Path(name), fallback if len(names) == 1 else None) for name in names]
         if len(set(languages)) != len(names):
             raise ValueError(
                 f"--benchmark has {len(names)} files {list(names)} for the languages {list(languages)}: give one file "
@@ -182,12 +182,12 @@ def _advice(name: str, language: str) -> str:
     return f" There is none for {language!r} among {', '.join(beside)}: give --languages."
 
 
-def _language_of(file: Path, unknown: str | None) -> str:
+def _language_of(file: Path, fallback: str | None) -> str:
     language = file.stem.rpartition("_")[2].lower()
     language = "zh" if language == "cn" else language
     if language not in INSTRUCTIONS:
-        if unknown:
-            return unknown
+        if fallback:
+            return fallback
         raise ValueError(
             f"The name of {file} does not end with a known language, as in _en.tsv: give the language by --languages."
         )
@@ -202,14 +202,14 @@ def sha256(file: Path) -> str:
 
 def warn_of_another_edition(file: Path) -> None:
     """Warns if a file has the name of a published benchmark file but another content."""
-    if not (known := MD5.get(file.name.lower())):
+    if not (published := MD5.get(file.name.lower())):
         return
     with file.open("rb") as content:
         own = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if own != known:
+    if own != published:
         warnings.warn(
-            f"{file} has the MD5 {own}, but the published {file.name.lower()} has {known}: this is another edition, "
-            "and its results may differ from published results."
+            f"{file} has the MD5 {own}, but the published {file.name.lower()} has {published}: this is another "
+            "edition, and its results may differ from published results."
         )
 
 
@@ -284,7 +284,7 @@ def open_image(question: Question) -> ImageFile.ImageFile:
 
 
 def picture_ids(questions: Sequence[Question]) -> dict[tuple[str, str], str]:
-    """Returns an id of each question's picture. Equal pictures have equal ids; a question without one has its own."""
+    """Returns an id of each question's picture. Equal pictures have one id; without pictures, each index has one."""
     images = {question.key: question.image for question in questions}
     pictures = {}
     for key, image in images.items():
@@ -307,11 +307,11 @@ def _question(row: dict[str, Any], language: str, place: str, needs_image: bool)
     if None in row or None in row.values():
         raise ValueError(f"{place}: the row has more or fewer cells than the header. Repair it.")
     needed = ["index", *["image"] * needs_image, "question", "answer"]
-    missing = [name for name in needed if row.get(name, "") in NOT_A_NUMBER]
+    missing = [name for name in needed if row.get(name, "") in EMPTY_CELLS]
     if missing:
         raise ValueError(f"{place}: the column {missing[0]!r} is empty or missing. Repair it.")
     letters = takewhile(row.__contains__, LETTERS)  # a column N after D is no option
-    options = {letter: row[letter] for letter in letters if row[letter] not in NOT_A_NUMBER}
+    options = {letter: row[letter] for letter in letters if row[letter] not in EMPTY_CELLS}
     if len(options) < 2:
         raise ValueError(f"{place}: there are fewer than two options, {options}. Repair it.")
     if row["answer"] not in options:
@@ -327,7 +327,7 @@ def _question(row: dict[str, Any], language: str, place: str, needs_image: bool)
         answer=row["answer"],
         category=row.get("category") or "all",
         l2_category=row.get("l2-category") or "",
-        hint="" if row.get("hint", "") in NOT_A_NUMBER else row["hint"],
+        hint="" if row.get("hint", "") in EMPTY_CELLS else row["hint"],
         place=place,
     )
 
@@ -393,7 +393,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def training_file(folder: Path, name: str) -> Path:
-    """Returns the file in which `trainer.build_benchmark` lists a benchmark's pictures that a training set has."""
+    """Returns the file in which `trainer.build_benchmark` lists the questions whose pictures are in training data."""
     return folder / f"{name}_in_training.json"
 
 
@@ -402,10 +402,10 @@ def with_in_training(questions: list[Question], file: Path, language: str) -> li
     Sets `in_training` of a file's questions. It stays None if `trainer.build_benchmark` has not compared this edition
     of the file with training data.
     """
-    known = training_file(file.parent, file.stem.rpartition("_")[0])
-    if not known.is_file():
+    listed = training_file(file.parent, file.stem.rpartition("_")[0])
+    if not listed.is_file():
         return questions
-    record = json.loads(known.read_text(encoding="utf-8"))
+    record = json.loads(listed.read_text(encoding="utf-8"))
     if record["sha256"].get(language) != sha256(file):
         return questions
     name, indices = record["training_data"], set(record["indices"][language])

@@ -22,7 +22,7 @@ from trainer.multiple_choice_accuracy import Release, circular_hits, read_letter
 
 
 Rows = dict[tuple[str, str], Row]  # by language and index
-Pairs = tuple[list[tuple[bool, bool]], list[str]]  # for each question: the verdicts on two answers; its picture's id
+Pairs = tuple[list[tuple[bool, bool]], list[str]]  # each question's verdicts on two answers, and its picture's id
 Verdict = Literal["hit", "hit_multilingual", "plain_hit", "plain_hit_multilingual"]
 Z = stats.norm.ppf(0.975)  # for 95% intervals
 PERMUTATIONS = 9_999
@@ -131,12 +131,12 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | No
     bases = list(filter(is_counted, rows))
     if not bases:
         return None
-    is_circular = "plain_hit" in bases[0]
-    distinct = {base_index(question.index) if is_circular else question.index: question for question in questions}
+    has_rotations = "plain_hit" in bases[0]
+    distinct = {base_index(question.index) if has_rotations else question.index: question for question in questions}
     in_training = [question.in_training for question in distinct.values() if question.in_training is not None]
     pictures = [row["picture"] for row in bases]
     kinds: dict[str, Verdict] = {"plain": "hit", "plain_multilingual": "hit_multilingual"}
-    if is_circular:
+    if has_rotations:
         kinds = {
             "plain": "plain_hit",
             "circular": "hit",
@@ -161,7 +161,7 @@ def measure(rows: Sequence[Row], questions: Sequence[Question]) -> Measured | No
 
 
 def is_counted(row: Row) -> bool:
-    """Whether a row is counted: all rows but rotations. A large index alone does not make a row a rotation."""
+    """Whether a row counts. All rows do except rotations; a large index alone does not make a row a rotation."""
     return "plain_hit" not in row or row["index"] == base_index(row["index"])
 
 
@@ -269,9 +269,12 @@ def _written(wordings: Wordings | None, subject: str, languages: Sequence[str]) 
     return {
         **{
             name: [_percent(results[language]["l2-category"].get(subject)) for language in languages]
-            for name, results in (("written answers", wordings["own"]), ("written, other wordings", wordings["other"]))
+            for name, results in (
+                ("written answers", wordings["own"]),
+                ("written answers, other wordings", wordings["other"]),
+            )
         },
-        "… in the question's language": [
+        "other wordings, answered in the question's language": [
             _percent(wordings["in_language"].get(language, {}).get(subject)) for language in languages
         ],
     }
@@ -296,9 +299,9 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
     """
     model = next(iter(results.values()))
     languages = list(model)
-    is_circular = any("circular" in (model[language]["all"] or {}) for language in languages)
+    has_rotations = any("circular" in (model[language]["all"] or {}) for language in languages)
     details: dict[str, Callable[[Measured | None], str]] = {
-        "plain": lambda measured: _percent(measured["plain"]) if measured and is_circular else "–",
+        "plain": lambda measured: _percent(measured["plain"]) if measured and has_rotations else "–",
         "multilingual matching": lambda measured: (
             _percent(measured.get("circular_multilingual", measured["plain_multilingual"])) if measured else "–"
         ),
@@ -306,11 +309,11 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
             f"{100 * measured['low']:.1f}–{100 * measured['high']:.1f}" if measured else "–"
         ),
         "questions answered": lambda measured: f"{measured['count']} of {measured['questions']}" if measured else "–",
-        "about so many pictures": lambda measured: (
+        "different pictures": lambda measured: (
             str(measured["pictures"]) if measured and measured["pictures"] < measured["count"] else "–"
         ),
-        "their pictures in training data": _in_training,
-        "unparsed; by multilingual matching": lambda measured: (
+        "questions with a picture in training data": _in_training,
+        "answers without a letter: exact; multilingual": lambda measured: (
             f"{measured['unparsed']}; {measured['unparsed_multilingual']}" if measured else "–"
         ),
     }
@@ -319,7 +322,7 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
         return _percent if answerer is model else _percent_of_whole
 
     lines = _table(
-        "all (circular)" if is_circular else "all",
+        "all (circular)" if has_rotations else "all",
         languages,
         {
             name: [percent_of(answerer)(answerer[language]["all"]) for language in languages]
@@ -342,8 +345,8 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
     lines += _table("category", languages, cells)
     if router and "accuracy" in router:
         lines.append(
-            f"From the router's probabilities alone a linear read-out tells the language of {router['count']} "
-            f"held-out questions with an accuracy of {100 * router['accuracy']:.1f} "
+            f"A linear read-out of the router's probabilities identifies the language: it is right in "
+            f"{100 * router['accuracy']:.1f}% of {router['count']} held-out questions "
             f"(chance {100 * router['chance']:.1f})."
         )
     return "\n".join(lines).rstrip() + "\n"
@@ -351,11 +354,11 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
 
 def compare(first: Path, *others: Path) -> str:
     """
-    Compares results on the same questions, each with the first, in Markdown: both verdicts by language, the difference
-    in points with Bonett and Price's 95% interval, and the p-value of McNemar's exact test. If questions share
-    pictures, the interval uses their effective sample size, and the test permutes all differences of a picture
-    together. Among many tests some p-values are small by chance: "p (Holm)" is corrected for the number of tests of a
-    verdict.
+    Compares each of the other results with the first, on the same questions. The tables in Markdown give accuracy by
+    language and verdict, the difference in points with Bonett and Price's 95% interval, and the p-value of McNemar's
+    exact test. If questions share pictures, the interval uses their effective sample size, and the test permutes all
+    differences of a picture together. Among many tests, some p-values are small by chance; "p (Holm)" is corrected for
+    the number of tests of a verdict.
 
     Args:
         first, others: folders that benchmark.py wrote, or their results.json.
@@ -441,7 +444,7 @@ def _p_values(pairs: Mapping[tuple[str, str], Pairs]) -> dict[tuple[str, str], t
 def _p_value(pairs: Sequence[tuple[bool, bool]], pictures: Sequence[str]) -> float:
     """
     The p-value of the hypothesis that two models are equally often right. A permutation test swaps the two models'
-    answers to all questions about a picture together. With one question a picture, it is McNemar's exact test.
+    answers to all questions about a picture together. If no pictures are shared, this is McNemar's exact test.
     """
     differences = np.diff(np.array(pairs, dtype=int), axis=1)[:, 0]
     sums = np.bincount(pandas.factorize(np.asarray(pictures))[0], differences)
@@ -477,9 +480,9 @@ def _difference_interval(differences: np.ndarray, pictures: Sequence[str]) -> tu
     """
     effect = design_effect(differences, pictures)
     count, lost, won = len(differences) / effect, (differences < 0).sum() / effect, (differences > 0).sum() / effect
-    less, more = (lost + 1) / (count + 2), (won + 1) / (count + 2)
-    reach = Z * ((less + more - (more - less) ** 2) / (count + 2)) ** 0.5
-    return max(-1.0, more - less - reach), min(1.0, more - less + reach)
+    p_lost, p_won = (lost + 1) / (count + 2), (won + 1) / (count + 2)
+    half_width = Z * ((p_lost + p_won - (p_won - p_lost) ** 2) / (count + 2)) ** 0.5
+    return max(-1.0, p_won - p_lost - half_width), min(1.0, p_won - p_lost + half_width)
 
 
 def _read_results(file: Path) -> tuple[Settings, Rows]:

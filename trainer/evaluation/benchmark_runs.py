@@ -52,14 +52,14 @@ def read_questions(
 
     Args:
         per_category: how many questions of each category to read; all if None.
-        to_ask: whether a model will see the questions. To score answers, a benchmark may lack images, and a single
-            file's name may lack its language, which then is "und" (undetermined).
+        to_ask: whether a model will see the questions. Otherwise the benchmark may lack images, and the name of a
+            single file may lack its language; the language is then "und" (undetermined).
 
     Returns:
         the questions by language and index, and a description of each language's file.
     """
-    unknown = None if to_ask else "und"
-    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, unknown)
+    fallback = None if to_ask else "und"
+    files = find_benchmark(arguments.benchmark, arguments.languages, arguments.benchmark_revision, fallback)
     questions: Questions = {}
     described: dict[str, BenchmarkFile] = {}
     for language, file in files.items():
@@ -97,7 +97,7 @@ class Participant(NamedTuple):
     """An answerer that --model or --baselines names."""
 
     name: str
-    settings: dict[str, Any]  # these decide whether stored answers can be kept: its weights, and how it answers
+    settings: dict[str, Any]  # the weights and the way of answering; stored answers with other settings are refused
     load: Callable[[Questions, PartialState], Answerer]
     needs_english: bool = False  # whether it needs each question in English, too
 
@@ -125,7 +125,7 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     try:
         check_source(path, argument, revision=revision)
     except ValueError as error:
-        raise ValueError(f"{error} Beside models, it takes chance, text-only and {NEIGHBORS}DIR.") from error
+        raise ValueError(f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.") from error
     way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer
     way = "text" if is_blind and way == "pmi" else way
     settings: dict[str, Any] = {
@@ -246,7 +246,7 @@ def run_one(
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes a file so that it is never there in part."""
+    """Writes a file atomically."""
     part = file.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(file)
@@ -409,7 +409,7 @@ def score(arguments: ScoreArguments) -> ResultsFile:
 
 def end_processes() -> None:
     """
-    Destroys the process group. Otherwise it may abort when the interpreter ends:
+    Destroys the process group. Without this, the process may abort when the interpreter ends:
     https://github.com/pytorch/pytorch/pull/179291. Remove this when torch destroys its groups itself.
     """
     PartialState().destroy_process_group()

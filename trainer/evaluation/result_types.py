@@ -22,11 +22,10 @@ class Answer(Reply):
     language: str
 
 
-class _Category(TypedDict("_L2Category", {"l2-category": str})):
-    category: str
+_Categories = TypedDict("_Categories", {"category": str, "l2-category": str})  # a class has no name with a hyphen
 
 
-class Row(Answer, _Category):
+class Row(Answer, _Categories):
     """A judged answer, a line of predictions.jsonl. `letter` and `hit` come from VLMEvalKit's exact matching."""
 
     picture: str  # id of the picture; questions about the same picture share it
