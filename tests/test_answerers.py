@@ -284,7 +284,7 @@ def test_a_picture_is_encoded_once_for_all_its_questions_and_batches_do_not_depe
     monkeypatch.setattr(
         answerer,
         "encode",
-        lambda asked: encoded.extend(one.image for one in asked) or ParrotAnswerer.encode(answerer, asked),
+        lambda batch: encoded.extend(question.image for question in batch) or ParrotAnswerer.encode(answerer, batch),
     )
     whole = [row for rows in ask_all(answerer, questions, set(), 4, (0, 1)) for row in rows]
     assert len(encoded) == len(set(encoded)) == 3
@@ -301,8 +301,8 @@ def test_processes_have_equal_shares_of_the_pictures(
     images: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions = [Question(str(index), "en", str(index), "?", {"A": "x"}, "A") for index in range(images)]
-    asked = [list(ask_all(Answerer(), questions, set(), images, (rank, groups))) for rank in range(groups)]
-    shares = [sum(map(len, batches)) for batches in asked]
+    batches = [list(ask_all(Answerer(), questions, set(), images, (rank, groups))) for rank in range(groups)]
+    shares = [sum(map(len, of_rank)) for of_rank in batches]
     assert sum(shares) == images and max(shares) - min(shares) <= 1 and max(shares) <= 64
 
 

@@ -29,9 +29,8 @@ from trainer.evaluation.benchmark_runs import read_questions
 
 RED = encode("red")
 PIXELS = base64.b64decode(RED)
-WHOLE = base64.b64encode(
-    PIXELS + bytes(-len(PIXELS) % 3)
-).decode()  # base64 without "=" at its end, so that more base64 may follow
+# This base64 has no "=" at its end, so that more base64 may follow.
+WHOLE = base64.b64encode(PIXELS + bytes(-len(PIXELS) % 3)).decode()
 ROW = {
     "index": "1",
     "image": RED,
@@ -128,7 +127,7 @@ def test_a_column_whose_name_is_more_than_a_letter_is_no_option(
     assert not recwarn
 
 
-def test_letters_are_options_one_after_the_other(tmp_path: Path) -> None:
+def test_a_letter_after_a_gap_in_the_columns_is_no_option_though_vlmevalkit_reads_it(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="VLMEvalKit reads the options of 1 rows differently"):
         (question,) = read(tmp_path, {"N": "7"})
     assert (question.options, question.matched_options) == ({"A": "x", "B": "y"}, {"A": "x", "B": "y", "N": "7"})
@@ -249,7 +248,7 @@ def test_another_edition_of_a_published_file_is_a_warning(tmp_path: Path) -> Non
     ):
         read_questions(ScoreArguments(benchmark=[str(file)], output="", predictions=[]), to_ask=False)
     assert len(MD5) == 12
-    assert {len(known) for known in MD5.values()} == {32}
+    assert set(map(len, MD5.values())) == {32}
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".xlsx", ".jsonl"])
@@ -281,7 +280,7 @@ def test_the_answers_in_one_of_several_languages_are_read(tmp_path: Path) -> Non
     assert read_answers(file, "tr") == {"1": "B"}
 
 
-def test_the_languages_of_vlmevalkit_s_own_result_file_are_kept_apart(tmp_path: Path) -> None:
+def test_the_answers_in_each_language_are_read_from_vlmevalkit_s_own_result_file(tmp_path: Path) -> None:
     rows = [("MMMB_cn", 7, "A"), ("MMMB_cn", 8, "B"), ("MMMB_en", 7, "C")]
     table = pandas.DataFrame(
         [

@@ -43,7 +43,7 @@ def answers(*predictions: tuple[int, str], language: str = "en") -> list[dict[st
     return [{"index": str(index), "language": language, "prediction": text} for index, text in predictions]
 
 
-def test_both_verdicts_are_given_by_row() -> None:
+def test_each_answer_gets_both_verdicts() -> None:
     rows = judge(answers((1, "A."), (2, "答案是A。"), (3, "a dog")), by_key(ask(1), ask(2), ask(3, "B")), "2024-01")
     assert [(row["letter"], row["hit"]) for row in rows] == [("A", True), (None, False), ("B", True)]
     assert [(row["letter_multilingual"], row["hit_multilingual"]) for row in rows] == [
@@ -138,7 +138,7 @@ def test_intervals_are_wilson_s_and_have_a_width_at_0_and_1(hits: int, count: in
     assert measured["low"] <= measured["accuracy"] <= measured["high"]
 
 
-def test_questions_that_share_pictures_are_worth_fewer(tmp_path: Path) -> None:
+def test_questions_that_share_pictures_count_as_fewer_questions() -> None:
     """Three equal answers about a picture count as one; independent answers count as nearly three."""
     pictures = [str(number) for number in range(40) for _ in range(3)]
     together, alone = [number % 2 == 0 for number in range(40) for _ in range(3)], [True, False] * 60
@@ -147,12 +147,11 @@ def test_questions_that_share_pictures_are_worth_fewer(tmp_path: Path) -> None:
     assert share(together, pictures)["low"] == pytest.approx(once["low"], abs=0.002)
     assert design_effect(alone, pictures) == 1  # the ratio itself is less than 1 here
     assert share(alone, pictures) == share(alone) == share(alone, list(map(str, range(120))))
-    assert share([True] * 120, pictures)["low"] == pytest.approx(
-        share([True] * 40)["low"]
-    )  # without variance, a picture counts once
+    # Without variance, a picture counts once.
+    assert share([True] * 120, pictures)["low"] == pytest.approx(share([True] * 40)["low"])
 
 
-def test_the_clustered_error_is_statsmodels_own() -> None:
+def test_the_design_effect_agrees_with_statsmodels_clustered_errors() -> None:
     rng = random.Random(0)
     pictures = [rng.randrange(30) for _ in range(200)]
     hits = [float(rng.random() < (0.3, 0.8)[picture % 2]) for picture in pictures]
@@ -171,15 +170,15 @@ def test_rows_of_one_picture_have_one_picture_id() -> None:
         replace(ask(1), image=image), replace(ask(2), image="1"), ask(3), replace(ask(4), image=image[1:])
     )
     rows = judge(answers((1, "A"), (2, "A"), (3, "A"), (4, "A")), questions, "2024-01")
-    one, same, none, other = (row["picture"] for row in rows)
-    assert one == same
-    assert len({one, none, other}) == 3
+    first, second, none, other = (row["picture"] for row in rows)
+    assert first == second
+    assert len({first, none, other}) == 3
     measured = measure(rows, list(questions.values()))
     assert (measured["count"], measured["pictures"]) == (4, 3)
     assert "| different pictures | 3 |" in report({"model": summarize(rows, questions)}, None)
 
 
-def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Path) -> None:
+def test_the_number_of_questions_with_a_picture_in_training_is_beside_the_accuracy() -> None:
     in_two_languages = [replace(ask(1), in_training="mine"), replace(ask(2), in_training=""), ask(1, language="tr")]
     questions = by_key(*in_two_languages)
     rows = judge(answers((1, "A"), (2, "B")) + answers((1, "A"), language="tr"), questions, "2024-01")
@@ -189,16 +188,16 @@ def test_the_number_of_pictures_in_training_is_beside_the_accuracy(tmp_path: Pat
     assert "| questions with a picture in training data | 1 of 2 (mine) | – |" in report({"model": results}, None)
 
 
-@pytest.mark.parametrize(("tells", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
-def test_the_read_out_is_as_accurate_as_the_router_s_difference_between_languages(
-    tells: bool, low: float, high: float
+@pytest.mark.parametrize(("differs", "low", "high"), [(True, 0.95, 1.0), (False, 0.2, 0.45)])
+def test_the_read_out_identifies_a_language_only_if_the_router_differs_between_languages(
+    differs: bool, low: float, high: float
 ) -> None:
     rng = random.Random(0)
     rows = []
     for index in range(200):
         for number, language in enumerate(("en", "tr", "ar")):
             weights = [rng.random() * 0.1 + 0.2 for _ in range(4)]
-            weights[number] += 0.2 * tells
+            weights[number] += 0.2 * differs
             rows.append({"index": str(index), "language": language, "router": [w / sum(weights) for w in weights]})
     read_out = read_out_languages(rows)
     assert low <= read_out["accuracy"] <= high

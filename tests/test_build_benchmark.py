@@ -96,9 +96,9 @@ def test_questions_that_are_not_parallel_are_found(questions: list[Question], tm
     text = report(changed, tmp_path)
     for finding in (
         "1 indices are missing in sw: 39",
-        "1 indices are with different answers: 0 (en B, sw A)",
-        "1 indices are with different images: 1 (en ",
-        "1 indices are with different numbers of options: 2 (en 3, sw 4)",
+        "1 indices have different answers: 0 (en B, sw A)",
+        "1 indices have different images: 1 (en ",
+        "1 indices have different numbers of options: 2 (en 3, sw 4)",
     ):
         assert finding in text
 
@@ -157,8 +157,8 @@ def test_pictures_and_questions_in_the_training_data_are_found(questions: list[Q
         text = report(questions, tmp_path, train)
     assert "1 of 40 pictures are in the training data, pixel by pixel: 0 (training row 1)" in text
     assert (
-        "1 of 40 pictures have nearly a training picture's difference hash (to 6 bits of 256): 1 (training row 2)"
-        in text
+        "1 of 40 pictures look nearly like a training picture (at most 6 of 256 bits of their hashes differ): "
+        "1 (training row 2)" in text
     )
     assert "1 of 80 questions are asked and answered in the same words in training" in text
     assert "index '7' in 'en' (training row 1)" in text
@@ -168,10 +168,8 @@ def test_pictures_and_questions_in_the_training_data_are_found(questions: list[Q
 def test_training_is_searched_for_each_picture_of_an_index(
     number: int, questions: list[Question], tmp_path: Path
 ) -> None:
-    changed = [
-        replace(questions[0], image=questions[1].image),
-        questions[40],
-    ]  # index 0 has different pictures in en and in sw
+    # Index 0 has different pictures in en and in sw.
+    changed = [replace(questions[0], image=questions[1].image), questions[40]]
     with PILImage.open(tmp_path / f"{number}.png") as image:
         assert "1 of 2 pictures are in the training data" in report(
             changed, tmp_path, [{"messages": [], "images": [image]}]
@@ -225,10 +223,8 @@ def test_errors_name_the_questions_to_mend(questions: list[Question], tmp_path: 
         ({"options": lettered("x", "nan", "z")}, "the text 'nan' would be read as another text"),
         ({"options": lettered("x", "y\rz")}, r"the text 'y\\rz' would be read as another text"),
         ({"index": "2000003"}, "an index from 1000000 on is read as a rotation"),
-        (
-            {"index": "1000001"},
-            "an index from 1000000 on is read as a rotation",
-        ),  # a rotation of question 1 would have its options
+        # A rotation of question 1 would have the options of question 1.
+        ({"index": "1000001"}, "an index from 1000000 on is read as a rotation"),
         ({"image": in_base64(b"GIF89a")}, "the image's 6 bytes would be read as an index"),
     ],
 )
@@ -316,10 +312,10 @@ def test_pictures_that_training_has_are_recorded_beside_the_benchmark(
         train = [{"messages": [], "images": [same]}]
         files = build_benchmark(questions, tmp_path / "out", "mine", train, "org/data")
     for language, file in zip(("en", "sw"), files, strict=True):
-        known = with_in_training(read_benchmark(file, language), file, language)
-        assert [question.in_training for question in known] == ["org/data" if n == 3 else "" for n in range(40)]
-    build_benchmark(questions, tmp_path / "out", "mine")  # without training data nothing is recorded
-    assert with_in_training(known, files[1], "sw") == known
+        read_back = with_in_training(read_benchmark(file, language), file, language)
+        assert [question.in_training for question in read_back] == ["org/data" if n == 3 else "" for n in range(40)]
+    build_benchmark(questions, tmp_path / "out", "mine")  # without training data, there is no record
+    assert with_in_training(read_back, files[1], "sw") == read_back
     assert not training_file(tmp_path / "out", "mine").exists()
 
 

@@ -53,7 +53,7 @@ def test_an_answer_grows_to_what_generate_gives(parrot: StreamingParrot, picture
     assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(grown))
 
 
-def test_weights_are_the_model_s_own(parrot: StreamingParrot, picture: Path) -> None:
+def test_the_page_shows_the_weights_of_the_model_s_router(parrot: StreamingParrot, picture: Path) -> None:
     questions = ["? red", "? kırmızı, daha uzun"]
     with Image.open(picture) as image:
         weights = torch.tensor(parrot.router_weights(image, questions))
@@ -73,7 +73,7 @@ def test_an_error_in_generate_is_raised_and_the_page_does_not_hang(
         list(parrot.write(image, "? red"))
 
 
-def test_a_known_question_is_compared_with_itself_in_other_languages() -> None:
+def test_a_listed_question_is_compared_with_itself_in_other_languages() -> None:
     assert in_other_languages("что изображено на картинке") == (QUESTIONS[1], True)
     assert in_other_languages("How many?") == (QUESTIONS[0], False)
     assert all(question.keys() == QUESTIONS[0].keys() for question in QUESTIONS)

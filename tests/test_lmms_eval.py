@@ -101,7 +101,7 @@ def write_broad(folder: Path) -> None:
             options = question.options
             pair = number // 2 * 2  # MME and POPE ask twice about a picture; one answer is yes, one is no
             thing = english[pair].options[english[pair].answer if number % 2 == 0 else "ABCD"[number % 3 + 1]]
-            known = {
+            cells = {
                 "question_id": f"{pair}.jpg" if task == "mme" else str(number),
                 "index": number,
                 "id": str(number),
@@ -116,15 +116,15 @@ def write_broad(folder: Path) -> None:
                 **{f"choice_{letter.lower()}": text for letter, text in options.items()},
             }
             if task in ("mme", "pope"):
-                known |= {"answer": ["Yes", "No"][number % 2] if task == "mme" else ["yes", "no"][number % 2]}
-                known |= {"question": f"Is there a {thing} in the image? Please answer yes or no."}
+                cells |= {"answer": ["Yes", "No"][number % 2] if task == "mme" else ["yes", "no"][number % 2]}
+                cells |= {"question": f"Is there a {thing} in the image? Please answer yes or no."}
             if task in ("mmstar", "realworldqa"):
                 listed = ", ".join(f"{letter}: {text}" for letter, text in options.items())
-                known |= {"question": f"{question.text}\nOptions: {listed}"}
+                cells |= {"question": f"{question.text}\nOptions: {listed}"}
             pictures = [open_image(english[pair if task in ("mme", "pope") else number])]
-            if known["data_type"] == "video":
+            if cells["data_type"] == "video":
                 pictures *= 3  # SEED-Bench has the frames of its videos
-            rows.append({column: known[column] for column in columns})
+            rows.append({column: cells[column] for column in columns})
             rows[-1]["image"] = pictures if task == "seedbench" else pictures[0]
         image = List(Image()) if task == "seedbench" else Image()
         features = {column: NUMBER if column == "index" else TEXT for column in columns}

@@ -544,7 +544,7 @@ def test_the_metric_is_circular_where_there_are_rotations() -> None:
         ({"options": [["x", "y"], ["x", None]]}, r"Row 1: the options \['x', None\] are not"),
         ({"predictions": ["A", None]}, "Row 1: the prediction is None"),
         ({"predictions": [], "references": [], "options": []}, "There are 0 predictions"),
-        ({"indices": [1, 1]}, "Row 1: the index 1 is row 0's"),
+        ({"indices": [1, 1]}, "Row 1: row 0 has the index 1, too"),
         ({"indices": [1]}, "1 indices were given for 2 answers"),
         ({"release": "2023"}, "There is no release '2023': give one of 2024-01, 2025-07, 2026-05"),
     ],

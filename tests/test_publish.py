@@ -107,9 +107,8 @@ def test_only_listed_files_are_written_and_no_trace_of_training(model: Path, tmp
     loaded = ParrotForConditionalGeneration.from_pretrained(tmp_path / "sharded").state_dict()
     for name, value in ParrotForConditionalGeneration.from_pretrained(model).state_dict().items():
         assert torch.equal(loaded[name], value), name
-    dry_run(
-        trained, tmp_path / "again", max_shard_size="40KB"
-    )  # an interrupted upload continues only with the same bytes
+    # An interrupted upload continues only with the same bytes.
+    dry_run(trained, tmp_path / "again", max_shard_size="40KB")
     for name in files:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "sharded" / name).read_bytes(), name
 
@@ -152,9 +151,8 @@ def test_a_path_a_token_or_an_unknown_file_is_refused(
 
 def test_harmless_files_pass_and_metadata_of_weights_is_checked(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\npipeline_tag: image-text-to-text\n---\n")
-    (tmp_path / "tokenizer.json").write_text(
-        '{"model": {"vocab": {"/usr/bin/env": 1}}}'
-    )  # a vocabulary may contain paths
+    # A vocabulary may contain paths.
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": {"/usr/bin/env": 1}}}')
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/parrot"}')
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
     assert len(check(tmp_path)) == 4
@@ -196,11 +194,10 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
         dataset=["org/data"],
         benchmark_id="org/bench",
     )
-    shown = {"accuracy.png", "router.png", "loss.png"}
-    assert files.keys() == MODEL_FILES | {"model.safetensors", ".eval_results/bench.yaml"} | shown
+    pictures = {"accuracy.png", "router.png", "loss.png"}
+    assert files.keys() == MODEL_FILES | {"model.safetensors", ".eval_results/bench.yaml"} | pictures
     assert not [name for name, text in files.items() if str(tmp_path) in text or TOKEN in text]
-    pictures = re.findall(r"!\[.+\]\((.+)\)", files["README.md"])
-    assert sorted(pictures) == sorted(shown)
+    assert sorted(re.findall(r"!\[.+\]\((.+)\)", files["README.md"])) == sorted(pictures)
     assert (tmp_path / "out" / "router.png").read_bytes() == (tmp_path / "results" / "router.png").read_bytes()
 
     card = ModelCard(files["README.md"])
@@ -250,9 +247,8 @@ def test_the_card_says_what_was_measured_and_how_it_was_trained(world: Path, ben
 def test_a_card_names_partial_results_and_results_of_other_weights_are_refused(
     model: Path, benchmark: str, tmp_path: Path
 ) -> None:
-    copied = shutil.copytree(
-        model, tmp_path / "model", copy_function=shutil.copy
-    )  # the copy has other modification times
+    # The copy has other modification times.
+    copied = shutil.copytree(model, tmp_path / "model", copy_function=shutil.copy)
     measured(model, benchmark, tmp_path / "results", ("en",), per_category=1)
     files = dry_run(copied, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)
     assert "with only 2 of its 3 questions" in files["README.md"]
@@ -311,8 +307,8 @@ def test_a_card_says_beside_the_accuracy_that_training_had_the_pictures(
     model: Path, benchmark: str, tmp_path: Path
 ) -> None:
     file = Path(benchmark.format(language="en"))
-    known = {"training_data": "mine", "sha256": {"en": sha256(file)}, "indices": {"en": ["0", "2"]}}
-    training_file(file.parent, "bench").write_text(json.dumps(known))
+    record = {"training_data": "mine", "sha256": {"en": sha256(file)}, "indices": {"en": ["0", "2"]}}
+    training_file(file.parent, "bench").write_text(json.dumps(record))
     measured(model, benchmark, tmp_path / "results")
     card = dry_run(model, tmp_path / "card", results=str(tmp_path / "results"), card_only=True)["README.md"]
     assert "| questions with a picture in training data | 2 of 3 (mine) | – |" in card
@@ -548,7 +544,7 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     assert "1 × cpu (parrot-vlm 0.1.0+g1, parrot-vlm 0.1.0+g2.dirty, torch 2):" in card
     assert f"`processing_parrot.py`, as they are in parrot-vlm {edition()}. They" in card
     assert "cost English" not in card
-    assert "no `base_model` was given" in card
+    assert "This card does not name the models that it was made of." in card
 
     answers = measured(model, benchmark, tmp_path / "results", ("tr",))
     card = dry_run(
@@ -557,8 +553,10 @@ def test_a_card_is_in_the_model_s_own_languages_and_says_nothing_of_others(
     assert f'"text": "{answers[0]["prompt"].splitlines()[0]}"' in card
     assert "cost English" not in card
     assert "0; 0" not in card
-    assert f"by `trainer/benchmark.py` of parrot-vlm {edition()}, answers by" in card
-    assert "no `base_model`" not in card
+    assert f"by `trainer/benchmark.py` of parrot-vlm {edition()}. The model chose the option with the likelie" in card
+    assert "`chance` chooses at random." in card
+    assert "`text-only`" not in card
+    assert "does not name the models" not in card
 
 
 def test_a_missing_login_is_an_error_before_the_model_is_loaded(

@@ -91,7 +91,7 @@ def inputs_of(folder: Path, color: str, text: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def asked(parrot: Path) -> list[dict[str, torch.Tensor]]:
+def prompts(parrot: Path) -> list[dict[str, torch.Tensor]]:
     """The model's inputs for each of `QUESTIONS`; the questions differ in length."""
     return [inputs_of(parrot, color, text) for color, text in QUESTIONS]
 
@@ -106,12 +106,12 @@ def greedy(model: ParrotForConditionalGeneration, inputs: dict[str, torch.Tensor
 @pytest.mark.slow
 @pytest.mark.serving
 def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_and_several_at_once(
-    parrot: Path, asked: list[dict[str, torch.Tensor]], tmp_path: Path
+    parrot: Path, prompts: list[dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     pytest.importorskip("fastapi", reason="make test-serving")
     openai = pytest.importorskip("openai", reason="make test-serving")
     model, processor = ParrotForConditionalGeneration.from_pretrained(parrot).eval(), tiny_processor()
-    expected = [processor.decode(greedy(model, inputs), skip_special_tokens=True) for inputs in asked]
+    expected = [processor.decode(greedy(model, inputs), skip_special_tokens=True) for inputs in prompts]
     shutil.copytree(parrot, tmp_path / "org" / "parrot")
     environment = {"HF_HOME": str(tmp_path / "home")}
     with server(command("transformers serve"), environment, tmp_path / "log.txt") as address:
@@ -189,14 +189,14 @@ def generate_by_graphs(prefill: Any, decode: Any, inputs: dict[str, torch.Tensor
         ),
     ],
 )
-def test_exported_with_tower_and_experts_it_gives_the_same_logits_and_generates_with_a_cache(
+def test_a_graph_with_tower_and_experts_gives_the_same_logits_and_generates_with_a_cache(
     name: str,
     package: str,
     options: dict[str, Any],
     runtime: dict[str, Any],
     tolerance: float,
     parrot: Path,
-    asked: list[dict[str, torch.Tensor]],
+    prompts: list[dict[str, torch.Tensor]],
 ) -> None:
     if not hasattr(exporters, "ExportedModel"):
         pytest.skip("transformers 5.24 or later")
@@ -204,11 +204,11 @@ def test_exported_with_tower_and_experts_it_gives_the_same_logits_and_generates_
     model = ParrotForConditionalGeneration.from_pretrained(parrot).eval()
     exporter = getattr(exporters, f"{name}Exporter")()
     config = getattr(exporters, f"{name}Config")(dynamic=True, **options)
-    steps = decompose_for_generation(model, asked[0], multi_token_decode=True)
-    prefill = exporter.export(model, asked[0], config).to(**runtime)
+    steps = decompose_for_generation(model, prompts[0], multi_token_decode=True)
+    prefill = exporter.export(model, prompts[0], config).to(**runtime)
     decode = exporter.export(*steps["decode"], config).to(**runtime)
     with torch.no_grad():
-        for inputs in asked:
+        for inputs in prompts:
             difference = (prefill(**inputs).logits - model(**inputs).logits).abs().max().item()
             print(f"{name}: largest difference of a logit {difference}")
             assert difference <= tolerance

@@ -51,12 +51,12 @@ def our_accuracies(results: dict[str, Any], language: str) -> dict[str, float]:
     """This project's accuracies, by VLMEvalKit's names."""
     measured = results[language]
     return {"Overall": measured["all"]["accuracy"]} | {
-        name: found["accuracy"] for kind in ("category", "l2-category") for name, found in measured[kind].items()
+        name: share["accuracy"] for kind in ("category", "l2-category") for name, share in measured[kind].items()
     }
 
 
 @needs_demo
-def test_its_run_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) -> None:
+def test_vlmevalkit_asks_and_scores_a_parrot_as_the_benchmark_does(tmp_path: Path) -> None:
     """The questions are plain as in MMMB, or circular as in MMBench; prompts and evaluation are VLMEvalKit's."""
     names = {}
     for name, rotations, every in (("mini_MMMB", 0, 15), ("mini_MMBench", 3, 60)):
@@ -148,7 +148,7 @@ def write_scored(folder: Path, name: str, rotations: int) -> Path:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_scores_of_the_same_answers_are_its_own_in_every_release_of_its_matching(release: str, tmp_path: Path) -> None:
+def test_answers_are_scored_as_by_every_release_of_vlmevalkit_s_matching(release: str, tmp_path: Path) -> None:
     show = ["git", "show", f"{COMMITS[release]}:vlmeval/utils/matching_util.py"]
     matching = subprocess.run(show, cwd=Path(KIT.origin).parents[1], check=True, capture_output=True).stdout
     (tmp_path / "matching.py").write_bytes(matching)

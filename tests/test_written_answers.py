@@ -50,7 +50,7 @@ def test_an_answer_is_in_the_language_in_which_it_names_an_option() -> None:
     assert shares_in_language(rows, questions)["en"]["all"]["accuracy"] == 0
 
 
-def test_answers_about_one_picture_are_worth_one_where_they_go_together() -> None:
+def test_equal_answers_about_one_picture_count_once() -> None:
     questions = [question("en", "0", {"A": "pizza", "B": "dog"})]
     rows = [
         {"language": "en", "l2-category": "recognition", "picture": str(number), "prediction": text}

@@ -101,7 +101,7 @@ class RunArguments(BenchmarkArguments):
     baselines: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Who else answers: chance, text-only (the model without pictures), neighbors:DIR (nearest "
+            "help": "Other answerers: chance, text-only (the model without pictures), neighbors:DIR (nearest "
             "pictures in raw pixels; DIR is a folder of trainer.mini_mmmb with captioned pictures), or other models."
         },
     )
@@ -126,11 +126,12 @@ class ScoreArguments(BenchmarkArguments):
 def read_command_line(words: list[str]) -> tuple[str, Any]:
     """Returns the verb and its arguments. Ends the process after printing help, or for an unknown verb."""
     verb = words[0] if words else "--help"
+    program = f"python -m trainer.benchmark {verb}"
     if verb in ("run", "score"):
         kind, description = (RunArguments, RUN) if verb == "run" else (ScoreArguments, SCORE)
-        return verb, parse_arguments(kind, description, words[1:], prog=f"benchmark.py {verb}")
+        return verb, parse_arguments(kind, description, words[1:], prog=program)
     if verb == "compare":
-        parser = ArgumentParser(description=COMPARE, formatter_class=HelpFormatter, prog="benchmark.py compare")
+        parser = ArgumentParser(description=COMPARE, formatter_class=HelpFormatter, prog=program)
         parser.add_argument("first", type=Path, help="folder of A's results")
         parser.add_argument("others", nargs="+", type=Path, help="folders of the results that are compared with A's")
         return verb, parser.parse_args(words[1:])

@@ -54,7 +54,7 @@ from trainer.training import training_rows
 
 
 DEVIATIONS = 3.0  # a count or accuracy that differs from chance by more standard deviations is a finding
-LISTED = 5  # examples of each finding
+LISTED = 5  # a finding lists so many examples
 HASH_SIZE = 16  # rows of the difference hash, and bits in each row
 NEAR = 6  # hashes of near duplicates differ in at most 6 of 256 bits
 
@@ -116,7 +116,8 @@ def _load(name: str, split: str, argument: str, file: str | None = None) -> Data
 
 
 def _question(row: dict[str, Any], folder: Path, place: str, counts: Counter[str]) -> Question:
-    # 0 is a value. pandas reads a missing cell at the end of a short line as NaN; only NaN differs from itself.
+    # A cell with 0 is not empty. pandas reads a missing cell at the end of a short line as NaN; only NaN differs from
+    # itself.
     cells = {name: "" if value is None or value != value else str(value) for name, value in row.items()}
     for name in ("language", "image", "question", "answer"):
         if not cells.get(name):
@@ -263,21 +264,21 @@ def check_parallel(questions: Sequence[Question]) -> list[str]:
     findings: dict[str, list[str]] = defaultdict(list)
     for index, group in by_index.items():
         if missing := set(languages) - {question.language for question in group}:
-            findings[f"missing in {', '.join(sorted(missing))}"].append(index)
+            findings[f"are missing in {', '.join(sorted(missing))}"].append(index)
         differing: dict[str, list[Any]] = {
-            "with different answers": [question.answer for question in group],
-            "with different numbers of options": [len(question.options) for question in group],
-            "with different images": [
+            "have different answers": [question.answer for question in group],
+            "have different numbers of options": [len(question.options) for question in group],
+            "have different images": [
                 hashlib.sha256(base64.b64decode(question.image)).hexdigest()[:8] for question in group
             ],
-            "with different categories": [question.category for question in group],
+            "have different categories": [question.category for question in group],
         }
         for fault, values in differing.items():
             if len(set(values)) > 1:
                 pairs = zip(group, values, strict=True)
                 by_language = ", ".join(f"{question.language} {value}" for question, value in pairs)
                 findings[fault].append(f"{index} ({by_language})")
-    return [f"{len(indices)} indices are {fault}: {_some(indices)}" for fault, indices in findings.items()]
+    return [f"{len(indices)} indices {fault}: {_some(indices)}" for fault, indices in findings.items()]
 
 
 def _some(values: Sequence[Any]) -> str:
@@ -384,19 +385,19 @@ def _squeeze(text: str | list[dict[str, Any]]) -> str:
     return "".join(text.replace("<image>", "").split()).rstrip(".")
 
 
-def _known_turns(questions: Sequence[Question]) -> dict[str, dict[str, list[str]]]:
+def _names_by_turns(questions: Sequence[Question]) -> dict[str, dict[str, list[str]]]:
     """
     Returns the names of questions, by the answer and by the beginning of the prompt. A prompt begins with the
     question, with or without the options as a benchmark lists them.
     """
-    known: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    names: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
         right = _squeeze(question.options[question.answer])
-        known[right][_squeeze(question.text)].append(_name(question))
+        names[right][_squeeze(question.text)].append(_name(question))
         options = "".join(f"{letter}.{text}" for letter, text in question.options.items())
         for answer in (right, question.answer, f"{question.answer}.{right}"):
-            known[answer][_squeeze(question.hint + question.text + options)].append(_name(question))
-    return known
+            names[answer][_squeeze(question.hint + question.text + options)].append(_name(question))
+    return names
 
 
 def check_train(
@@ -411,7 +412,7 @@ def check_train(
     """
     pictures = {prints[question.image][0]: question for question in reversed(questions)}  # the first question of each
     hashes = np.stack([prints[question.image][1] for question in pictures.values()])  # (P, 32)
-    all_pixels, known = list(pictures), _known_turns(questions)
+    all_pixels, names = list(pictures), _names_by_turns(questions)
     same: dict[bytes, int] = {}  # pixels, and the first training row that has them
     near: dict[bytes, int] = {}
     repeated: dict[str, int] = {}  # a question's name, and the first training row that asks and answers it
@@ -425,9 +426,9 @@ def check_train(
             for place in np.nonzero(differ <= NEAR)[0]:
                 near.setdefault(all_pixels[place], number)
         for turn, answer in itertools.pairwise(_squeeze(turn["content"]) for turn in row["messages"]):
-            for prompt, places in known.get(answer, {}).items():
+            for prompt, asked_by in names.get(answer, {}).items():
                 if turn.startswith(prompt):  # an instruction may follow
-                    repeated |= {place: number for place in places if place not in repeated}
+                    repeated |= {name: number for name in asked_by if name not in repeated}
     same_pictures = [(pictures[pixels].index, number) for pixels, number in same.items()]
     near_pictures = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
     indices: dict[str, list[str]] = {question.language: [] for question in questions}
@@ -441,7 +442,7 @@ def check_train(
             (
                 near_pictures,
                 len(pictures),
-                f"pictures have nearly a training picture's difference hash (to {NEAR} bits of 256)",
+                f"pictures look nearly like a training picture (at most {NEAR} of 256 bits of their hashes differ)",
             ),
             (
                 list(repeated.items()),
@@ -462,8 +463,8 @@ def build_benchmark(
     training_data: str = "",
 ) -> list[Path]:
     """
-    Writes a benchmark's files, its report NAME_report.md and, if `train` is given, NAME_in_training.json.
-    trainer/benchmark.py reads NAME_in_training.json and shows beside an accuracy how many pictures training has.
+    Writes a benchmark's files, its report NAME_report.md and, if there is training data, NAME_in_training.json.
+    trainer/benchmark.py reads NAME_in_training.json and shows how many questions have a picture in the training data.
 
     Args:
         questions: the questions in all languages.
@@ -499,14 +500,20 @@ def build_benchmark(
     if train is not None:
         checks["No picture or question in training data"], indices = check_train(questions, prints, train)
         hashes = {language: sha256(file) for language, file in zip(indices, files, strict=True)}
-        known = {"training_data": training_data, "sha256": hashes, "indices": indices}
-        training_file(output, name).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        record = {"training_data": training_data, "sha256": hashes, "indices": indices}
+        training_file(output, name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     counts = Counter(question.language for question in questions)
     lines = [f"# {name}: {', '.join(f'{count} questions in {language}' for language, count in counts.items())}", ""]
     for title, findings in checks.items():
         lines += [f"## {title}: {'yes' if not findings else f'{len(findings)} findings'}", ""]
         lines += [f"- {finding}" for finding in findings] + [""] * bool(findings)
-    lines += [*table, "", f"(in percent; a finding is more than {DEVIATIONS:.0f} standard deviations above chance)"]
+    lines += [
+        *table,
+        "",
+        "Accuracy of guessing in percent: at random, by the most frequent letter, by the text that is most often "
+        "right in other questions, by the longest option. A finding is more than "
+        f"{DEVIATIONS:.0f} standard deviations above chance.",
+    ]
     (output / f"{name}_report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
 

@@ -387,4 +387,4 @@ def _check(
                 f"give one of A to {LETTERS[len(texts) - 1]}."
             )
         if first.setdefault(index, row) != row:
-            raise ValueError(f"Row {row}: the index {index} is row {first[index]}'s; give each row its own index.")
+            raise ValueError(f"Row {row}: row {first[index]} has the index {index}, too; give each row its own index.")

@@ -7,10 +7,10 @@ Publishes a Parrot on the Hugging Face Hub in one commit, with a card that descr
         --results models/parrot/benchmark --base_model openai/clip-vit-large-patch14-336 Qwen/Qwen2-7B-Instruct
 
 save_pretrained writes the files for the upload: safetensors weights in shards, the model's code, processor, chat
-template, generation config, the card and its pictures. No other file is uploaded, because a list names the files that
-may be. A file that contains a path of this machine or a token is an error. `--dry_run DIR` writes the same files to a
-folder and uploads nothing; with `--card_only`, it writes only the card and its pictures. An adapter is merged into its
-base. With `--adapter keep`, it is published by itself, with the Hub id and the commit of its base.
+template, generation config, the card and its pictures. Files that are not on a list are not uploaded. A file that
+contains a path of this machine or a token is an error. `--dry_run DIR` writes the same files to a folder and uploads
+nothing; with `--card_only`, it writes only the card and its pictures. An adapter is merged into its base. With
+`--adapter keep`, it is published by itself, with the Hub id and the commit of its base.
 
 The card is model_cards/model_card_template.md, filled from the config, the `training.json` of trainer/sft.py and the
 results.json of trainer/benchmark.py. The code on the card names the tag of the commit (`--tag`).
@@ -37,7 +37,7 @@ from trainer.common.command_line import parse_arguments
 
 
 # The Hub's names of licences, as https://huggingface.co/docs/hub/repositories-licenses lists them. The Hub refuses
-# others when it is sent the card, after the weights.
+# other names only when it gets the card, after the weights.
 LICENSES = """
 afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
 bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5

@@ -7,7 +7,7 @@ Measures what quantisation changes in a Parrot: its size, its logits and its ans
         --question "Which animal is shown in the picture?" "图中是哪种动物？"
 
 Each quantisation config is as a user would write it, without a list of modules to skip. The size is that of the saved
-weights. It needs bitsandbytes and torchao: `pip install -e ".[serving]"`.
+weights. The command needs bitsandbytes and torchao: `pip install -e ".[serving]"`.
 """
 
 from dataclasses import dataclass, field

@@ -21,9 +21,10 @@ from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, Generat
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, accuracy, grouped, metric, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
-from trainer.evaluation.benchmark_files import Question, find_benchmark, open_image, read_benchmark
+from trainer.evaluation.benchmark_files import Question, find_benchmark, read_benchmark
 from trainer.evaluation.benchmark_results import is_circular
 from trainer.harnesses import MAX_NEW_TOKENS
+from trainer.harnesses.hub_benchmark import data_uri
 from trainer.multiple_choice_accuracy import circular_hits, read_letter, read_letter_multilingual
 
 
@@ -66,11 +67,10 @@ def multilingual_matching() -> Scorer:
 
 
 def _sample(question: Question) -> Sample:
-    image = f"data:{open_image(question).get_format_mimetype()};base64,{question.image}"
     return Sample(
         id=question.index,
         target=question.answer,
-        input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=question.prompt)])],
+        input=[ChatMessageUser(content=[ContentImage(image=data_uri(question)), ContentText(text=question.prompt)])],
         metadata={
             "options": question.options,
             "matched_options": question.matched_options,

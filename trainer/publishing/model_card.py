@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's card says: from its config, the record of its training and what was measured."""
+"""Writes a model's card from its config, the record of its training and its results."""
 
 import json
 import shutil
@@ -87,7 +87,7 @@ class CardResults(ResultsFile):
     """The results of trainer/benchmark.py, with the benchmark's name and size for a card."""
 
     benchmark: str  # name of the benchmark
-    asked: int  # number of rows that were answered
+    answered: int  # number of rows that were answered
     rows: int  # number of rows in the benchmark
 
 
@@ -120,7 +120,9 @@ def read_results(arguments: CardArguments) -> CardResults | None:
         **results,
         "baselines": baselines,
         "benchmark": ", ".join(sorted(names)),
-        "asked": sum(of_language["all"]["rows"] for of_language in results["results"].values() if of_language["all"]),
+        "answered": sum(
+            of_language["all"]["rows"] for of_language in results["results"].values() if of_language["all"]
+        ),
         "rows": sum(file["rows"] for file in settings["benchmark"].values()),
     }
 
@@ -152,7 +154,7 @@ def measured_results(arguments: CardArguments, results: CardResults) -> dict[str
 
 
 def quoted_results(quoted: Quoted) -> list[EvalResult]:
-    """Returns the accuracies that others have published in the Hub's format."""
+    """Returns, in the Hub's format, the accuracies that others have published."""
     return [
         accuracy_of(
             dataset_type=benchmark.lower().replace(" ", "-"),
@@ -186,9 +188,8 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
     training = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
     for run in training:
         run["yaml"] = yaml.safe_dump(run["recipe"], sort_keys=False, allow_unicode=True).rstrip()
-    for source in filter(
-        None, (arguments.model, arguments.results)
-    ):  # the results' router.png replaces the training's
+    # The results come last, because their router.png replaces the training's.
+    for source in filter(None, (arguments.model, arguments.results)):
         for name in ("loss", "accuracy", "router"):
             if (picture := Path(source) / f"{name}.png").is_file():
                 shutil.copy(picture, folder)
@@ -228,7 +229,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
         question=json.dumps(question(arguments, languages or trained), ensure_ascii=False),
         languages=languages,
         trained=trained,
-        known=[language for language, result in measured.items() if "in_training" in (result.metric_args or {})],
+        seen=[language for language, result in measured.items() if "in_training" in (result.metric_args or {})],
         spread=(min(accuracies), max(accuracies)) if len(set(accuracies)) > 1 else None,
         pictures={file.stem for file in folder.glob("*.png")},
         base=base,

@@ -81,4 +81,4 @@ def compare_ways(
         for way in ("reference", "generate")
     ]
     same = float(np.mean([one == other for one, other in zip(*letters, strict=True)]))
-    return {way: len(questions) / float(np.median(taken)) for way, taken in seconds.items()}, same
+    return {way: len(questions) / float(np.median(durations)) for way, durations in seconds.items()}, same

@@ -103,7 +103,7 @@ SIZES = {
 
 @dataclass
 class Line:
-    """A line of the table. `ratio` is how many times as fast, or as small, ours is."""
+    """A line of the table. A `ratio` of 2 says that ours is twice as fast, or half as large."""
 
     what: str
     ratio: float
@@ -207,10 +207,10 @@ class Bench:
                 self.synchronize()
                 if number:  # the first round does not count
                     seconds[name].append(clock() - start)
-        return {name: min(taken) for name, taken in seconds.items()}
+        return {name: min(rounds) for name, rounds in seconds.items()}
 
     def peak_memory(self, way: Callable[[], Any]) -> float:
-        """Returns the peak of memory that a way needs in addition, in MiB; NaN if that cannot be measured."""
+        """Returns the peak of the additional memory that a way needs, in MiB; NaN if it cannot be measured."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -227,7 +227,7 @@ class Bench:
         return _resident(peak=True) - before
 
     def product(self) -> tuple[Callable[[], torch.Tensor], float]:
-        """Returns a product of large matrices, whose speed is the machine's best, and its FLOP."""
+        """Returns a product of large matrices, which the machine computes at its highest speed, and its FLOP."""
         side = 8192 if self.device.type == "cuda" else 1024
         left, right = torch.randn(2, side, side, device=self.device, dtype=self.dtype)
         return lambda: left @ right, 2 * side**3
@@ -288,7 +288,7 @@ def measure_data(bench: Bench) -> list[Line]:
     torch.set_num_threads(1)
     seconds = bench.time(ours=lambda: collate("ours"), peer=lambda: collate("peer"))
     torch.set_num_threads(threads)
-    speeds = {name: 32 / taken for name, taken in seconds.items()}
+    speeds = {name: 32 / duration for name, duration in seconds.items()}
     length = len(collators["ours"]([data[0]])["input_ids"][0])
     return [
         Line(
@@ -325,21 +325,20 @@ def measure_experts(bench: Bench) -> list[Line]:
     seconds = bench.time(product=product, **ways)
     product_speed = flop / seconds.pop("product") / 1e12
     rows = []
-    for name, taken in seconds.items():
-        run = number if name == "all" else int(name.split()[0])
-        speed = 6 * shape[0] * shape[1] * size * inner * run / taken / 1e12
-        rows.append(
-            Line(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "the machine's product")
-        )
-    milliseconds = {name: 1e3 * taken for name, taken in seconds.items()}
-    for name, taken in list(milliseconds.items())[1:]:
-        rows.append(Line(f"experts, {name}", milliseconds["all"] / taken, taken, milliseconds["all"], "ms", "all"))
+    for name, duration in seconds.items():
+        active = number if name == "all" else int(name.split()[0])
+        # An expert has three matrices. Each weight costs two FLOP, a multiplication and an addition.
+        speed = 6 * shape[0] * shape[1] * size * inner * active / duration / 1e12
+        rows.append(Line(f"experts, {name}", speed / product_speed, speed, product_speed, "TFLOP/s", "matrix product"))
+    of_all = seconds.pop("all")
+    for name, duration in seconds.items():
+        rows.append(Line(f"experts, {name}", of_all / duration, 1e3 * duration, 1e3 * of_all, "ms", "all experts"))
     memory = {name: bench.peak_memory(way) for name, way in (("ours", ways["all"]), ("peer", stacked))}
     return rows + memory_rows("experts, all, memory", memory, "experts stacked")
 
 
 class TokenClock(StoppingCriteria):
-    """Stops nothing, and notes when each token is there."""
+    """Notes the time of each token. It stops nothing."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -377,7 +376,7 @@ def measure_latency(bench: Bench) -> list[Line]:
         what = f"batch {number}, {inputs['input_ids'].shape[1]} tokens"
         ours, peer = 1e3 * first["ours"], 1e3 * first["peer"]
         rows.append(Line(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
-        ours, peer = (16 * number / min(taken[name] for taken in further) for name in models)
+        ours, peer = (16 * number / min(seconds[name] for seconds in further) for name in models)
         rows.append(Line(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
     return rows
 
@@ -480,8 +479,8 @@ def _step_flops(trainer: SFTTrainer) -> float:
     return counter.get_total_flops()
 
 
-def _beside_every_position(bench: Bench, trainer: SFTTrainer) -> list[Line]:
-    """Compares forward and backward of a batch with the reference's way: labels, and logits at every position."""
+def _compare_heads(bench: Bench, trainer: SFTTrainer) -> list[Line]:
+    """Compares forward and backward of a batch with the reference's way, which computes logits at every position."""
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     model = trainer.model
     plain = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values", "labels")}
@@ -517,7 +516,7 @@ def measure_training(bench: Bench) -> list[Line]:
     rows = []
     for with_lora in (True, False):
         if not with_lora and 16 * parameters > available:  # float32 weights, gradients and AdamW's two moments
-            print(f"Training in full takes {16 * parameters / 2**30:.0f} GiB without activations. It is left out.")
+            print(f"Training in full is left out: it takes {16 * parameters / 2**30:.0f} GiB without activations.")
             continue
         results = {}
         for name in ("peer", "ours"):
@@ -527,8 +526,8 @@ def measure_training(bench: Bench) -> list[Line]:
             with TemporaryDirectory() as folder:
                 trainer, results[name] = train_some_steps(bench, name, with_lora, folder)
             if name == "ours":
-                share = _step_flops(trainer) / results[name]["seconds"] / 1e12
-                further = [] if with_lora else _beside_every_position(bench, trainer)
+                speed = _step_flops(trainer) / results[name]["seconds"] / 1e12
+                further = [] if with_lora else _compare_heads(bench, trainer)
             if with_lora:
                 trainer.model.unload()  # ours and the peer share modules, so remove the adapters
             del trainer
@@ -538,8 +537,8 @@ def measure_training(bench: Bench) -> list[Line]:
         rows.append(Line(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
         memory = {name: result["memory"] for name, result in results.items()}
         rows += memory_rows(f"training, {way}, memory", memory, "SFTTrainer, LLaVA")
-        share_of = (share / product_speed, share, product_speed)
-        rows.append(Line(f"training, {way}", *share_of, "TFLOP/s", "the machine's product"))
+        speeds = (speed / product_speed, speed, product_speed)
+        rows.append(Line(f"training, {way}", *speeds, "TFLOP/s", "matrix product"))
         rows += further
     return rows
 
@@ -553,7 +552,7 @@ def measure_processes(size: str, rounds: int) -> list[Line]:
     """
     places = torch.cuda.device_count() or len(os.sched_getaffinity(0))
     if places < 2:
-        print("There is only one core, or one GPU. Two processes are left out.")
+        print("The part processes is left out: it needs two cores or two GPUs.")
         return []
     alone, shared = (_launch(number, size, rounds) for number in (1, 2))
     units = {"training": "s a step", "benchmark": "s"}
@@ -572,7 +571,7 @@ def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
         line += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         line += ["--main_process_port", "0", "-m", "trainer.timing.speed_processes", "--size", size]
         line += ["--rounds", str(rounds), "--output", str(output)]
-        # Each count gets an interpreter of its own with one thread, even if this process has more threads.
+        # Each process gets one thread, even if this process has more.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
         subprocess.run(line, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         return json.loads(output.read_text())
@@ -586,18 +585,18 @@ def measure_share(size: str, rounds: int) -> dict[str, float]:
     bench = Bench(share, rounds)
     questions = benchmark_questions(bench)
     answerer = ParrotAnswerer(bench.model.eval(), bench.processor, "letter")
-    taken = []
+    seconds = []
     for _ in range(3):  # the first round does not count
         state.wait_for_everyone()
         start = time.perf_counter()
         for _ in ask_all(answerer, questions, set(), 16, (state.process_index, state.num_processes)):
             pass
         state.wait_for_everyone()
-        taken.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
     bench.model.model.vision_tower.requires_grad_(False)
     with TemporaryDirectory() as folder:
         _, step = train_some_steps(bench, "ours", with_lora=False, folder=folder)
-    return {"training": step["seconds"], "benchmark": min(taken[1:])}
+    return {"training": step["seconds"], "benchmark": min(seconds[1:])}
 
 
 def write_share(arguments: SpeedArguments) -> None:
@@ -616,7 +615,7 @@ def measure_speed(arguments: SpeedArguments) -> list[Line]:
     device = torch.cuda.get_device_name() if bench.device.type == "cuda" else platform.processor() or "CPU"
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, TRL {trl.__version__}"
     print(f"{arguments.size}, {bench.dtype}, {device}, {torch.get_num_threads()} threads, {versions}")
-    print("| what | ratio | ours | beside | unit | beside what |\n|---|---|---|---|---|---|", flush=True)
+    print("| what | ratio | ours | peer | unit | the peer |\n|---|---|---|---|---|---|", flush=True)
     ways: dict[str, Callable[[], list[Line]]] = {
         "data": lambda: measure_data(bench),
         "experts": lambda: measure_experts(bench),

@@ -78,7 +78,7 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
     def answer() -> list[list[int]]:
         return [list(output.outputs[0].token_ids) for output in llm.chat(vllm_chats, options, use_tqdm=False)]
 
-    def anew(kept_images: int) -> list[list[int]]:
+    def answer_without_caches(kept_images: int) -> list[list[int]]:
         llm.llm_engine.reset_mm_cache()
         llm.llm_engine.reset_encoder_cache()
         llm.reset_prefix_cache()
@@ -88,8 +88,8 @@ def by_vllm(arguments: VllmSpeedArguments, chats: list[list[dict[str, Any]]]) ->
         return answer()
 
     return {
-        "vLLM, the tower run for each prompt": lambda: anew(0),
-        "vLLM": lambda: anew(256),
+        "vLLM, the tower run for each prompt": lambda: answer_without_caches(0),
+        "vLLM": lambda: answer_without_caches(256),
         "vLLM, all asked before": answer,
     }
 
