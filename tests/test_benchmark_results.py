@@ -244,7 +244,7 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
     assert re.search(rf"\| en \| 20 \| 50.0 \| 90.0 \| \+40.0 \| \+6.7 to \+66.0 \| {2 * 79 / 2**12:.2g} \|", text)
     assert "| en | 20 | 100.0 | 100.0 | +0.0 | -12.6 to +12.6 | 1 |" in text
     assert compare(one.parent, other.parent) == text
-    assert "1 questions are left out" in text
+    assert "left out, because only one of two models answered them: 1." in text
     with pytest.raises(ValueError, match=r"the sha256 of their files differs"):
         compare(one, write(tmp_path / "third", [(True, True)], sha256="t"))
     with pytest.raises(ValueError, match=r"There is no .*results.json"):

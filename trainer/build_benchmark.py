@@ -54,7 +54,7 @@ from trainer.training import training_rows
 
 
 DEVIATIONS = 3.0  # a count or accuracy that differs from chance by more standard deviations is a finding
-LISTED = 5  # a finding lists so many examples
+LISTED = 5  # number of examples that a finding lists
 HASH_SIZE = 16  # rows of the difference hash, and bits in each row
 NEAR = 6  # hashes of near duplicates differ in at most 6 of 256 bits
 
@@ -390,14 +390,14 @@ def _names_by_turns(questions: Sequence[Question]) -> dict[str, dict[str, list[s
     Returns the names of questions, by the answer and by the beginning of the prompt. A prompt begins with the
     question, with or without the options as a benchmark lists them.
     """
-    names: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    names_of: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
         right = _squeeze(question.options[question.answer])
-        names[right][_squeeze(question.text)].append(_name(question))
+        names_of[right][_squeeze(question.text)].append(_name(question))
         options = "".join(f"{letter}.{text}" for letter, text in question.options.items())
         for answer in (right, question.answer, f"{question.answer}.{right}"):
-            names[answer][_squeeze(question.hint + question.text + options)].append(_name(question))
-    return names
+            names_of[answer][_squeeze(question.hint + question.text + options)].append(_name(question))
+    return names_of
 
 
 def check_train(
@@ -412,7 +412,7 @@ def check_train(
     """
     pictures = {prints[question.image][0]: question for question in reversed(questions)}  # the first question of each
     hashes = np.stack([prints[question.image][1] for question in pictures.values()])  # (P, 32)
-    all_pixels, names = list(pictures), _names_by_turns(questions)
+    all_pixels, names_of = list(pictures), _names_by_turns(questions)
     same: dict[bytes, int] = {}  # pixels, and the first training row that has them
     near: dict[bytes, int] = {}
     repeated: dict[str, int] = {}  # a question's name, and the first training row that asks and answers it
@@ -426,9 +426,9 @@ def check_train(
             for place in np.nonzero(differ <= NEAR)[0]:
                 near.setdefault(all_pixels[place], number)
         for turn, answer in itertools.pairwise(_squeeze(turn["content"]) for turn in row["messages"]):
-            for prompt, asked_by in names.get(answer, {}).items():
+            for prompt, names in names_of.get(answer, {}).items():
                 if turn.startswith(prompt):  # an instruction may follow
-                    repeated |= {name: number for name in asked_by if name not in repeated}
+                    repeated |= {name: number for name in names if name not in repeated}
     same_pictures = [(pictures[pixels].index, number) for pixels, number in same.items()]
     near_pictures = [(pictures[pixels].index, number) for pixels, number in near.items() if pixels not in same]
     indices: dict[str, list[str]] = {question.language: [] for question in questions}

@@ -32,7 +32,7 @@ from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfi
 # An arm may override these arguments of `compose`. All others belong to the start that the arms share.
 OF_EXPERTS = ("num_experts", "num_experts_per_tok", "moe_intermediate_size", "moe_scale", "experts_begin")
 # The experiment sets these arguments for each run.
-SET_FOR_EACH_RUN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")
+SET_PER_RUN = ("model_name_or_path", "output_dir", "seed", "stage", "output", "model")
 
 
 @dataclass
@@ -78,9 +78,7 @@ def read_recipe(file: str) -> Recipe:
     recipe = Recipe(**keys)
     for section in (recipe.align, recipe.instruct):
         if base := section.pop("config", None):
-            section |= {
-                name: value for name, value in _read_yaml(base).items() if name not in SET_FOR_EACH_RUN
-            } | section
+            section |= {name: value for name, value in _read_yaml(base).items() if name not in SET_PER_RUN} | section
     for place, section, allowed in _sections(recipe):
         if unknown := section.keys() - allowed:
             raise ValueError(
@@ -99,7 +97,7 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], set[str]]]:
     """Yields a recipe's sections: the place, the content and the keys that are allowed there."""
 
     def fields(*classes: type) -> set[str]:
-        return {field.name for kind in classes for field in dataclasses.fields(kind)} - set(SET_FOR_EACH_RUN)
+        return {field.name for kind in classes for field in dataclasses.fields(kind)} - set(SET_PER_RUN)
 
     training = fields(ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)
     yield "compose", recipe.compose, fields(ComposeArguments)

@@ -345,7 +345,7 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
     lines += _table("category", languages, cells)
     if router and "accuracy" in router:
         lines.append(
-            f"A linear read-out of the router's probabilities identifies the language: it is right in "
+            "A linear read-out of the router's probabilities identifies the language: it is right in "
             f"{100 * router['accuracy']:.1f}% of {router['count']} held-out questions "
             f"(chance {100 * router['chance']:.1f})."
         )
@@ -394,7 +394,7 @@ def compare(first: Path, *others: Path) -> str:
             ]
     left_out = sum(key[0] in languages[name] for name in results for key in rows.keys() ^ results[name][1].keys())
     if left_out:
-        lines.append(f"{left_out} questions are left out, because only one of two models answered them.")
+        lines.append(f"Questions that are left out, because only one of two models answered them: {left_out}.")
     return "\n".join(lines).rstrip() + "\n"
 
 

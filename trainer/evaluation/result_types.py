@@ -22,7 +22,9 @@ class Answer(Reply):
     language: str
 
 
-_Categories = TypedDict("_Categories", {"category": str, "l2-category": str})  # a class has no name with a hyphen
+_Categories = TypedDict(
+    "_Categories", {"category": str, "l2-category": str}
+)  # a class cannot have a key with a hyphen
 
 
 class Row(Answer, _Categories):
