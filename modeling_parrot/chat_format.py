@@ -93,7 +93,7 @@ class ChatFormat:
     assistant_after: str = "\n"
 
     @classmethod
-    def of_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatFormat":
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatFormat":
         """
         Derives the markup from what the tokenizer's own chat template writes around the turns of a test conversation.
 
@@ -117,22 +117,22 @@ class ChatFormat:
             return [*pieces, text]
 
         markup = split(render("uaua"), "@u0@", "@a1@", "@u2@", "@a3@")
-        opening, _, tail_and_user, _, tail = markup
+        opening, _, closing_and_user, _, closing = markup
         user_after = split(render("u"), "@u0@")[1]
         header = split(render("u", add_generation_prompt=True), "@u0@")[1].removeprefix(user_after)
         system_before, system_after, _ = split(render("su"), "@s0@", "@u1@")
-        assistant_end = tail.rstrip()
+        assistant_end = closing.rstrip()
         chat_format = cls(
             system_before=system_before,
             system_after=system_after,
             default_opening=opening,
-            user_before=tail_and_user.removeprefix(tail),
+            user_before=closing_and_user.removeprefix(closing),
             user_after=user_after,
             assistant_header=header,
             assistant_end=assistant_end,
-            assistant_after=tail[len(assistant_end) :],
+            assistant_after=closing[len(assistant_end) :],
         )
-        expected = [opening, user_after + header, tail + chat_format.user_before, user_after + header, tail]
+        expected = [opening, user_after + header, closing + chat_format.user_before, user_after + header, closing]
         if markup != expected or not header or not assistant_end:
             raise ValueError(
                 "The tokenizer's chat template does not write every turn alike: around the turns of a conversation it "
@@ -143,8 +143,8 @@ class ChatFormat:
     def template(self) -> str:
         """
         The Jinja chat template of this format. It writes text and images; a newline follows each image, as in the
-        reference code. `{% generation %}` encloses the part of an answer that the loss is computed on, which is the
-        same as in the reference code. Tools, documents, tool calls, reasoning and other parts raise an error.
+        reference code. `{% generation %}` encloses the tokens that the loss is computed on: those of the reference
+        code. Tools, documents, tool calls, reasoning and other parts raise an error.
         """
         markup = "".join(f"{{%- set {field.name} = {getattr(self, field.name)!r} -%}}\n" for field in fields(self))
         return markup + TEMPLATE.strip()

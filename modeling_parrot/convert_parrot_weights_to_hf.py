@@ -85,7 +85,7 @@ class CheckpointReader:
                         f"{name} is in {self.files[name]} and in {file}: remove the file that does not belong there."
                     )
                 self.files[name] = file
-        self.largest = max(file.stat().st_size for file in self.files.values())
+        self.largest_file_size = max(file.stat().st_size for file in self.files.values())
 
     def __call__(self, name: str) -> torch.Tensor:
         """The tensor of this name."""
@@ -113,7 +113,7 @@ def _open(file: Path) -> tuple[list[str], Callable[[str], torch.Tensor]]:
     return list(tensors), tensors.__getitem__
 
 
-def _number_aware(name: str) -> list[int | str]:
+def _natural_sort_key(name: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
@@ -126,10 +126,10 @@ def map_names(names: list[str], table: dict[str, str], dropped: str, source: Pat
     """
     mapped: dict[str, list[str]] = {}
     unknown = []
-    for name in sorted(names, key=_number_aware):
-        target = next((re.sub(old, new, name) for old, new in table.items() if re.fullmatch(old, name)), None)
+    for name in sorted(names, key=_natural_sort_key):
         if re.fullmatch(dropped, name):
             continue
+        target = next((re.sub(old, new, name) for old, new in table.items() if re.fullmatch(old, name)), None)
         if target is None:
             unknown.append(name)
         else:
@@ -262,7 +262,8 @@ def convert_weights(config: ParrotConfig, vocab_size: int, checkpoint: Path, vis
             f"not in the model {sorted(sources.keys() - expected.keys())}."
         )
 
-    limit = max(reader.largest // 4, 2**24)
+    # The tensors are written in the order of the files that they come from, because one file is open at a time.
+    limit = max(reader.largest_file_size // 4, 2**24)
     in_file_order = sorted(expected, key=lambda target: str(sources[target][0].files[sources[target][1][-1]]))
     plan = split_torch_state_dict_into_shards(
         {target: expected[target] for target in in_file_order}, max_shard_size=limit

@@ -49,7 +49,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple, torch_compi
 from .configuration_parrot import ParrotConfig
 
 
-WITHOUT_EXPERTS = (
+NO_EXPERTS_MESSAGE = (
     "This engine encodes images without the prompt and would answer without Parrot's experts. For vLLM, a plug-in "
     "runs them: pip install -e '.[vllm]' in a checkout of parrot-vlm. Any other engine has to call "
     "condition_image_features."
@@ -59,8 +59,8 @@ WITHOUT_EXPERTS = (
 @dataclass
 class ParrotImageOutput(BaseModelOutputWithPooling):
     """
-    Image features after the experts; features before the experts have the parent class. Slicing for chunked prefill
-    and expanding for beams keep the class.
+    Image features after the experts; features before the experts have the parent class. transformers keeps the class
+    when it slices features for chunked prefill or expands them for beams.
 
     Args:
         pooler_output (`list[torch.Tensor]`): G of eq. 5, one tensor of shape (K, C) per image.
@@ -120,7 +120,7 @@ class ParrotExperts(nn.Module):
         dtype = torch.get_autocast_dtype(hidden_states.device.type) if is_autocast else hidden_states.dtype
         if selected is None:
             return self._run_all(hidden_states, routing_weights, is_autocast)
-        if self._has_grouped_product(hidden_states.device, dtype):
+        if self._can_use_grouped_mm(hidden_states.device, dtype):
             return self._run_grouped(hidden_states, routing_weights, selected, dtype)
         if torch.compiler.is_compiling():  # _run_selected would break the graph: its sizes depend on the router.
             return self._run_all(hidden_states, routing_weights, is_autocast)
@@ -142,7 +142,7 @@ class ParrotExperts(nn.Module):
     def _run_selected(
         self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor
     ) -> torch.Tensor:
-        images, counts = self._by_expert(selected)
+        _, images, counts = self._by_expert(selected)
         output = torch.zeros_like(hidden_states)
         for index, part in enumerate(images.split(counts.tolist())):  # tolist waits for the GPU; a part may be empty
             inner = _swiglu(F.linear(hidden_states[part], self.gate_up_proj[index]))
@@ -158,11 +158,10 @@ class ParrotExperts(nn.Module):
         dtype: torch.dtype,
     ) -> torch.Tensor:
         num_images, num_tokens, _ = hidden_states.shape
-        order = selected.flatten().argsort(stable=True)  # (N * S,)
-        images, counts = self._by_expert(selected)
+        order, images, counts = self._by_expert(selected)
         ends = (counts.cumsum(0) * num_tokens).to(torch.int32)  # (E,)
         weights = routing_weights[images, selected.flatten()[order]].repeat_interleave(num_tokens)  # (N * S * K,)
-        # Autocast does not reach grouped products: https://github.com/pytorch/pytorch/issues/174763
+        # Autocast does not cover grouped_mm: https://github.com/pytorch/pytorch/issues/174763
         gate_up_proj, down_proj = self.gate_up_proj.to(dtype), self.down_proj.to(dtype)
         tokens = hidden_states[images].flatten(0, 1).to(dtype)  # (N * S * K, C)
         inner = _swiglu(F.grouped_mm(tokens, gate_up_proj.transpose(1, 2), offs=ends)) * weights[:, None]
@@ -170,12 +169,12 @@ class ParrotExperts(nn.Module):
         output = output.unflatten(0, (-1, num_tokens))[order.argsort()]  # (N * S, K, C), image by image
         return output.unflatten(0, (num_images, -1)).sum(dim=1, dtype=hidden_states.dtype)
 
-    def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Image indices ordered by expert, (N * S,), and the number of images of each expert, (E,)."""
-        images = selected.flatten().argsort(stable=True) // selected.shape[1]
-        return images, F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
+    def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The order that sorts `selected` by expert, (N * S,), the images in it, and each expert's number of them."""
+        order = selected.flatten().argsort(stable=True)
+        return order, order // selected.shape[1], F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
 
-    def _has_grouped_product(self, device: torch.device, dtype: torch.dtype) -> bool:
+    def _can_use_grouped_mm(self, device: torch.device, dtype: torch.dtype) -> bool:
         # As of torch 2.13, the kernel takes only half precision on a GPU and only bfloat16 when compiled. It needs a
         # GPU of compute capability 8.0 or later, and rows whose size is a multiple of 16 bytes.
         is_aligned = all(size % 8 == 0 for size in self.down_proj.shape[1:])
@@ -252,7 +251,7 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
         Raises:
             `ValueError`: always. The generic code calls `get_image_features` and not `forward`: no expert would run.
         """
-        raise ValueError(WITHOUT_EXPERTS)
+        raise ValueError(NO_EXPERTS_MESSAGE)
 
     def post_init(self) -> None:
         """As `PreTrainedModel.post_init`."""
@@ -275,9 +274,9 @@ class ParrotPreTrainedModel(LlavaPreTrainedModel):
     def initialize_weights(self) -> None:
         """
         As `PreTrainedModel.initialize_weights`, but tower and language model are initialised first, by their own
-        rules. transformers would treat them as custom code, because this class is, and initialise weights that a
-        checkpoint lacks at another scale. This may go when transformers checks each part for itself; the check was
-        added for https://github.com/huggingface/transformers/issues/46620.
+        rules. This class is custom code, so transformers would treat them as custom code, too: it would initialise
+        weights that a checkpoint lacks at another scale. This may go when transformers checks each part for itself;
+        the check was added for https://github.com/huggingface/transformers/issues/46620.
         """
         for child in self.children():
             if isinstance(child, PreTrainedModel):
@@ -306,7 +305,7 @@ def find_answers(header: list[torch.Tensor], turn_starts: torch.Tensor) -> torch
     return in_answer & (position - turn_start >= len(header))
 
 
-def _mismatch(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
+def _mismatch_message(placeholders: list[int], num_images: int, num_tokens: int, past_length: int) -> str:
     cut = [f"sample {index} cuts an image" for index, count in enumerate(placeholders) if count % num_tokens]
     return (
         f"Image features and image tokens do not match: {num_images} images of {num_tokens} tokens each were given, "
@@ -321,14 +320,14 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
     Parrot's vision tower, projector, language experts and language model, without a head.
 
     Raises:
-        `ValueError`: if vLLM or SGLang builds it with generic code for transformers' models: it would run no expert.
+        `ValueError`: if vLLM or SGLang builds it with generic code for transformers' models, which runs no expert.
     """
 
     engine_runs_experts = False  # parrot-vlm's plug-in for vLLM sets this to True
 
     def __init__(self, config: ParrotConfig) -> None:
         if config.text_config._attn_implementation in ("vllm", "sglang") and not self.engine_runs_experts:
-            raise ValueError(WITHOUT_EXPERTS)
+            raise ValueError(NO_EXPERTS_MESSAGE)
         super().__init__(config)
         self.moe = ParrotMoE(config)
         self.post_init()
@@ -393,9 +392,9 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
-        The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). These
-        are the reference code's `labels == -100`. Labels are not used here, because neither generation nor TRL's
-        trainers pass them to the backbone.
+        The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). The
+        reference code takes the same tokens, those with the label -100. Labels are not used here, because neither
+        generation nor TRL's trainers pass them to the backbone.
 
         Args:
             input_ids (`torch.LongTensor` of shape (B, L), *optional*): token ids. If None, tokens are recognised by
@@ -454,7 +453,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         placeholders = is_placeholder[:, past_length:].sum(dim=1)  # (B,)
         torch_compilable_check(
             (placeholders % num_tokens == 0).all() & (placeholders.sum() == num_images * num_tokens),
-            lambda: _mismatch(placeholders.tolist(), num_images, num_tokens, past_length),
+            lambda: _mismatch_message(placeholders.tolist(), num_images, num_tokens, past_length),
         )
         if not self.config.use_experts:
             return ParrotImageOutput(pooler_output=list(features))

@@ -108,13 +108,14 @@ class ParrotProcessor(LlavaProcessor):
         """
         if images is not None:
             images = _load_images(images, "images")
-        # With sanitize_control_tokens, only the parent knows which marks stand for an image; then it counts them.
+        # With sanitize_control_tokens, only the parent knows which marks stand for an image, so it counts them.
         if text is not None and not kwargs.get("sanitize_control_tokens"):
             self._check_counts([] if images is None else images, [text] if isinstance(text, str) else text)
-        if isinstance(images, list) and not any(not isinstance(image, list) or image for image in images):
+        if isinstance(images, list) and all(isinstance(image, list) and not image for image in images):
             images = None  # [] or [[], []]: there are no images
         if not kwargs.get("return_offsets_mapping"):
             return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
+        # The tokenizer does not know skip_tensor_conversion: it would convert offset_mapping, too.
         return_tensors = kwargs.pop("return_tensors", None)
         outputs = super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
         return outputs.convert_to_tensors(return_tensors)
@@ -160,7 +161,7 @@ class ParrotProcessor(LlavaProcessor):
 
 def _load_images(images: Any, place: str) -> Any:
     """
-    Images in RGB, with EXIF rotation applied. Arrays and tensors are left to transformers.
+    Loads images in RGB and applies EXIF rotation. Arrays and tensors are left to transformers.
 
     Args:
         images: an image, or nested lists of images.

@@ -309,12 +309,12 @@ def test_a_base_model_takes_the_chat_template_of_another(tmp_path: Path) -> None
     assert model.config.assistant_header_ids == processor.tokenizer.encode("<start_of_turn>model\n")
 
 
-def test_a_chat_template_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
+def test_a_chat_template_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     plain = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "plain", None)
     with pytest.raises(ValueError, match="has no chat template: name the tokenizer of an instruct model"):
         prepare_tokenizer(plain, plain)
     gemma = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "gemma", GEMMA)
-    with pytest.raises(ValueError, match=r"gemma/lm cannot be taken: the assistant header .* special token"):
+    with pytest.raises(ValueError, match=r"gemma/lm cannot be used: the assistant header .* special token"):
         prepare_tokenizer(plain, gemma)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""A Parrot of a vision tower and a language model: what `python -m trainer.compose` makes."""
+"""Composes a Parrot from a vision tower and a language model: the work of `python -m trainer.compose`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +30,14 @@ from trainer.common.sources import check_source
 from trainer.compose import ComposeArguments
 
 
-# `turn_ids` tries whether tokens separate these answers from users' words. An answer's text may merge with the text
+# `turn_ids` checks that tokens separate these answers from users' words. An answer's text may merge with the text
 # before it into one token.
 QUESTION = "What do you see in this picture, and what in the other one?"
 ANSWERS = ("A", "yes", "1", "是", "نعم", "да", "şu")
 
 
 @contextmanager
-def names(argument: str, value: str, what: str) -> Iterator[None]:
+def errors_naming(argument: str, value: str, what: str) -> Iterator[None]:
     """Turns any error into one line that names an argument. Libraries raise errors of every kind."""
     try:
         yield
@@ -63,7 +63,7 @@ def check_parts(vision_tower: str, language_model: str) -> None:
     }
     for argument, (name, advice) in parts.items():
         check_source(name, argument)
-        with names(argument, name, f"holds no model that transformers knows ({advice})"):
+        with errors_naming(argument, name, f"holds no model that transformers knows ({advice})"):
             config = AutoConfig.from_pretrained(name)
         if argument == "--language_model":
             fits = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
@@ -93,7 +93,7 @@ def load_vision_tower(
         `ValueError`: if the tower cannot be loaded, if there is no such hidden state, or if `image_size` is not a
             multiple of the patch size (the tower's own size need not be one).
     """
-    with names("--vision_tower", name, "cannot be loaded"):
+    with errors_naming("--vision_tower", name, "cannot be loaded"):
         model = AutoModel.from_pretrained(name, dtype=torch.float32)
     tower = getattr(model, "vision_model", model)
     config = tower.config
@@ -146,10 +146,9 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
             f"an answer's end {chat_format.assistant_end!r} is not a special token, so generation would not stop there"
         )
     user = tokenizer.encode(chat_format.user_before, add_special_tokens=False)
-    start = header[0] if header[0] in user else next((token for token in user if token in special), None)
-    if start is None:
+    turn_start = header[0] if header[0] in user else next((token for token in user if token in special), None)
+    if turn_start is None:
         raise ValueError(f"no special token ends an answer before a user's turn, {chat_format.user_before!r}")
-    turn_starts = None if start == header[0] else [start]
 
     chat = [
         {"role": role, "content": text}
@@ -159,17 +158,17 @@ def turn_ids(tokenizer: PreTrainedTokenizerBase, chat_format: ChatFormat) -> dic
     options = {"return_dict": True, "return_assistant_tokens_mask": True, "return_tensors": "pt"}
     encoded = tokenizer.apply_chat_template([*chat, chat[0]], chat_template=chat_format.template(), **options)
     ids, is_answer = encoded["input_ids"], encoded["assistant_masks"].bool()
-    by_tokens = find_answers([ids == token for token in header], ids == start)
+    by_tokens = find_answers([ids == token for token in header], ids == turn_start)
     # Tokens between an answer's end and the next turn's first special token may count as part of the answer. The mask
     # of transformers 5.18 misses an answer's last token if SentencePiece puts a prefix before the answer; the mask of
     # 5.24 does not.
-    between = len(ANSWERS) * (user.index(start) + 1)
-    if (is_answer & ~by_tokens).any() or (by_tokens & ~is_answer).sum() > between:
+    max_extra = len(ANSWERS) * (user.index(turn_start) + 1)
+    if (is_answer & ~by_tokens).any() or (by_tokens & ~is_answer).sum() > max_extra:
         raise ValueError("its tokens do not separate answers from users' words")
-    return {"assistant_header_ids": header, "turn_start_ids": turn_starts}
+    return {"assistant_header_ids": header, "turn_start_ids": None if turn_start == header[0] else [turn_start]}
 
 
-def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+def copy_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     """
     Gives a tokenizer the chat template of another tokenizer.
 
@@ -177,23 +176,23 @@ def take_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         `ValueError`: if there is no template, or if the template does not write plain turns in the tokenizer's tokens.
     """
     check_source(name, "--chat_template_path")
-    with names("--chat_template_path", name, "holds no tokenizer"):
+    with errors_naming("--chat_template_path", name, "holds no tokenizer"):
         tokenizer.chat_template = AutoTokenizer.from_pretrained(name).chat_template
     if not tokenizer.chat_template:
         raise ValueError(
             f"--chat_template_path={name!r} has no chat template: name the tokenizer of an instruct model."
         )
     try:
-        turn_ids(tokenizer, ChatFormat.of_tokenizer(tokenizer))
+        turn_ids(tokenizer, ChatFormat.from_tokenizer(tokenizer))
     except (ValueError, TemplateError) as error:
-        raise ValueError(f"--chat_template_path: the chat template of {name} cannot be taken: {error}.") from error
+        raise ValueError(f"--chat_template_path: the chat template of {name} cannot be used: {error}.") from error
 
 
 def prepare_tokenizer(
     name: str, chat_template_path: str | None = None
 ) -> tuple[PreTrainedTokenizerBase, ChatFormat, dict[str, list[int] | None]]:
     """
-    Loads the language model's tokenizer. Adds `<image>`, an end-of-turn token as eos, a pad token and left padding.
+    Loads the language model's tokenizer, with `<image>`, an end-of-turn token as eos, a pad token and left padding.
 
     Args:
         name: Hub id or folder.
@@ -206,14 +205,14 @@ def prepare_tokenizer(
         `ValueError`: if there is no tokenizer, if the chat template of `chat_template_path` does not fit, or if the
             tokens do not separate answers from users' words in ChatML either.
     """
-    with names("--language_model", name, "has no tokenizer that can be loaded"):
+    with errors_naming("--language_model", name, "has no tokenizer that can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
     if chat_template_path is not None:
-        take_chat_template(tokenizer, chat_template_path)
+        copy_chat_template(tokenizer, chat_template_path)
     chat_format = None
     if tokenizer.chat_template:
         try:
-            chat_format = ChatFormat.of_tokenizer(tokenizer)
+            chat_format = ChatFormat.from_tokenizer(tokenizer)
             ids = turn_ids(tokenizer, chat_format)
         except (ValueError, TemplateError) as error:
             chat_format = None
@@ -222,13 +221,12 @@ def prepare_tokenizer(
     tokenizer.add_special_tokens({"additional_special_tokens": tokens}, replace_extra_special_tokens=False)
     if chat_format is None:
         print("Chats are written in ChatML.")
-        added = tokenizer.encode("")  # a tokenizer that puts <bos> before text must find <bos> in the template
-        bos = tokenizer.bos_token if tokenizer.bos_token_id in added else ""
-        default = ChatFormat()
+        # If the tokenizer puts <bos> before text, the template must, too.
+        bos = tokenizer.bos_token if tokenizer.bos_token_id in tokenizer.encode("") else ""
         chat_format = ChatFormat(
-            system_before=bos + default.system_before, default_opening=bos + default.default_opening
+            system_before=bos + ChatFormat.system_before, default_opening=bos + ChatFormat.default_opening
         )
-        with names("--language_model", name, "has a tokenizer that cannot write ChatML"):
+        with errors_naming("--language_model", name, "has a tokenizer that cannot write ChatML"):
             ids = turn_ids(tokenizer, chat_format)
     if "strftime_now" in (tokenizer.chat_template or ""):
         print(f"The chat template of {name} writes the current date; Parrot's keeps the date of its composition.")
@@ -270,7 +268,7 @@ def assemble(
     model.eval()
     with torch.no_grad():
         difference = (model(ids).logits - expected).abs().max().item()
-    if not difference == 0:
+    if not difference == 0:  # the difference may be NaN
         raise ValueError(
             f"in Parrot, the logits of {type(language_model).__name__} differ by up to {difference:.2g}: the model "
             "scales or caps logits after its head, or its decoder reads more than token embeddings. Name another "
@@ -318,44 +316,44 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
     Raises:
         `ValueError`: if the parts do not fit together; one line names the argument.
     """
-    experts: dict[str, Any] = {
+    expert_settings: dict[str, Any] = {
         "num_experts": args.num_experts,
         "num_experts_per_tok": args.num_experts_per_tok,
         "moe_scale": args.moe_scale,
     }
     if args.moe_intermediate_size is not None:
-        experts["moe_intermediate_size"] = args.moe_intermediate_size
-    ParrotConfig(**experts)  # raises before anything is loaded
+        expert_settings["moe_intermediate_size"] = args.moe_intermediate_size
+    ParrotConfig(**expert_settings)  # raises before anything is loaded
     check_parts(args.vision_tower, args.language_model)
     set_seed(args.seed)
-    with names("--vision_tower", args.vision_tower, "has no image processor"):
+    with errors_naming("--vision_tower", args.vision_tower, "has no image processor"):
         preprocessing, _ = LlavaImageProcessorPil.get_image_processor_dict(args.vision_tower)
     tower, image_size = load_vision_tower(args.vision_tower, args.image_size, args.vision_feature_layer)
     tokenizer, chat_format, ids = prepare_tokenizer(args.language_model, args.chat_template_path)
-    with names("--language_model", args.language_model, "cannot be loaded"):
+    with errors_naming("--language_model", args.language_model, "cannot be loaded"):
         language_model = AutoModelForCausalLM.from_pretrained(args.language_model, dtype="auto")
-    with names("--language_model", args.language_model, "cannot be a Parrot's language model"):
+    with errors_naming("--language_model", args.language_model, "cannot be a Parrot's language model"):
         config = ParrotConfig(
             vision_config=tower.config,
             text_config=language_model.config,
             image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
             vision_feature_layer=args.vision_feature_layer,
             dtype=language_model.dtype,
-            **({"moe_intermediate_size": language_model.config.hidden_size} | experts | ids),
+            **({"moe_intermediate_size": language_model.config.hidden_size} | expert_settings | ids),
         )
         model = assemble(config, tower, language_model)
     if len(tokenizer) > config.text_config.vocab_size:
         model.resize_token_embeddings(len(tokenizer))
     fit_projector(model, image_size)
     if args.experts_begin == "at_random":
-        fresh = model.model.moe.experts
-        torch.nn.init.normal_(fresh.down_proj, std=fresh.gate_up_proj.std().item())
+        experts = model.model.moe.experts
+        torch.nn.init.normal_(experts.down_proj, std=experts.gate_up_proj.std().item())
     model.generation_config = language_model.generation_config
     own_eos = model.generation_config.eos_token_id
     own_eos = own_eos if isinstance(own_eos, list) else [own_eos] * (own_eos is not None)
     model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *own_eos]))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [config.image_token_id]  # prompt look-up could propose it, too
+    model.generation_config.suppress_tokens = [config.image_token_id]  # without this, prompt lookup may propose it
 
     image_processor = LlavaImageProcessorPil(
         size={"shortest_edge": image_size},
@@ -371,8 +369,8 @@ def compose(args: ComposeArguments) -> tuple[ParrotForConditionalGeneration, Par
         num_additional_image_tokens=config.image_seq_length - (image_size // tower.config.patch_size) ** 2,
         chat_template=chat_format.template(),
     )
-    kind = type(language_model).__name__
-    with names("--language_model", args.language_model, f"({kind}) cannot read pictures, name another"):
+    class_name = type(language_model).__name__
+    with errors_naming("--language_model", args.language_model, f"({class_name}) cannot read pictures, name another"):
         try_picture(model, processor)
     return model, processor
 
