@@ -91,7 +91,7 @@ def test_lora_reaches_every_linear_layer_and_says_what_it_leaves(kind: str) -> N
     before = forward(model)
     config = LoraConfig(lora_dropout=0.0, r=4)
     summary = set_lora_targets(config, model)
-    adapted, _, leaves = summary.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves ")
+    adapted, _, leaves = summary.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves out ")
     assert set(adapted.split(", ")) == expected
     assert leaves == left
     model = get_peft_model(model, config)
@@ -124,7 +124,7 @@ def test_dropout_leaves_experts_that_are_parameters_and_says_so() -> None:
     model = tiny_model(tiny_config(text_config={"model_type": "qwen3_moe"} | SIZES | MOE))
     config = LoraConfig(lora_dropout=0.1)
     summary = set_lora_targets(config, model)
-    assert "leaves mlp.experts.down_proj (unless lora_dropout is 0)" in summary
+    assert "leaves out mlp.experts.down_proj (unless lora_dropout is 0)" in summary
     get_peft_model(model, config)
 
 

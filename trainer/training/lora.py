@@ -28,28 +28,29 @@ def set_lora_targets(config: LoraConfig, model: ParrotForConditionalGeneration) 
     """
     modules: set[str] = set()
     experts: dict[str, str] = {}
-    left: set[str] = set()
+    left_out: set[str] = set()
     for name, module in model.named_modules():
         if not name.startswith(LAYERS):
             continue
-        place = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name.removeprefix(LAYERS)).partition(".")[2]
+        # The layer's number is dropped, and further numbers, such as an expert's, become `*`.
+        path = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name.removeprefix(LAYERS)).partition(".")[2]
         parent = model.get_submodule(name.rpartition(".")[0])
         if isinstance(module, nn.Linear):
-            (modules if _is_plain(module, name, parent) else left).add(place)
-        elif not isinstance(module, nn.Conv1d):
+            (modules if _is_plain(module, name, parent) else left_out).add(path)
+        elif not isinstance(module, nn.Conv1d):  # its weight has three dimensions, as those of experts have
             for parameter_name, parameter in module.named_parameters(recurse=False):
                 if parameter.ndim == 3:
-                    experts[f"{name}.{parameter_name}"] = f"{place}.{parameter_name}"
+                    experts[f"{name}.{parameter_name}"] = f"{path}.{parameter_name}"
                 elif parameter.ndim == 2 and parameter_name == "weight":  # a router
-                    left.add(f"{place}.weight")
+                    left_out.add(f"{path}.weight")
     if config.lora_dropout and experts:
-        left |= {f"{place} (unless lora_dropout is 0)" for place in experts.values()}
+        left_out |= {f"{path} (unless lora_dropout is 0)" for path in experts.values()}
         experts = {}
-    pattern = "|".join(re.escape(place).replace(r"\*", r"\d+") for place in sorted(modules))
+    pattern = "|".join(re.escape(path).replace(r"\*", r"\d+") for path in sorted(modules))
     config.target_modules = rf"{re.escape(LAYERS)}\d+\.({pattern})"
     config.target_parameters = sorted(experts) or None
     adapted = ", ".join(sorted(modules | set(experts.values())))
-    return f"LoRA adapts {adapted}." + (f" It leaves {', '.join(sorted(left))}." if left else "")
+    return f"LoRA adapts {adapted}." + (f" It leaves out {', '.join(sorted(left_out))}." if left_out else "")
 
 
 def _is_plain(layer: nn.Linear, name: str, parent: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from trainer.training.training_rows import SOURCE, as_stored, pictures_of
 
 
 # Arguments whose names begin with these do not change what is learned. All other arguments define the run.
-FREE = (
+IGNORED = (
     *("output_dir", "resume_from_checkpoint", "logging_", "log_", "disable_tqdm", "report_to", "run_name", "project"),
     *("trackio_", "eval", "save_", "push_to_hub", "hub_", "per_device_eval_batch_size", "prediction_loss_only"),
     *("include_", "batch_eval_metrics", "load_best_model_at_end", "metric_for_best_model", "greater_is_better", "do_"),
@@ -30,7 +30,7 @@ FREE = (
     *("full_determinism", "enable_jit_checkpoint", "restore_callback_states", "trust_remote_code", "use_cache"),
 )
 # With these schedules, the learning rate of a step does not depend on the number of steps that follow.
-ENDLESS = ("constant", "constant_with_warmup", "inverse_sqrt")
+OPEN_ENDED = ("constant", "constant_with_warmup", "inverse_sqrt")
 ROWS = 10_000  # Number of rows of the training data that are compared; they are evenly spread.
 LAST_BYTES = 256  # Number of a picture's last bytes that are compared: in a compressed file, any pixel changes them.
 STREAMED_ROWS = 100  # Number of the first rows of streamed data that are compared.
@@ -55,13 +55,13 @@ class RunRecord(TrainerCallback, ExportableState):
 
 def run_arguments(*groups: Any) -> dict[str, Any]:
     """
-    What defines a run, as JSON values: its arguments except FREE ones, and a hash of the weights that it begins with.
+    What defines a run, as JSON values: its arguments without the IGNORED, and a hash of the weights it begins with.
 
     Args:
         groups: dataclasses of arguments, `model_name_or_path`, `per_device_train_batch_size` and others among them.
     """
     names = [(group, field.name) for group in groups for field in dataclasses.fields(group)]
-    arguments = {name: getattr(group, name) for group, name in names if not name.startswith(FREE)}
+    arguments = {name: getattr(group, name) for group, name in names if not name.startswith(IGNORED)}
     # Processes and accumulation steps may share the batch in another way: the optimizer's steps stay the same.
     batch = ("per_device_train_batch_size", "gradient_accumulation_steps")
     size, steps = (arguments.pop(name) for name in batch)
@@ -143,7 +143,7 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
     Checks that the output folder's model and the checkpoint to go on from belong to this run.
 
     Args:
-        arguments: the run's arguments as far as they are known, from `run_arguments`.
+        arguments: the run's arguments, from `run_arguments`; once the data are loaded, also the hash of their rows.
         output_dir: the run's output folder.
         checkpoint: the checkpoint's folder; None if the run begins anew.
 
@@ -164,11 +164,11 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
                 "Give another --output_dir."
             )
         old = record["args"]["arguments"]
-        free = set()
-        if old["lr_scheduler_type"] in ENDLESS and (old["warmup_steps"] >= 1 or not old["warmup_steps"]):
-            free = {"max_steps", "num_train_epochs"}
+        ignored = set()
+        if old["lr_scheduler_type"] in OPEN_ENDED and (old["warmup_steps"] >= 1 or not old["warmup_steps"]):
+            ignored = {"max_steps", "num_train_epochs"}
         # Another release of a library may have more or fewer arguments: only shared ones are compared.
-        shared = [name for name in arguments if name in old and name not in free]
+        shared = [name for name in arguments if name in old and name not in ignored]
         changes = [change for name in shared for change in _differences(name, old[name], arguments[name])]
         if changes:
             raise ValueError(
@@ -179,11 +179,8 @@ def check_same_run(arguments: dict[str, Any], output_dir: str | Path, checkpoint
 
 def editions_of(checkpoint: str | None) -> list[str]:
     """The editions of this project that trained a checkpoint; "unknown" if the checkpoint does not record them."""
-    if checkpoint is None:
-        return []
-    return (_read_state(checkpoint) or {})["stateful_callbacks"][RunRecord.__name__]["args"].get(
-        "editions", ["unknown"]
-    )
+    state = _read_state(checkpoint) if checkpoint else None
+    return state["stateful_callbacks"][RunRecord.__name__]["args"].get("editions", ["unknown"]) if state else []
 
 
 def is_finished(output_dir: str | Path, training_args: TrainingArguments) -> bool:
