@@ -20,7 +20,7 @@ from trainer import one_line_errors
 from trainer.convert_llava import FEATURES as CONVERTED
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
 from trainer.training.parrot_trainer import ParrotTrainer
-from trainer.training.training_rows import SHAPE, open_stored, undecoded
+from trainer.training.training_rows import SCHEMA, open_stored, undecoded
 
 
 STRINGS = List({"role": Value("string"), "content": Value("string")})
@@ -109,7 +109,7 @@ def test_a_mixture_in_one_form_keeps_it(tmp_path: Path) -> None:
     folders = [write_form(tmp_path / name, "strings and pictures") for name in "ab"]
     (data,) = load_data(mix(tmp_path, *folders), "train")
     assert data.features["messages"] == STRINGS
-    assert data.features["images"] == SHAPE["images"]
+    assert data.features["images"] == SCHEMA["images"]
 
 
 def test_a_part_that_holds_its_picture_is_named(tmp_path: Path) -> None:

@@ -70,29 +70,29 @@ def show_router(axes: Axes, weights: Mapping[str, Sequence[float]], limit: float
 
 
 def draw_losses(
-    steps: Sequence[tuple[float, float]], of_languages: Mapping[str, Sequence[tuple[float, float]]]
+    steps: Sequence[tuple[float, float]], by_language: Mapping[str, Sequence[tuple[float, float]]]
 ) -> Figure:
     """
     Draws the training loss.
 
     Args:
         steps: each logged step with the loss of all answers, in nats per token.
-        of_languages: by language, each logged step with the loss of the language's answers.
+        by_language: by language, each logged step with the loss of the language's answers.
     """
-    columns = -(-len(of_languages) // 14)
+    columns = -(-len(by_language) // 14)
     figure, axes = pyplot.subplots(figsize=(7.5 + 0.8 * columns, 4.5), layout="constrained")
-    colors = pyplot.get_cmap("turbo")(np.linspace(0.05, 0.95, len(of_languages)))
-    for color, (language, points) in zip(colors, of_languages.items(), strict=True):
+    colors = pyplot.get_cmap("turbo")(np.linspace(0.05, 0.95, len(by_language)))
+    for color, (language, points) in zip(colors, by_language.items(), strict=True):
         axes.plot(*zip(*points, strict=True), label=language, linewidth=1, color=color)
-    if len(of_languages) != 1:  # with one language, both curves are the same
+    if len(by_language) != 1:  # with one language, both curves are the same
         axes.plot(*zip(*steps, strict=True), "k", label="all", linewidth=2)
     axes.set(xlabel="step", ylabel="loss (nats per token)", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(which="both", linewidth=0.3)
-    if of_languages:
+    if by_language:
         figure.legend(title="language", loc="outside right upper", ncols=columns)
-    axes.set_title("Training loss of the answers" + ", by language" * bool(of_languages))
+    axes.set_title("Training loss of the answers" + ", by language" * bool(by_language))
     return figure
 
 

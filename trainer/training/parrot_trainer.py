@@ -79,9 +79,9 @@ class ParrotTrainer(SFTTrainer):
                     parameter.data = parameter.data.float()  # peft does so for adapters, but not for modules_to_save
         # A partial and not a closure, because the workers of data loaders pickle it.
         self.data_collator: DataCollator = partial(_collate, self.data_collator)
-        bare: Any = self.accelerator.unwrap_model(self.model)
-        bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
-        self._parrot: ParrotForConditionalGeneration = bare
+        unwrapped: Any = self.accelerator.unwrap_model(self.model)
+        unwrapped = unwrapped.get_base_model() if hasattr(unwrapped, "get_base_model") else unwrapped
+        self._parrot: ParrotForConditionalGeneration = unwrapped
         if not hasattr(self._parrot.lm_head, "bias"):
             # TRL reads lm_head.bias, but peft 0.21 hides the attribute where tokens of the head are trained. A
             # Parrot's head has no bias. This may go when peft passes it on:
@@ -126,16 +126,16 @@ class ParrotTrainer(SFTTrainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """As in `SFTTrainer`, but only answers pass the head; logs each language's loss and router probabilities."""
         inputs = dict(inputs)  # a copy: the caller's inputs keep their labels, for compute_metrics
-        of_samples, of_images = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
+        sample_languages, image_languages = inputs.pop("language_of_samples", []), inputs.pop("language_of_images", [])
         answers = inputs["labels"][:, 1:] != -100  # (B, L - 1), A of them
         fused: list[FusedCausalLMOutput] = []
-        routed: list[torch.Tensor] = []
+        routing: list[torch.Tensor] = []
 
         def cut_to_answers(_module: nn.Module, _args: Any, output: Any) -> None:
             output.last_hidden_state = output.last_hidden_state[:, :-1][answers][None]  # (1, A, C)
 
         def keep_routing(_module: nn.Module, _args: Any, output: tuple[torch.Tensor, torch.Tensor]) -> None:
-            routed.append(output[1].softmax(dim=-1, dtype=torch.float32))  # (N, E)
+            routing.append(output[1].softmax(dim=-1, dtype=torch.float32))  # (N, E)
 
         def model_on_answers(**batch: Any) -> Any:
             if not batch.get("fused_lm_head"):  # a pass for the logits of every position
@@ -161,13 +161,13 @@ class ParrotTrainer(SFTTrainer):
 
         losses = -fused[0].log_probs.detach()[fused[0].label_mask]  # (A,)
         losses = losses.new_zeros(answers.shape).masked_scatter(answers, losses).sum(dim=1)  # (B,)
-        by_sample = zip(of_samples, losses.float().tolist(), answers.sum(dim=1).tolist(), strict=True)
-        by_image = zip(of_images, routed[0].tolist(), strict=True) if of_images and routed else []
-        self._log_languages(list(by_sample) if of_samples else [], list(by_image))
+        by_sample = zip(sample_languages, losses.float().tolist(), answers.sum(dim=1).tolist(), strict=True)
+        by_image = zip(image_languages, routing[0].tolist(), strict=True) if image_languages and routing else []
+        self._log_languages(list(by_sample) if sample_languages else [], list(by_image))
         return loss
 
     def _log_languages(
-        self, losses: list[tuple[str | None, float, int]], routed: list[tuple[str | None, list[float]]]
+        self, losses: list[tuple[str | None, float, int]], routing: list[tuple[str | None, list[float]]]
     ) -> None:
         """
         Adds to the metrics each language's loss and router probabilities, gathered from all processes. Samples and
@@ -175,7 +175,7 @@ class ParrotTrainer(SFTTrainer):
 
         Args:
             losses: for each sample its language, the sum of its tokens' losses, and the number of these tokens.
-            routed: for each image its language and P of eq. 3.
+            routing: for each image its language and P of eq. 3.
         """
         metrics = self._metrics["train" if self.model.training else "eval"]
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -186,19 +186,19 @@ class ParrotTrainer(SFTTrainer):
         for language, (total, tokens) in sums.items():
             if tokens:
                 metrics[f"loss_{language}"].append(total / tokens)
-        for language, weights in gather_object(routed):
+        for language, weights in gather_object(routing):
             for expert, weight in enumerate(weights if language is not None else []):
                 metrics[f"router_{language}_{expert}"].append(weight)
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
     """The last complete checkpoint, or None. The last file that is written to a checkpoint is trainer_state.json."""
-    paths = Path(folder).glob("checkpoint-*")  # some may have no number, such as checkpoint-best
-    by_step = {int(path.name[11:]): path for path in paths if path.name[11:].isdecimal()}
-    for _, path in sorted(by_step.items(), reverse=True):
+    steps = [path.name.removeprefix("checkpoint-") for path in Path(folder).glob("checkpoint-*")]
+    for step in sorted(filter(str.isdecimal, steps), key=int, reverse=True):  # not checkpoint-best, for example
+        path = Path(folder, f"checkpoint-{step}")
         if (path / "trainer_state.json").exists():
             return str(path)
-        print(f"{path} is skipped: it is incomplete, for it has no trainer_state.json.")
+        print(f"{path} is skipped: it has no trainer_state.json, so it is incomplete.")
     return None
 
 
@@ -218,7 +218,7 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     if _has_wrong_loss(collator, rows[0]):
         return collator(rows)  # raises TRL's error about the arguments, which concerns all rows
     for row, source in zip(rows, sources, strict=True):
-        with _naming(row, source):
+        with _errors_naming(row, source):
             _prepare(row, collator)
     languages = {}
     if "language" in rows[0]:
@@ -227,20 +227,22 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     try:
         return languages | collator([dict(row) for row in rows])
     except Exception:  # The chat template and the tokenizer have their own classes of errors.
+        limit = f", with max_length={collator.max_length}" if collator.max_length else ""
         for row, source in zip(rows, sources, strict=True):
-            with _naming(row, f"{source}, with max_length={collator.max_length}" if collator.max_length else source):
+            with _errors_naming(row, source + limit):
                 collator([dict(row)])
         raise
 
 
 def _has_wrong_loss(collator: DataCollator, row: dict[str, Any]) -> bool:
+    """Whether the loss is set to completions, but the rows are conversations, or the other way round."""
     if not isinstance(collator, DataCollatorForVisionLanguageModeling):
         return False
     return collator.completion_only_loss if "messages" in row else collator.assistant_only_loss
 
 
 @contextmanager
-def _naming(row: dict[str, Any], source: str) -> Iterator[None]:
+def _errors_naming(row: dict[str, Any], source: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -285,7 +287,7 @@ def record(
 ) -> None:
     """
     Writes `training.json`, the history of the model: the recipe, hardware, time and versions of this run, after the
-    runs that made its base model. Of a path on this machine, only the last name is recorded.
+    runs that made its base model. A path on this machine is recorded by its last name only.
 
     Args:
         arguments: the run's arguments by name.
@@ -350,23 +352,21 @@ def draw_run(log_history: list[dict[str, float]], folder: Path) -> list[Path]:
     if not logs:
         return []
     languages = languages_of(logs)
-    of_languages = {
+    by_language = {
         language: [(log["step"], log[f"loss_{language}"]) for log in logs if f"loss_{language}" in log]
         for language in languages
     }
     pictures = [folder / "loss.png"]
-    save(draw_losses([(log["step"], log["loss"]) for log in logs], of_languages), pictures[0])
+    save(draw_losses([(log["step"], log["loss"]) for log in logs], by_language), pictures[0])
 
     experts = 1 + max((int(key.rpartition("_")[2]) for key in logs[-1] if key.startswith("router_")), default=-1)
-    routed = [language for language in languages if f"router_{language}_0" in logs[-1]]
-    if routed:
-        table = [[logs[-1][f"router_{language}_{expert}"] for expert in range(experts)] for language in routed]
+    weights = {
+        language: [logs[-1][f"router_{language}_{expert}"] for expert in range(experts)]
+        for language in languages
+        if f"router_{language}_0" in logs[-1]
+    }
+    if weights:
+        title = "Each expert's mean weight, by the language of the conversation\nat the end of training"
         pictures.append(folder / "router.png")
-        save(
-            draw_router(
-                dict(zip(routed, table, strict=True)),
-                "Each expert's mean weight, by the language of the conversation\nat the end of training",
-            ),
-            pictures[1],
-        )
+        save(draw_router(weights, title), pictures[1])
     return pictures

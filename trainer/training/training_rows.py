@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of training data: names the source of each row, brings data sets into one shape, opens pictures one by one."""
+"""Names the source of each row of training data, brings data sets into one schema, and opens pictures one by one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from trainer.common import pictures
 
 SOURCE = "_source"  # with an underscore, because data sets may have a column `source`
 # The rows of a mixture. A message has a list of parts and not a string, because pictures may stand between texts.
-SHAPE = Features(
+SCHEMA = Features(
     {
         "messages": List(
             {"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}
@@ -45,74 +45,74 @@ def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | Iterabl
 
 def check_columns(columns: list[str], name: str) -> None:
     """
+    Checks that rows of these columns can be trained on.
+
     Raises:
-        `ValueError`: if rows of these columns cannot be trained on.
+        `ValueError`: if they cannot.
     """
     if not {"messages", "prompt", "text", "input_ids", "images"} & set(columns):
-        convert = "Convert LLaVA-style rows with python -m trainer.convert_llava"
-        if "conversations" not in columns:
-            convert = "Rows need `messages`: a list of roles and texts"
-        raise ValueError(f"{name} has the columns {columns}, but no `messages`. {convert}.")
+        advice = "Rows need `messages`: a list of roles and texts"
+        if "conversations" in columns:
+            advice = "Convert LLaVA-style rows with python -m trainer.convert_llava"
+        raise ValueError(f"{name} has the columns {columns}, but no `messages`. {advice}.")
 
 
 def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | IterableDataset:
-    """Concatenates the parts. If their features differ, their rows are brought into `SHAPE` first."""
+    """Concatenates the parts. If their features differ, their rows are brought into `SCHEMA` first."""
     features = [part.features for part in parts]
     if None in features or any(schema != features[0] for schema in features):
-        parts = [
-            _in_shape(part)
-            if isinstance(part, Dataset)
-            else part.map(_shape_row, features=SHAPE).select_columns([*SHAPE])
-            for part in parts
-        ]
+        parts = [_to_schema(part) for part in parts]
     return concatenate_datasets(parts)
 
 
-def _in_shape(data: Dataset) -> Dataset:
-    """As `_shape_row` for each row. If the pictures already are a list, they are not copied on disk."""
+def _to_schema(data: Dataset | IterableDataset) -> Dataset | IterableDataset:
+    """As `_row_to_schema` for each row. If the pictures already are a list, they are not copied on disk."""
+    if isinstance(data, IterableDataset):
+        return data.map(_row_to_schema, features=SCHEMA).select_columns([*SCHEMA])
     if "messages" not in data.column_names:
         raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be part of a mixture.")
-    if "image" in data.column_names or not isinstance(data.features.get("images", SHAPE["images"]), (List, LargeList)):
-        return undecoded(data).map(_shape_row, features=SHAPE, remove_columns=data.column_names)
+    has_list = isinstance(data.features.get("images", SCHEMA["images"]), (List, LargeList))
+    if "image" in data.column_names or not has_list:
+        return undecoded(data).map(_row_to_schema, features=SCHEMA, remove_columns=data.column_names)
     columns = [name for name in ("language", SOURCE) if name in data.column_names]
     texts = data.select_columns(["messages", *columns])
     if "images" in data.column_names:
         images = data.select_columns(["images"])
-        images = Dataset(images.data.cast(Features({"images": SHAPE["images"]}).arrow_schema))
+        images = Dataset(images.data.cast(Features({"images": SCHEMA["images"]}).arrow_schema))
         counts = pc.fill_null(pc.list_value_length(images.data.column("images")), 0).to_pylist()
     else:
-        images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SHAPE["images"]}))
+        images = Dataset.from_dict({"images": [[]] * len(data)}, features=Features({"images": SCHEMA["images"]}))
         counts = [0] * len(data)
     texts = texts.add_column("num_images", counts).map(
-        lambda row: {"messages": _shape_messages(row["messages"], row["num_images"], row.get(SOURCE))},
+        lambda row: {"messages": _messages_to_schema(row["messages"], row["num_images"], row.get(SOURCE))},
         remove_columns=["num_images"],
-        features=Features({name: SHAPE[name] for name in ("messages", *columns)}),
+        features=Features({name: SCHEMA[name] for name in ("messages", *columns)}),
     )
     return concatenate_datasets([texts, images], axis=1)
 
 
-def _shape_row(row: dict[str, Any]) -> dict[str, Any]:
+def _row_to_schema(row: dict[str, Any]) -> dict[str, Any]:
     images = pictures_of(row)
     return {
-        "messages": _shape_messages(row.get("messages"), len(images), row.get(SOURCE)),
+        "messages": _messages_to_schema(row.get("messages"), len(images), row.get(SOURCE)),
         "images": [as_stored(image) for image in images],
         "language": row.get("language"),
         SOURCE: row.get(SOURCE),
     }
 
 
-def _shape_messages(
+def _messages_to_schema(
     messages: list[dict[str, Any]] | None, num_images: int, source: str | None
 ) -> list[dict[str, Any]]:
     """Turns messages into lists of parts. Pictures go before the first user text if it is a string, as in TRL."""
     if messages is None:
         raise ValueError(f"{source}: it has no `messages`. Leave it out.")
-    shaped, placed = [], False
+    turns, images_placed = [], False
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
-            before = 0 if placed or message.get("role") != "user" else num_images
-            placed = placed or message.get("role") == "user"
+            before = 0 if images_placed or message.get("role") != "user" else num_images
+            images_placed = images_placed or message.get("role") == "user"
             content = [{"type": "image"}] * before + [{"type": "text", "text": content}]
         if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
             raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
@@ -122,8 +122,8 @@ def _shape_messages(
                 f"{source}: a part holds its picture, {with_picture[0]!r:.100}. Put it into the column `images`."
             )
         parts = [{"type": part["type"], "text": part.get("text")} for part in content]
-        shaped.append({"role": message.get("role"), "content": parts})
-    return shaped
+        turns.append({"role": message.get("role"), "content": parts})
+    return turns
 
 
 def as_stored(picture: Any) -> Any:
