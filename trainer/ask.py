@@ -38,7 +38,8 @@ def ask(arguments: AskArguments) -> list[str]:
         `ValueError`: if the model or the picture does not exist, or if the picture cannot be read.
     """
     check_source(arguments.model, "--model")
-    if "://" in arguments.image:
+    is_url = "://" in arguments.image
+    if is_url:
         try:
             transformers.image_utils.load_image(arguments.image)
         except Exception as error:  # from the network, Pillow or transformers
@@ -46,7 +47,7 @@ def ask(arguments: AskArguments) -> list[str]:
     else:
         open_picture(Path(arguments.image), f"--image {arguments.image}")
     pipe = transformers.pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
-    image = {"type": "image", "path" if "://" not in arguments.image else "url": arguments.image}
+    image = {"type": "image", "url" if is_url else "path": arguments.image}
     answers = []
     for question in arguments.question:
         chat = [{"role": "user", "content": [image, {"type": "text", "text": question}]}]

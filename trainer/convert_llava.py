@@ -75,8 +75,8 @@ class ConvertArguments:
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
     """
     Yields the elements of a JSON array. Only one element and a chunk of the file are in memory. ijson is not used for
-    this, because its default back end silently replaces half of a character by "?", and silently gives no rows if the
-    file holds an object instead of an array.
+    this, because its default back end silently replaces a lone surrogate (half of a character) by "?", and silently
+    gives no rows if the file holds an object instead of an array.
 
     Raises:
         `ValueError`: if the file holds anything but one JSON array in UTF-8.
@@ -185,10 +185,10 @@ def find_image(name: str, image_dir: Path) -> Path:
     Raises:
         `ValueError`: if the name leads out of the folder, or if it is not the name of a readable picture.
     """
-    inside = os.path.normpath(name)
-    if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
+    normalized = os.path.normpath(name)
+    if os.path.isabs(normalized) or normalized.split(os.sep)[0] == os.pardir:
         raise ValueError(f"its image {name!r} lies outside {image_dir}")
-    path = image_dir.absolute() / inside  # os.path.abspath would resolve a `..` after a symbolic link wrongly
+    path = image_dir.absolute() / normalized  # os.path.abspath would resolve a `..` after a symbolic link wrongly
     if not os.path.isfile(path):  # Path.is_file would raise an OSError for a name that is too long
         raise ValueError(f"its image {name!r} is not in {image_dir}: there is no such file")
     open_picture(path, f"its image {name!r}")
@@ -208,7 +208,7 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
     def find(name: str) -> Path:
         return find_image(name, Path(args.image_dir))
 
-    # backslashreplace writes half of a character (a lone surrogate) as JSON escapes it.
+    # backslashreplace writes a lone surrogate as JSON escapes it.
     with Path(args.bad_rows or os.devnull).open("w", encoding="utf-8", errors="backslashreplace") as aside:
         for name, language in zip(args.json, languages, strict=True):
             with Path(name).open(encoding="utf-8") as file:
@@ -227,9 +227,9 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
 
 def main(args: ConvertArguments) -> None:
     """Converts the files and prints the number of rows."""
-    with TemporaryDirectory() as cache:
+    with TemporaryDirectory() as cache_dir:
         dataset = Dataset.from_generator(
-            convert_files, features=FEATURES, cache_dir=cache, gen_kwargs={"args": args}, writer_batch_size=256
+            convert_files, features=FEATURES, cache_dir=cache_dir, gen_kwargs={"args": args}, writer_batch_size=256
         )
         output = Path(args.output) / "data"
         output.mkdir(parents=True, exist_ok=True)

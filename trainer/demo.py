@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
 r"""
-Opens a web page to play with a Parrot. One chooses a picture and asks a question in any language. The page shows the
-answer while it is written, and the experts' weights for this question and for the same question in other languages.
-It needs pip install -e ".[page]".
+Opens a web page to play with a Parrot. The user chooses a picture and asks a question in any language. The page shows
+the answer while it is written, and the experts' weights for this question and for the same question in other
+languages. It needs pip install -e ".[page]".
 
     python -m trainer.demo --model models/demo-parrot
 

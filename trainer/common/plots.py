@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the pictures of training and of the benchmark. It has no slow imports, because training imports it."""
+"""Draws the pictures of training and of the benchmark. Training imports it, so it needs only numpy and matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
