@@ -111,7 +111,7 @@ TEMPLATES = {
     "endless": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>"], "<|im_end|>"),
     "none": (None, [], "<|im_end|>"),
 }
-OWN = ("llama3", "gemma", "exaone", "kimi")  # the others fall back to ChatML
+USABLE = ("llama3", "gemma", "exaone", "kimi")  # the others fall back to ChatML
 CHAT = [
     {"role": "user", "content": "What is it?"},
     {"role": "assistant", "content": "是一只猫。"},
@@ -197,7 +197,7 @@ def test_the_experts_settings_are_in_the_composed_config(tmp_path: Path) -> None
     assert (model.config.num_experts_per_tok, model.config.moe_scale) == (None, 1.0)
 
 
-def test_parts_in_bfloat16_stay_in_it(tmp_path: Path) -> None:
+def test_parts_in_bfloat16_stay_in_bfloat16(tmp_path: Path) -> None:
     lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path)
     AutoModelForCausalLM.from_pretrained(lm_folder, dtype=torch.bfloat16).save_pretrained(lm_folder)
     composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
@@ -255,7 +255,7 @@ def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path, capsy
     lm_folder = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path, template, tokens)
     model, processor = composed(save_tower("clip", tmp_path), lm_folder, tmp_path / "parrot")
     own = AutoTokenizer.from_pretrained(lm_folder)
-    if kind in OWN:
+    if kind in USABLE:
         chat = CHAT[:3]
         for messages in (chat, [{"role": "system", "content": "Be brief."}, *chat]):
             expected = own.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -274,7 +274,7 @@ def test_chat_format_follows_the_language_model(kind: str, tmp_path: Path, capsy
     guiding = processor.tokenizer.decode(ids[guides])
     assert "What is it?" in guiding
     assert "Точно?" in guiding
-    assert ("Chats are written in ChatML." in capsys.readouterr().out) == (kind not in OWN)
+    assert ("Chats are written in ChatML." in capsys.readouterr().out) == (kind not in USABLE)
 
 
 @pytest.mark.parametrize("kind", ["exaone", "kimi", "gemma", "answerer"])
@@ -297,7 +297,7 @@ def test_the_second_question_guides_the_experts_and_the_first_answer_does_not(ki
     assert (other_question - first).abs().max() > 1e-3
 
 
-def test_a_base_model_takes_the_chat_template_of_another(tmp_path: Path) -> None:
+def test_a_base_model_uses_the_chat_template_of_another_tokenizer(tmp_path: Path) -> None:
     tokens = TEMPLATES["gemma"][1]
     base = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "base", None, tokens)
     instruct = save_language_model(LANGUAGE_MODELS["qwen2"], tmp_path / "instruct", GEMMA, tokens)

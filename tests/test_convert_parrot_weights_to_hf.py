@@ -166,9 +166,8 @@ def test_every_file_format_gives_the_same_tensors(
 ) -> None:
     tensors = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
-    names = sorted(
-        tensors, key=lambda name: zlib.crc32(name.encode())
-    )  # the experts of one stack are in different shards
+    # In this order, the experts of one stack are in different shards.
+    names = sorted(tensors, key=lambda name: zlib.crc32(name.encode()))
     parts = [names[i::3] for i in range(3)] if kind.startswith("sharded") else [names]
     for index, part in enumerate(parts):
         shard = {name: tensors[name] for name in part}
@@ -194,7 +193,7 @@ def test_stage_1_checkpoint_converts_with_its_experts_off(checkpoint: Path, tmp_
     assert model.model.moe.experts.down_proj.abs().sum() > 0
 
 
-def test_without_residual_and_without_moe_weight(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_residual_scale_is_the_configs_or_the_references_default(checkpoint: Path, tmp_path: Path) -> None:
     edit_config(checkpoint, use_moe_residual=False)
     convert(checkpoint, TOWER, tmp_path / "none")
     assert ParrotForConditionalGeneration.from_pretrained(tmp_path / "none").config.residual_scale == 0.0
@@ -212,9 +211,7 @@ def test_generation_ends_with_the_turn(generation_config: dict | None, checkpoin
     convert(checkpoint, TOWER, tmp_path / "output")
     model = ParrotForConditionalGeneration.from_pretrained(tmp_path / "output")
     assert model.generation_config.eos_token_id == ([482, 480] if generation_config else [482])
-    with torch.no_grad():
-        model.lm_head.weight.zero_()  # all logits are zero, except the one that the next line sets, of <|im_end|>
-        model.model.language_model.norm.weight.fill_(0.0)
+    # The likeliest token is always 482, <|im_end|>.
     model.lm_head.forward = lambda hidden: torch.nn.functional.one_hot(torch.full(hidden.shape[:2], 482), 512) * 9.0
     assert model.generate(input_ids=torch.tensor([[481, 60]]), max_new_tokens=9, do_sample=False).shape[1] == 3
 
@@ -263,7 +260,7 @@ def test_batches_equal_the_reference_computed_sample_by_sample(converted: Path) 
         torch.testing.assert_close(row[: len(alone)], alone, atol=5e-5, rtol=0)
 
 
-def test_tied_head_tower_from_its_folder_and_a_small_vocabulary(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_head_tower_and_image_token_converts(checkpoint: Path, tmp_path: Path) -> None:
     tensors = load_file(checkpoint / "model.safetensors")
     del tensors["lm_head.weight"]
     tensors = {name: value for name, value in tensors.items() if "vision_tower" not in name}
@@ -354,5 +351,4 @@ def test_memory_stays_below_twice_the_largest_shard(suffix: str, checkpoint: Pat
     edit_config(checkpoint, vocab_size=rows)
     command = [sys.executable, "-c", MEMORY_SCRIPT, str(checkpoint), str(TOWER), str(tmp_path / "output")]
     peak = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-    print(peak / shard_size)
     assert peak < 1.6 * shard_size

@@ -32,36 +32,36 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def read() -> str:
+def fresh_edition() -> str:
     edition.cache_clear()
     return edition()
 
 
 @pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
+def clear_cache() -> Iterator[None]:
     yield
     edition.cache_clear()
 
 
 def test_the_edition_is_the_version_and_the_commit(checkout: Path) -> None:
-    assert read() == f"1.2.3+g{git(checkout, 'rev-parse', '--short=12', 'HEAD')}"
+    assert fresh_edition() == f"1.2.3+g{git(checkout, 'rev-parse', '--short=12', 'HEAD')}"
 
 
 def test_the_edition_is_dirty_if_a_file_differs_from_the_commit(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "--short=12", "HEAD")
     (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
-    assert read() == f"1.2.4+g{commit}.dirty"
+    assert fresh_edition() == f"1.2.4+g{commit}.dirty"
 
 
 def test_a_git_hook_of_another_repository_does_not_change_the_commit(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = read()
+    expected = fresh_edition()
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "--quiet")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
-    assert read() == expected
+    assert fresh_edition() == expected
 
 
 def test_a_copy_inside_another_repository_has_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,16 +69,16 @@ def test_a_copy_inside_another_repository_has_no_commit(checkout: Path, monkeypa
     copy.mkdir()
     (copy / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     monkeypatch.setattr(module, "REPOSITORY", copy)
-    assert read() == "1.2.3+unknown"
+    assert fresh_edition() == "1.2.3+unknown"
 
 
 def test_without_git_the_commit_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert read() == "1.2.3+unknown"
+    assert fresh_edition() == "1.2.3+unknown"
 
 
 def test_the_edition_does_not_change_while_a_command_runs(checkout: Path) -> None:
-    first_edition = read()
+    first_edition = fresh_edition()
     (checkout / "pyproject.toml").write_text('[project]\nversion = "1.2.4"\n')
     assert edition() == first_edition
 

@@ -19,16 +19,15 @@ from tests.test_compose import TEXT, composed, save_language_model, save_tower
 from tests.test_sft import train
 from tests.tiny import HEADER, IMAGE_TOKEN, tiny_config, tiny_model
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, load_model
-from trainer.training.lora import LAYERS, set_lora_targets
+from trainer.training.lora import LANGUAGE_MODEL, LAYERS, set_lora_targets
 
 
 SIZES = {"head_dim": 8, "num_hidden_layers": 2}
 LINEAR = {
     "layer_types": ["linear_attention", "full_attention"],
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 2,
+    **{"linear_num_key_heads": 2, "linear_num_value_heads": 2},
+    **{"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_conv_kernel_dim": 2},
 }
-LINEAR |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_conv_kernel_dim": 2}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 SHARED = {"shared_expert_intermediate_size": 16}
 ATTENTION = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"}
@@ -50,14 +49,8 @@ LANGUAGE_MODELS: dict[str, tuple[dict[str, Any], set[str], str]] = {
     ),
     "lfm2": (
         {"layer_types": ["conv", "full_attention"], "block_ff_dim": 48},
-        {
-            "conv.in_proj",
-            "conv.out_proj",
-            "self_attn.out_proj",
-            "feed_forward.w1",
-            "feed_forward.w2",
-            "feed_forward.w3",
-        }
+        {"conv.in_proj", "conv.out_proj", "self_attn.out_proj"}
+        | {"feed_forward.w1", "feed_forward.w2", "feed_forward.w3"}
         | {f"self_attn.{name}_proj" for name in "qkv"},
         "",
     ),
@@ -83,21 +76,21 @@ def forward(model: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", LANGUAGE_MODELS)
-def test_lora_reaches_every_linear_layer_and_says_what_it_leaves(kind: str) -> None:
-    text, expected, left = LANGUAGE_MODELS[kind]
+def test_lora_reaches_every_linear_layer_and_says_what_it_leaves_out(kind: str) -> None:
+    text, expected, left_out = LANGUAGE_MODELS[kind]
     model = tiny_model(tiny_config(text_config={"model_type": kind} | SIZES | text))
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     linear = {name for name in linear if name.startswith(LAYERS)}
     before = forward(model)
     config = LoraConfig(lora_dropout=0.0, r=4)
     summary = set_lora_targets(config, model)
-    adapted, _, leaves = summary.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves out ")
+    adapted, _, rest = summary.removeprefix("LoRA adapts ").rstrip(".").partition(". It leaves out ")
     assert set(adapted.split(", ")) == expected
-    assert leaves == left
+    assert rest == left_out
     model = get_peft_model(model, config)
     torch.testing.assert_close(forward(model), before, atol=1e-5, rtol=1e-4)
     layers = {name for name, module in model.get_base_model().named_modules() if isinstance(module, LoraLayer)}
-    assert {name for name in linear - layers if not name.endswith(left or "nothing")} == set()
+    assert {name for name in linear - layers if not name.endswith(left_out or "nothing")} == set()
     assert all(name.startswith(LAYERS) for name in layers)
     forward(model).float().pow(2).sum().backward()
     gradients = {name: value.grad for name, value in model.named_parameters() if "lora_B" in name}
@@ -115,7 +108,7 @@ def test_a_head_with_trained_tokens_gives_a_loss() -> None:
     """peft hides the head's attributes, such as its size."""
     model, ids = tiny_model(), torch.tensor([[5, 6, *HEADER, 8, 9]])
     expected = model(input_ids=ids, labels=ids).loss
-    tokens = {"lm_head": [HEADER[0]], f"{LAYERS.removesuffix('layers.')}embed_tokens": [HEADER[0]]}
+    tokens = {"lm_head": [HEADER[0]], f"{LANGUAGE_MODEL}embed_tokens": [HEADER[0]]}
     adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], trainable_token_indices=tokens))
     assert adapted(input_ids=ids, labels=ids).loss.item() == pytest.approx(expected.item(), rel=1e-5)
 

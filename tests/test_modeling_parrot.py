@@ -47,9 +47,8 @@ def pixels(number: int, seed: int = 0) -> torch.Tensor:
 
 def padded(*rows: list[int], side: str = "left") -> dict[str, torch.Tensor]:
     length = max(map(len, rows))
-    fill = [[PAD] * (length - len(row)) for row in rows]
-    ids = [f + row if side == "left" else row + f for row, f in zip(rows, fill, strict=True)]
-    ids = torch.tensor(ids)
+    padding = [[PAD] * (length - len(row)) for row in rows]
+    ids = torch.tensor([pad + row if side == "left" else row + pad for row, pad in zip(rows, padding, strict=True)])
     return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
 
 
@@ -109,7 +108,7 @@ def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForCondition
     assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
 
 
-def test_words_guide_unscaled_where_a_language_model_scales_its_embeddings() -> None:
+def test_the_router_reads_unscaled_embeddings_where_the_language_model_scales_them() -> None:
     gemma = {"model_type": "gemma3_text", "head_dim": 8, "pad_token_id": PAD}
     model = tiny_model(tiny_config(text_config=gemma))
     images = pixels(1)
@@ -254,7 +253,7 @@ def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGene
         torch.testing.assert_close(with_answer, alone)
     model_without_header = tiny_model(tiny_config(assistant_header_ids=None))
     before, after = (router_logits(model_without_header, PROMPT + a, pixel_values=pixels(1)) for a in ([], ANSWER))
-    assert (before - after).abs().max() > 0.01  # the comparison above would see an answer that guides
+    assert (before - after).abs().max() > 0.01  # with an answer that guides, the comparison above would fail
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -268,7 +267,7 @@ def test_routing_is_the_same_padded_batched_and_alone(side: str, model: ParrotFo
     torch.testing.assert_close(batch, alone)
 
 
-def test_every_turn_but_the_answers_guides(model: ParrotForConditionalGeneration) -> None:
+def test_all_words_except_the_answers_guide(model: ParrotForConditionalGeneration) -> None:
     again = [*USER, 80, 81, *END, *HEADER]
     chat = [*PROMPT, *ANSWER, *again, 90, 91, *END]
     ids = torch.tensor([chat])
@@ -308,7 +307,8 @@ def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide() 
     embeds = model.get_input_embeddings()(torch.tensor([chat(70, 80)]))
     by_embeds = model(inputs_embeds=embeds, pixel_values=images, output_router_logits=True).router_logits
     torch.testing.assert_close(by_embeds, alone)
-    model.config.turn_start_ids = None  # the comparison above would see words that do not guide
+    # Without the users' token, the second question does not guide, and the first comparison above would fail.
+    model.config.turn_start_ids = None
     assert torch.equal(*[router_logits(model, chat(70, question), pixel_values=images) for question in (80, 81)])
 
 
@@ -592,7 +592,7 @@ def test_images_of_another_size_have_interpolated_positions(model: ParrotForCond
         model(**inputs | {"interpolate_pos_encoding": False})
 
 
-def test_another_feature_layer_is_taken_and_another_strategy_refused(model: ParrotForConditionalGeneration) -> None:
+def test_another_feature_layer_is_used_and_another_strategy_refused(model: ParrotForConditionalGeneration) -> None:
     inputs = padded(PROMPT) | {"pixel_values": pixels(1)}
     hidden = model.model.vision_tower(pixels(1), output_hidden_states=True).hidden_states
     model.config.use_experts = False
@@ -643,10 +643,10 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch: dict[str, torch.
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_runs_and_is_near(dtype: torch.dtype, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
+def test_half_precision_changes_little(dtype: torch.dtype, tmp_path: Path, batch: dict[str, torch.Tensor]) -> None:
     config = tiny_config(text_config={"initializer_range": 0.05}, vision_config={"initializer_range": 0.05})
     model = tiny_model(config)
-    with torch.no_grad():  # so small a model's experts would do nothing that the tolerance can see
+    with torch.no_grad():  # otherwise, the experts of this small model would change less than the tolerance
         model.model.multi_modal_projector.linear_2.weight.mul_(10)
         model.model.moe.experts.gate_up_proj.mul_(20)
     model.save_pretrained(tmp_path)
@@ -659,13 +659,13 @@ def test_half_precision_runs_and_is_near(dtype: torch.dtype, tmp_path: Path, bat
     torch.testing.assert_close(outputs.router_logits.float(), expected.router_logits, atol=0.02, rtol=0.05)
     tokens, scale = image_tokens(outputs).float(), image_tokens(expected).abs().max()
     torch.testing.assert_close(tokens / scale, image_tokens(expected) / scale, atol=0.02, rtol=0)
-    model.config.use_experts = False  # the tolerance would see experts that do not run
+    model.config.use_experts = False  # if the experts did not run, the comparison above would fail
     assert (image_tokens(model(**batch)) / scale - tokens / scale).abs().max() > 0.1
     first = half.generate(**batch, max_new_tokens=1, do_sample=False)[:, -1]
     assert torch.equal(first, outputs.logits[:, -1].argmax(dim=-1))
 
 
-def test_resized_and_tied_embeddings(batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_tied_embeddings_stay_tied_when_resized(batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
     model = tiny_model(tiny_config(text_config={"tie_word_embeddings": True}))
     before = model(**batch).logits
     model.resize_token_embeddings(600, mean_resizing=False)

@@ -16,7 +16,7 @@ from trainer.common.pictures import open_picture
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "JPEG2000", "TGA", "PPM")
 
 
-def written(kind: str) -> bytes:
+def encoded(kind: str) -> bytes:
     """A picture of many colours, as bytes of the format."""
     rng = random.Random(0)
     image = PILImage.frombytes("RGB", (32, 32), bytes(rng.randrange(256) for _ in range(3 * 32 * 32)))
@@ -46,7 +46,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 @pytest.mark.filterwarnings("ignore")  # Pillow warns about oddities in files that it can read
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_damaged_picture_is_opened_or_refused_by_name(kind: str) -> None:
-    content, rng = written(kind), random.Random(0)
+    content, rng = encoded(kind), random.Random(0)
     assert open_picture(content, "").size == (32, 32)
     for _ in range(12):
         try:
@@ -76,11 +76,9 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
             "broken PNG file",
         ),
         (png(4, 4, chunk(b"IDAT", zlib.compress(bytes(20))[:-8])), ""),
-        (
-            png(4, 4, b"\x00\x00\x00\x00IHDR\xa8\xa1\xae\x0a"),
-            "",
-        ),  # https://github.com/python-pillow/Pillow/issues/6252
-        (written("JPEG")[:-50], "image file is truncated"),
+        # https://github.com/python-pillow/Pillow/issues/6252
+        (png(4, 4, b"\x00\x00\x00\x00IHDR\xa8\xa1\xae\x0a"), ""),
+        (encoded("JPEG")[:-50], "image file is truncated"),
     ],
 )
 def test_pillow_s_exceptions_of_every_kind_become_one(content: bytes, reason: str) -> None:

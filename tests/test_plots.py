@@ -1,5 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
+"""The plots show every number that they should, and no other."""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def results(languages: int, count: int = 40) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def close() -> None:
+def close() -> Iterator[None]:
     yield
     pyplot.close("all")
 
@@ -50,7 +53,7 @@ def test_every_language_and_category_is_named_and_no_number_lies_on_another(lang
     assert len(heat.texts) == 2 * languages - 1  # the first language has no answers about colors
 
 
-def test_intervals_are_drawn_for_the_model_alone_and_not_of_a_few_answers() -> None:
+def test_intervals_are_drawn_for_the_model_alone_and_not_for_a_few_answers() -> None:
     def intervals(count: int) -> list[Any]:
         figure = draw_accuracies({"model": results(1, count), "chance": results(1)})
         return [one for one in figure.axes[0].collections if len(one.get_segments()) and one.get_label()[0] == "_"]
@@ -78,7 +81,7 @@ def test_an_even_router_looks_even() -> None:
     assert axes.images[0].get_clim() == (-5, 5)
 
 
-def test_the_loss_of_one_language_is_one_line_and_of_several_one_more() -> None:
+def test_the_loss_plot_has_a_line_for_each_language_and_one_for_all_if_there_are_several() -> None:
     steps = [(1, 3.0), (2, 1.5)]
     assert len(draw_losses(steps, {"sw": steps}).axes[0].lines) == 1
     assert len(draw_losses(steps, {}).axes[0].lines) == 1

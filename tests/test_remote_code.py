@@ -125,10 +125,10 @@ def test_the_snippets_of_the_readme_run(hub: LoopbackHub, tmp_path: Path) -> Non
         assert run_python(snippet, environment, tmp_path).strip()
 
 
-MODULES = {"dataclasses", "typing", "pathlib", "torch", "transformers", "huggingface_hub"}
-NAMES = {"open", "eval", "exec", "compile", "__import__", "input", "breakpoint", "globals", "vars", "setattr"}
+ALLOWED_MODULES = {"dataclasses", "typing", "pathlib", "torch", "transformers", "huggingface_hub"}
+FORBIDDEN = {"open", "eval", "exec", "compile", "__import__", "input", "breakpoint", "globals", "vars", "setattr"}
 # Names with which these modules could reach files, processes and the network.
-ATTRIBUTES = re.compile(
+FORBIDDEN_ATTRIBUTES = re.compile(
     r"system|popen|spawn\w*|urlopen|\w*download\w*|\w*import_module|open|(read|write)_(text|bytes)|unlink|rename|rmdir"
     r"|mkdir|touch|iterdir|glob|hub|load|save|serialization|os|sys|subprocess|__(?!init|post_init|call|name)\w+__"
 )
@@ -139,20 +139,20 @@ def test_the_code_on_the_hub_imports_three_packages_and_opens_nothing_but_the_ca
     for name in CODE:
         for node in ast.walk(ast.parse((REPOSITORY / "modeling_parrot" / name).read_text())):
             if isinstance(node, ast.Import):
-                assert {alias.name.split(".")[0] for alias in node.names} <= MODULES, name
+                assert {alias.name.split(".")[0] for alias in node.names} <= ALLOWED_MODULES, name
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                assert node.module.split(".")[0] in MODULES, (name, node.module)
+                assert node.module.split(".")[0] in ALLOWED_MODULES, (name, node.module)
                 assert node.module != "pathlib" or [alias.name for alias in node.names] == ["Path"]
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 1
                 assert f"{node.module}.py" in CODE
             elif isinstance(node, ast.Name):
-                assert node.id not in NAMES, (name, node.id)
+                assert node.id not in FORBIDDEN, (name, node.id)
                 if node.id == "getattr":
                     getters += 1
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
                 getters -= 1  # otherwise getattr is passed on, and could be called with any name
-                assert not ATTRIBUTES.fullmatch(ast.literal_eval(node.args[1])), (name, ast.unparse(node))
-            elif isinstance(node, ast.Attribute) and ATTRIBUTES.fullmatch(node.attr):
+                assert not FORBIDDEN_ATTRIBUTES.fullmatch(ast.literal_eval(node.args[1])), (name, ast.unparse(node))
+            elif isinstance(node, ast.Attribute) and FORBIDDEN_ATTRIBUTES.fullmatch(node.attr):
                 assert ast.unparse(node) == "image_utils.PIL.Image.open", (name, ast.unparse(node))  # the caller's
     assert getters == 0

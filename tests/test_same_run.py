@@ -110,7 +110,7 @@ def test_other_rows_or_a_retrained_model_under_the_same_name_are_another_run(wor
 
 
 def test_pictures_beside_the_rows_are_compared_by_content_and_not_by_folder(tmp_path: Path) -> None:
-    def hashes(folder: Path) -> str:
+    def hashes(folder: Path) -> list[str]:
         rows = [{"messages": [], "images": [str(folder / "a.png")]}, {"messages": [], "image": str(folder / "a.png")}]
         return [hash_of_rows(Dataset.from_list([row])) for row in rows]
 
@@ -123,7 +123,7 @@ def test_pictures_beside_the_rows_are_compared_by_content_and_not_by_folder(tmp_
     assert not set(hashes(tmp_path / "one")) & set(before)
 
 
-def test_a_checkpoint_with_a_name_of_another_form_is_skipped(world: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_name_of_another_form_is_skipped(finished: Path, tmp_path: Path) -> None:
     for name in ("checkpoint-2", "checkpoint-best", "checkpoint-4.old"):
         shutil.copytree(finished / "checkpoint-2", tmp_path / name)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")

@@ -25,12 +25,12 @@ from trainer.training.training_rows import SCHEMA, open_stored, undecoded
 
 STRINGS = List({"role": Value("string"), "content": Value("string")})
 PARTS = List({"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})})
-TURNED = List({"content": List({"text": Value("string"), "type": Value("string")}), "role": Value("string")})
+REORDERED = List({"content": List({"text": Value("string"), "type": Value("string")}), "role": Value("string")})
 EMPTY = List(Value("null"))
 FORMS = {
     "strings and pictures": {"messages": STRINGS, "images": List(Image()), "language": Value("string")},
     "parts and pictures": {"messages": PARTS, "images": List(Image())},
-    "parts and paths": {"messages": TURNED, "images": List(Value("string")), "id": Value("int64")},
+    "parts and paths": {"messages": REORDERED, "images": List(Value("string")), "id": Value("int64")},
     "strings and one picture": {"messages": STRINGS, "image": Image(), "language": Value("string")},
     "parts and one path": {"messages": PARTS, "image": Value("string"), "id": Value("string")},
     "strings and bytes": {"messages": STRINGS, "images": List(Value("binary"))},
@@ -77,7 +77,7 @@ def mix(tmp_path: Path, *folders: Path, **arguments: Any) -> ParrotScriptArgumen
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
 @pytest.mark.parametrize("other", FORMS)
-def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bool, tmp_path: Path) -> None:
+def test_rows_of_every_form_can_be_mixed(other: str, streaming: bool, tmp_path: Path) -> None:
     walkthrough, folder = write_form(tmp_path / "mine", "strings and pictures"), write_form(tmp_path / "other", other)
     for folders in ([walkthrough, folder], [folder, walkthrough]):
         (data,) = load_data(mix(tmp_path, *folders, streaming=streaming), "train")
@@ -96,7 +96,7 @@ def test_every_form_can_be_mixed_with_the_walkthroughs(other: str, streaming: bo
             assert row["_source"].startswith(str(folders[rows.index(row) > 3]))
 
 
-def test_what_convert_llava_writes_and_the_walkthroughs_train_together(world: Path, tmp_path: Path) -> None:
+def test_rows_of_convert_llava_and_of_the_walkthrough_train_together(world: Path, tmp_path: Path) -> None:
     folders = [write_form(tmp_path / "mine", "strings and pictures"), write_form(tmp_path / "llava", "converted", 16)]
     parts = [{"path": str(folder), "fraction": share} for folder, share in zip(folders, (0.2, 0.8), strict=True)]
     recipe = tmp_path / "mixture.yaml"
