@@ -98,10 +98,6 @@ class ParrotExperts(nn.Module):
         self.gate_up_proj = nn.Parameter(torch.empty(config.num_experts, 2 * intermediate_size, hidden_size))
         self.down_proj = nn.Parameter(torch.empty(config.num_experts, hidden_size, intermediate_size))
 
-    def expert(self, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The output of one expert, of the same shape as `hidden_states`, (..., C)."""
-        return F.linear(_swiglu(F.linear(hidden_states, self.gate_up_proj[index])), self.down_proj[index])
-
     def forward(
         self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -151,11 +147,7 @@ class ParrotExperts(nn.Module):
         return output
 
     def _run_grouped(
-        self,
-        hidden_states: torch.Tensor,
-        routing_weights: torch.Tensor,
-        selected: torch.Tensor,
-        dtype: torch.dtype,
+        self, hidden_states: torch.Tensor, routing_weights: torch.Tensor, selected: torch.Tensor, dtype: torch.dtype
     ) -> torch.Tensor:
         num_images, num_tokens, _ = hidden_states.shape
         order, images, counts = self._by_expert(selected)
@@ -170,7 +162,7 @@ class ParrotExperts(nn.Module):
         return output.unflatten(0, (num_images, -1)).sum(dim=1, dtype=hidden_states.dtype)
 
     def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The order that sorts `selected` by expert, (N * S,), the images in it, and each expert's number of them."""
+        """The order that sorts `selected` by expert, the images in it, (N * S,), and their number per expert, (E,)."""
         order = selected.flatten().argsort(stable=True)
         return order, order // selected.shape[1], F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
 
@@ -386,10 +378,7 @@ class ParrotModel(ParrotPreTrainedModel, LlavaModel):
         return (inputs_embeds == self.get_input_embeddings()(token)).all(dim=-1)
 
     def get_guidance_mask(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
         The text tokens that guide the experts: all but padding, image placeholders and answers (`find_answers`). The

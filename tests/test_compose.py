@@ -100,11 +100,7 @@ TEMPLATES = {
     "llama3": (LLAMA_3, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "<|eot_id|>"),
     "gemma": (GEMMA, ["<bos>", "<start_of_turn>", "<end_of_turn>"], "<end_of_turn>"),
     "exaone": (EXAONE, ["[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"], "[|endofturn|]"),
-    "kimi": (
-        KIMI,
-        ["<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>", "<|im_end|>"],
-        "<|im_end|>",
-    ),
+    "kimi": (KIMI, ["<|im_system|>", "<|im_user|>", "<|im_assistant|>", "<|im_middle|>", "<|im_end|>"], "<|im_end|>"),
     "vicuna": (VICUNA, [], "<|im_end|>"),
     "answerer": (ANSWERER, ["<|bot|>", "<|end|>"], "<|im_end|>"),
     "glued": (GLUED, ["<|turn|>", "<|end|>"], "<|im_end|>"),
@@ -147,10 +143,7 @@ def composed(tower: str, language_model: str, output: Path, **kwargs: Any) -> tu
     model, processor = compose(arguments)
     model.save_pretrained(output)
     processor.save_pretrained(output)
-    return (
-        ParrotForConditionalGeneration.from_pretrained(output).eval(),
-        ParrotProcessor.from_pretrained(output),
-    )
+    return ParrotForConditionalGeneration.from_pretrained(output).eval(), ParrotProcessor.from_pretrained(output)
 
 
 @pytest.mark.parametrize(("tower", "language_model"), [*zip(TOWERS, LANGUAGE_MODELS, strict=True)])

@@ -221,7 +221,7 @@ def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -
         ({"language": ["en", "zh"]}, "1 files and 2 languages"),
     ],
 )
-def test_missing_files_are_reported_first(change: dict, message: str, folder: Path) -> None:
+def test_arguments_are_checked_before_any_row_is_read(change: dict, message: str, folder: Path) -> None:
     with pytest.raises(ValueError, match=message):
         replace(arguments(folder, GOOD), **change)
 

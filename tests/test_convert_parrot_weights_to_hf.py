@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from modeling_parrot.convert_parrot_weights_to_hf import convert
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration, ParrotMoE
 from modeling_parrot.processing_parrot import ParrotProcessor
-from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, chat_inputs, image_tokens, tiny_config
+from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, chat_inputs, image_tokens, run_expert, tiny_config
 
 
 CHECKPOINT = PARITY / "parrot-tiny"
@@ -247,7 +247,7 @@ def test_batches_equal_the_reference_computed_sample_by_sample(converted: Path) 
             image, words = next(features), text[(labels == -100) & (ids != -200)]
             context = (image[0] @ words.T / 64**0.5).softmax(-1) @ words
             weights = (moe.router.weight @ context).softmax(-1)
-            parts.append(0.1 * image + sum(w * moe.experts.expert(e, image) for e, w in enumerate(weights)))
+            parts.append(0.1 * image + sum(w * run_expert(moe.experts, e, image) for e, w in enumerate(weights)))
         hidden = model.model.language_model(inputs_embeds=torch.cat(parts)[None]).last_hidden_state
         expected.append(model.lm_head(hidden)[0])
 

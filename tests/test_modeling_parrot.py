@@ -27,6 +27,7 @@ from tests.tiny import (
     NUM_IMAGE_TOKENS,
     chat_inputs,
     image_tokens,
+    run_expert,
     tiny_config,
     tiny_model,
     tiny_processor,
@@ -100,9 +101,7 @@ def test_tokens_follow_equations_1_to_5_image_by_image(model: ParrotForCondition
         torch.testing.assert_close(outputs.router_logits[image], logits)
         tokens = projected[image]
         for expert, weight in enumerate(logits.softmax(-1)):  # eq. 3, 4
-            gate, up = (projected[image] @ moe.experts.gate_up_proj[expert].T).chunk(2, dim=-1)
-            swiglu = (F.silu(gate) * up) @ moe.experts.down_proj[expert].T
-            tokens = tokens + weight * swiglu  # eq. 5
+            tokens = tokens + weight * run_expert(moe.experts, expert, projected[image])  # eq. 5
         expected.append(tokens)
     torch.testing.assert_close(image_tokens(outputs), torch.cat(expected))
     assert outputs.router_logits.softmax(-1).std(0).max() > 0.01  # the images are routed differently
@@ -168,7 +167,7 @@ def test_only_the_selected_experts_run_with_renormalised_weights() -> None:
         top = logits.softmax(-1).topk(number)
         weights = top.values / top.values.sum(-1, keepdim=True)
         for image in range(6):
-            experts = [block.experts.expert(int(index), features[image]) for index in top.indices[image]]
+            experts = [run_expert(block.experts, int(index), features[image]) for index in top.indices[image]]
             expected = features[image] + sum(w * e for w, e in zip(weights[image], experts, strict=True))
             torch.testing.assert_close(output[image], expected)
     per_expert = (flops[4] - flops[2]) / 2

@@ -42,7 +42,7 @@ def squared(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) 
     ],
     ids=["plain", "metrics", "smoothed", "dft", "own loss"],
 )
-def test_it_does_what_sft_trainer_does(
+def test_parrot_trainer_does_what_sft_trainer_does(
     arguments: dict[str, Any], kwargs: dict[str, Any], world: Path, tmp_path: Path
 ) -> None:
     rows = load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"]

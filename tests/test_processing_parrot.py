@@ -123,10 +123,7 @@ def test_arrays_and_tensors_pass(processor: ParrotProcessor) -> None:
 
 def test_each_mark_becomes_the_tokens_of_an_image(processor: ParrotProcessor) -> None:
     inputs = processor(
-        images=[[RED, RED], [], [RED]],
-        text=["<image>a<image>", "b", "c<image>"],
-        padding=True,
-        return_tensors="pt",
+        images=[[RED, RED], [], [RED]], text=["<image>a<image>", "b", "c<image>"], padding=True, return_tensors="pt"
     )
     counts = (inputs["input_ids"] == IMAGE_TOKEN).sum(1).tolist()
     assert counts == [2 * NUM_IMAGE_TOKENS, 0, NUM_IMAGE_TOKENS]

@@ -76,7 +76,7 @@ print(json.dumps([type(model).__name__, sorted(info["missing_keys"])]))
 """
 
 
-def same(pushed: dict) -> dict:
+def approximately(pushed: dict) -> dict:
     return pushed | {"logits": pytest.approx(pushed["logits"], rel=1e-5)}
 
 
@@ -92,14 +92,14 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 @pytest.mark.slow
-def test_pushed_loaded_saved_and_loaded_again_it_answers_the_same(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_model_answers_the_same_pushed_loaded_saved_and_loaded_again(hub: LoopbackHub, tmp_path: Path) -> None:
     environment = hub.environment(tmp_path / "home")
     pushed = json.loads(run_python(PUSH, environment, tmp_path, with_repository=True).splitlines()[-1])
     assert set(CODE) <= hub.files("org/parrot").keys()
 
-    assert load("org/parrot", tmp_path / "first", environment, tmp_path) == same(pushed)
+    assert load("org/parrot", tmp_path / "first", environment, tmp_path) == approximately(pushed)
     offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    assert load(str(tmp_path / "first"), tmp_path / "second", offline, tmp_path) == same(pushed)
+    assert load(str(tmp_path / "first"), tmp_path / "second", offline, tmp_path) == approximately(pushed)
 
     own = json.loads(hub.files("org/parrot")["config.json"])["auto_map"]
     generating = {"AutoModel", "AutoModelForImageTextToText", "AutoModelForMultimodalLM"}

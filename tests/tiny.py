@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from transformers import AutoTokenizer, BatchFeature, LlavaImageProcessorPil
 from transformers.utils import ModelOutput
 
 from modeling_parrot.chat_format import ChatFormat
 from modeling_parrot.configuration_parrot import ParrotConfig
-from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration
+from modeling_parrot.modeling_parrot import ParrotExperts, ParrotForConditionalGeneration
 from modeling_parrot.processing_parrot import ParrotProcessor
 
 
@@ -100,6 +101,12 @@ def chat_inputs(processor: ParrotProcessor, picture: Any, text: str) -> BatchFea
         return_dict=True,
         return_tensors="pt",
     )
+
+
+def run_expert(experts: ParrotExperts, index: int, hidden_states: torch.Tensor) -> torch.Tensor:
+    """The output of one expert, a SwiGLU without biases, of the same shape as `hidden_states`, (..., C)."""
+    gate, up = (hidden_states @ experts.gate_up_proj[index].T).chunk(2, dim=-1)
+    return (F.silu(gate) * up) @ experts.down_proj[index].T
 
 
 def image_tokens(outputs: ModelOutput) -> torch.Tensor:

@@ -21,7 +21,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
 
 
-SECONDS = 5.0  # Timeout of a request to the Hub. Its answer is one line of JSON.
+TIMEOUT = 5.0  # Seconds that a request to the Hub may take. Its answer is one line of JSON.
 
 
 def check_source(
@@ -52,7 +52,7 @@ def check_source(
     if _is_cached(name, kind):
         return
     try:
-        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=SECONDS)
+        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=TIMEOUT)
     except GatedRepoError:  # The library that downloads it says how to get access.
         return
     except RepositoryNotFoundError as error:

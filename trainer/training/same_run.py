@@ -55,7 +55,7 @@ class RunRecord(TrainerCallback, ExportableState):
 
 def run_arguments(*groups: Any) -> dict[str, Any]:
     """
-    What defines a run, as JSON values: its arguments without the IGNORED, and a hash of the weights it begins with.
+    What defines a run, as JSON values: its arguments that are not IGNORED, and a hash of its initial weights.
 
     Args:
         groups: dataclasses of arguments, `model_name_or_path`, `per_device_train_batch_size` and others among them.
