@@ -184,9 +184,9 @@ def test_selected_experts_get_gradients_and_the_others_none() -> None:
     assert [index for index in range(4) if norms[index] > 0] == [chosen]
 
 
-@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch before 2.10 has no grouped product")
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch before 2.10 has no grouped_mm")
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_grouped_product_gives_what_the_loop_over_experts_gives(number: int) -> None:
+def test_grouped_mm_gives_what_the_loop_over_experts_gives(number: int) -> None:
     experts = tiny_model().model.moe.experts
     features = torch.randn(6, 5, 32, requires_grad=True)
     logits = torch.randn(6, 4)
