@@ -177,7 +177,7 @@ def _load_images(images: Any, place: str) -> Any:
         if isinstance(image, (str, Path)):
             image = _open(image)
         if image_utils.is_pil_image(image):
-            return image_utils.load_image(_flatten(image))
+            return image_utils.load_image(_to_convertible_mode(image))
         if not image_utils.is_valid_image(image):
             raise ValueError(f"it is a {type(image).__name__}, neither a PIL image, an array, a path nor a URL")
         if 0 in image.shape:
@@ -219,7 +219,7 @@ def _exists(name: str) -> bool:
         return False
 
 
-def _flatten(image: Any) -> Any:
+def _to_convertible_mode(image: Any) -> Any:
     """Converts a PIL image to a mode that transformers can convert to RGB without a visible loss."""
     if 0 in image.size:
         raise ValueError(f"it is empty, its size is {image.size}")
