@@ -28,12 +28,14 @@ import dataclasses
 import functools
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
+from huggingface_hub.errors import HTTPError
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
@@ -336,11 +338,14 @@ def main() -> None:
     parser.add_argument("--vision_tower", required=True, help="folder or Hub id of the CLIP that its config names")
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     args = parser.parse_args()
-    sources = [
-        Path(source) if Path(source).is_dir() else Path(snapshot_download(source))
-        for source in (args.checkpoint, args.vision_tower)
-    ]
-    convert(sources[0], sources[1], args.output)
+    try:
+        sources = [
+            Path(source) if Path(source).is_dir() else Path(snapshot_download(source))
+            for source in (args.checkpoint, args.vision_tower)
+        ]
+        convert(sources[0], sources[1], args.output)
+    except (ValueError, OSError, HTTPError) as error:  # a source is wrong or cannot be reached
+        sys.exit(f"error: {args.checkpoint} cannot be converted: {' '.join(str(error).split())}")
     print(f"Parrot written to {args.output}; load it with AutoModel.from_pretrained(..., trust_remote_code=True).")
 
 

@@ -188,7 +188,7 @@ def _load_images(images: Any, place: str) -> Any:
     except Exception as error:  # Pillow raises any class: https://github.com/python-pillow/Pillow/issues/6252
         name = " ".join((getattr(image, "filename", "") or repr(images)).split())[:200]
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{place} ({name}) cannot be read: {reason}. Repair it or leave its row out.") from error
+        raise ValueError(f"{place} ({name}) cannot be read: {reason}. Repair it or leave it out.") from error
 
 
 def _open(source: str | Path) -> Any:

@@ -152,6 +152,11 @@ class LoopbackHub(ThreadingHTTPServer):
         """All files of a repository at `main` or a commit's sha."""
         return dict(self._repository(repo_type, repo_id).at(revision)[1])
 
+    def add_model(self, repo_id: str, files: dict[str, bytes]) -> None:
+        """Adds a public model with these files."""
+        repository = self._repositories["model", repo_id] = Repository()
+        repository.commit(files)
+
     def respond(self, request: Request) -> Response:
         with self._lock:
             self.requests.append(f"{request.method} {unquote(request.path)}")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from modeling_parrot.convert_parrot_weights_to_hf import convert
+from modeling_parrot.convert_parrot_weights_to_hf import convert, main
 from modeling_parrot.modeling_parrot import ParrotForConditionalGeneration, ParrotMoE
 from modeling_parrot.processing_parrot import ParrotProcessor
 from tests.tiny import IMAGE_TOKEN, NUM_IMAGE_TOKENS, PARITY, chat_inputs, image_tokens, run_expert, tiny_config
@@ -316,6 +316,15 @@ def test_an_unknown_tensor_and_an_existing_output_are_errors(
     index = {"weight_map": dict.fromkeys(tensors, "model.safetensors") | {"lm_head.weight": "model.safetensors"}}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
     convert(checkpoint, TOWER, tmp_path / "indexed")
+
+
+def test_a_source_that_does_not_exist_ends_as_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for checkpoint in (tmp_path, "org/none", "./none"):
+        arguments = ["--checkpoint", str(checkpoint), "--vision_tower", str(TOWER), "--output", str(tmp_path / "out")]
+        monkeypatch.setattr("sys.argv", ["convert", *arguments])
+        with pytest.raises(SystemExit, match=rf"^error: {checkpoint} cannot be converted: .+"):
+            main()
 
 
 MEMORY_SCRIPT = """

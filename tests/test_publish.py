@@ -288,7 +288,11 @@ def test_an_adapter_is_merged(world: Path, tmp_path: Path) -> None:
         ({"license_name": "own", "license_link": "https://own"}, "give license_name and license_link"),
         ({"card_only": True, "dry_run": None}, "give the folder as dry_run"),
         ({"dry_run": "models"}, "dry_run=models holds files already"),
-        ({"model": "models/parrot"}, "has the model_type 'llava' in its config.json"),
+        ({"model": "models/parrot"}, "its config.json has the model_type 'llava'"),
+        (
+            {"space_pictures": ["none.png"]},
+            r"--space_pictures none.png cannot be read: there is no such file\. Give an",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_published_are_errors(

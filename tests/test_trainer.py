@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of the commands end as one line."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 
 from modeling_parrot import ParrotConfig
 from trainer import one_line_errors
@@ -53,9 +55,58 @@ def test_an_address_that_does_not_answer_ends_as_one_line() -> None:
         HfApi("http://127.0.0.1:9").model_info("org/parrot")
 
 
-@pytest.mark.parametrize("fail", [lambda: int("one"), lambda: {}["key"]], ids=["ValueError", "KeyError"])
+def import_hidden(module: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports a module as if a package that it needs were not installed."""
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    importlib.import_module(module)
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "advice"),
+    [
+        ("trainer.timing.quantization_parts", "bitsandbytes", r'pip install -e "\.\[qlora\]"'),
+        ("trainer.timing.vllm_speed_parts", "vllm", r'pip install -e "\.\[vllm\]"'),
+        ("trainer.serving.demo_page", "gradio", r'pip install -e "\.\[page\]"'),
+        ("trainer.harnesses.vlmevalkit_model", "vlmeval", r"--help and README\.md say how to install it\."),
+    ],
+)
+def test_a_package_that_is_not_installed_ends_as_one_line(
+    module: str, package: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=rf"^error: .*{package}.*The command needs {package}: {advice}$"):  # noqa: SIM117
+        with one_line_errors():
+            import_hidden(module, package, monkeypatch)
+
+
+def test_a_package_that_a_library_misses_ends_as_the_line_of_the_library() -> None:
+    def fail() -> None:
+        raise ImportError("8 bits need bitsandbytes:\npip install bitsandbytes")
+
+    with pytest.raises(SystemExit, match=r"^error: 8 bits need bitsandbytes: pip install bitsandbytes\.$"):  # noqa: SIM117
+        with one_line_errors():
+            fail()
+
+
+def test_an_error_under_a_progress_bar_begins_a_line(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit), one_line_errors():
+        for _ in tqdm(range(3), desc="rows"):
+            ours()
+    bar = capsys.readouterr().err
+    assert "rows:   0%" in bar and bar.endswith("\n")
+
+
+def import_what_we_do_not_have() -> None:
+    importlib.import_module("trainer.nothing")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [lambda: int("one"), lambda: {}["key"], import_what_we_do_not_have],
+    ids=["ValueError", "KeyError", "ImportError"],
+)
 def test_an_error_that_may_be_a_fault_of_the_program_keeps_its_traceback(fail: object) -> None:
-    with pytest.raises((ValueError, KeyError)), one_line_errors():
+    with pytest.raises((ValueError, KeyError, ImportError)), one_line_errors():
         fail()
 
 

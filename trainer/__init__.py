@@ -13,7 +13,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NETWORK = ("httpx", "httpx2")  # Errors of huggingface_hub's HTTP libraries are not OSErrors; the imports are slow.
-PACKAGES = (REPOSITORY / "trainer", REPOSITORY / "modeling_parrot")
+OWN = ("trainer", "modeling_parrot")
+PACKAGES = tuple(REPOSITORY / name for name in OWN)
 
 
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
@@ -25,14 +26,15 @@ def one_line_errors() -> Iterator[None]:
     """
     Ends a command with one line on stderr and exit code 1, without a traceback, for an error that the user can mend.
 
-    Such errors are every OSError (files, disks), every error of the network, and every ValueError that our own code
-    raises, also where a library wraps it. Any other exception may be a fault of the program and keeps its traceback.
-    It belongs only around the command line, because programs that call the functions need the exceptions. It can be a
-    decorator, too.
+    Such errors are every OSError (files, disks), every error of the network, every package that is not installed, and
+    every ValueError that our own code raises, also where a library wraps it. Any other exception may be a fault of the
+    program and keeps its traceback. Progress bars end before the error is printed. The context belongs only around the
+    command line, because programs that call the functions need the exceptions. It can be a decorator, too.
     """
     try:
         yield
     except Exception as error:
+        _end_progress_bars()
         message = _message_for_user(error)
         if message is None:
             raise
@@ -54,5 +56,29 @@ def _message_for_user(error: BaseException | None) -> str | None:
             return " ".join(str(error).split())  # the libraries' messages may have several lines
         elif type(error).__module__ in NETWORK:
             return f"The network failed: {' '.join(str(error).split())}"
+        elif isinstance(error, ImportError) and not isinstance(error.__cause__, ImportError):
+            package = (error.name or "").partition(".")[0]
+            return None if package in OWN else _missing_package(error, package)
         error = error.__cause__
     return None
+
+
+def _missing_package(error: ImportError, package: str) -> str:
+    """Says how to install a package that is missing or too old, or what the library says that misses it."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    if not package:
+        return f"{reason}."
+    import tomllib  # noqa: PLC0415  # new in Python 3.11; a Space imports this package in 3.10
+
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra, requirements in project["optional-dependencies"].items():
+        if package in [re.split(r"[^\w-]", name)[0].replace("-", "_") for name in requirements]:
+            return f'{reason}. The command needs {package}: pip install -e ".[{extra}]"'
+    return f"{reason}. The command needs {package}: --help and README.md say how to install it."
+
+
+def _end_progress_bars() -> None:
+    """Ends the lines of tqdm's progress bars. tqdm has no public list of them."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", [])):
+            bar.close()

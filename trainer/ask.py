@@ -17,7 +17,7 @@ import transformers  # transformers imports its parts at their first use, so --h
 from trainer import one_line_errors
 from trainer.common.command_line import parse_arguments
 from trainer.common.pictures import open_picture
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 
 
 @dataclass
@@ -37,7 +37,7 @@ def ask(arguments: AskArguments) -> list[str]:
     Raises:
         `ValueError`: if the model or the picture does not exist, or if the picture cannot be read.
     """
-    check_source(arguments.model, "--model")
+    check_parrot(arguments.model, "--model")
     is_url = "://" in arguments.image
     if is_url:
         try:
@@ -45,7 +45,7 @@ def ask(arguments: AskArguments) -> list[str]:
         except Exception as error:  # from the network, Pillow or transformers
             raise ValueError(f"--image {arguments.image} cannot be read: {' '.join(str(error).split())}") from error
     else:
-        open_picture(Path(arguments.image), f"--image {arguments.image}")
+        open_picture(Path(arguments.image), f"--image {arguments.image}", "Give another picture.")
     pipe = transformers.pipeline("image-text-to-text", model=arguments.model, trust_remote_code=True)
     image = {"type": "image", "url" if is_url else "path": arguments.image}
     answers = []

@@ -73,7 +73,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
 from trainer.common.data_files import data_files
 from trainer.common.edition import edition
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot, check_source
 from trainer.training.lora import set_lora_targets, set_trained_tokens
 from trainer.training.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
 from trainer.training.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
@@ -280,7 +280,7 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
     name = model_args.model_name_or_path
     if not name:
         raise ValueError("model_name_or_path is missing: give a folder or Hub id of a Parrot.")
-    check_source(name, "--model_name_or_path", revision=model_args.model_revision)
+    check_parrot(name, "--model_name_or_path", revision=model_args.model_revision)
     if find_adapter_config_file(name, revision=model_args.model_revision):
         # from_pretrained would load the adapter into its base, and a new adapter or the final save would lose it:
         # https://github.com/huggingface/trl/issues/2418

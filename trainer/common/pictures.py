@@ -11,13 +11,16 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 
-def open_picture(source: bytes | Path, place: str) -> ImageFile.ImageFile:
+def open_picture(
+    source: bytes | Path, place: str, advice: str = "Repair it or leave its row out."
+) -> ImageFile.ImageFile:
     """
     Opens a picture and reads all its pixels.
 
     Args:
         source: the content of an image file, or its path.
         place: where the picture belongs, such as a file and a row. The error begins with it.
+        advice: the end of the error.
 
     Raises:
         `ValueError`: in one line, if the file does not exist or is not a whole picture.
@@ -30,7 +33,7 @@ def open_picture(source: bytes | Path, place: str) -> ImageFile.ImageFile:
     # https://github.com/python-pillow/Pillow/issues/6252. When Pillow has one class for them, catch only that class.
     except Exception as error:
         reason = "it is not an image file" if isinstance(error, Image.UnidentifiedImageError) else _in_one_line(error)
-        raise ValueError(f"{place} cannot be read: {reason}. Repair it or leave its row out.") from error
+        raise ValueError(f"{place} cannot be read: {reason}. {advice}") from error
 
 
 def _in_one_line(error: Exception) -> str:

@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks quickly that a model or a data set exists; libraries would look for it on the Hub for half a minute."""
+"""
+Checks quickly that a model or a data set exists, and that a model is a Parrot. Libraries would look for it on the Hub
+for half a minute, or would load half of it.
+"""
 
+import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -19,8 +24,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError, safe_open
 
 
+PARROTS = "Give the folder or Hub id of a Parrot, such as trainer.compose and trainer/sft.py write."
 TIMEOUT = 5.0  # Seconds that a request to the Hub may take. Its answer is one line of JSON.
 
 
@@ -69,6 +76,70 @@ def check_source(
             f"{argument}={name!r}: there is no such folder, and the Hub cannot be reached to look for such a {kind}."
             f"{hint}"
         ) from error
+
+
+def check_parrot(name: str, argument: str, revision: str | None = None, needs_weights: bool = True) -> None:
+    """
+    Checks that a folder or a Hub repository holds a Parrot, or an adapter of one. Of a folder, it also checks the
+    weights' files, without reading the weights.
+
+    Args:
+        name: the folder or Hub id.
+        argument: the name of the user's argument that holds `name`, for the error.
+        revision: branch, tag or commit on the Hub.
+        needs_weights: whether a folder without weights is an error.
+
+    Raises:
+        `ValueError`: in one line, if the model does not exist, is no Parrot, or has no whole weights.
+    """
+    check_source(name, argument, revision=revision)
+    config = _read_json(name, "config.json", revision)
+    adapter = _read_json(name, "adapter_config.json", revision) if config is None else None
+    if adapter:
+        base = str(adapter.get("base_model_name_or_path"))
+        check_parrot(base, f"base_model_name_or_path of {argument} {name}", adapter.get("revision"), needs_weights)
+    elif config is None:
+        raise ValueError(f"{argument}={name!r} has no config.json that can be read. {PARROTS}")
+    elif config.get("model_type") != "parrot":
+        raise ValueError(
+            f"{argument}={name!r} is not a Parrot: its config.json has the model_type {config.get('model_type')!r}. "
+            f"{PARROTS}"
+        )
+    if needs_weights and Path(name).is_dir():
+        _check_weights(name, argument)
+
+
+def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any] | None:
+    """A JSON file of a folder or Hub repository; None if it is not there."""
+    path = Path(name, file)
+    if not Path(name).is_dir():
+        try:
+            path = Path(hf_hub_download(name, file, revision=revision))
+        except EntryNotFoundError:
+            return None
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): copy it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a JSON object: copy it again.")
+    return content
+
+
+def _check_weights(folder: str, argument: str) -> None:
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{argument}={folder!r} has no weights, no *.safetensors. {PARROTS}")
+    for file in files:
+        try:
+            with safe_open(file, framework="np"):  # reads the header, and compares it with the file's size
+                pass
+        except SafetensorError as error:
+            raise ValueError(
+                f"{file} is damaged, or not the whole file ({error}): copy or download it again."
+            ) from error
 
 
 def _is_cached(name: str, kind: str) -> bool:

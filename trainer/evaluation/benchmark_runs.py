@@ -19,7 +19,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from trainer.benchmark import BenchmarkArguments, RunArguments, ScoreArguments
 from trainer.common.edition import edition
 from trainer.common.plots import draw_accuracies, draw_router, save
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot, check_source
 from trainer.evaluation.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask_all
 from trainer.evaluation.benchmark_files import (
     Question,
@@ -123,7 +123,7 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     path = arguments.model if is_blind else name
     revision = arguments.revision if path == arguments.model else None
     try:
-        check_source(path, argument, revision=revision)
+        check_parrot(path, argument, revision=revision)
     except ValueError as error:
         raise ValueError(f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.") from error
     way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer

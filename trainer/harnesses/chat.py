@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 from trainer.evaluation.answerers import decode_greedily
 from trainer.harnesses import MAX_NEW_TOKENS
 
@@ -25,7 +25,7 @@ class ParrotChat:
     def __init__(
         self, name: str, revision: str | None = None, device_map: str | dict[str, torch.device] = "auto"
     ) -> None:
-        check_source(name, "model", revision=revision)
+        check_parrot(name, "model", revision=revision)
         options = {"trust_remote_code": True, "revision": revision}
         self.model = AutoModel.from_pretrained(name, device_map=device_map, **options).eval()
         self.processor = AutoProcessor.from_pretrained(name, **options)

@@ -16,11 +16,12 @@ from peft import PeftConfig
 from modeling_parrot import ParrotConfig
 from trainer import REPOSITORY
 from trainer.common.edition import edition, project_url
-from trainer.common.sources import check_source
+from trainer.common.pictures import open_picture
+from trainer.common.sources import check_parrot
 from trainer.evaluation.benchmark_results import report
 from trainer.evaluation.benchmark_runs import weights_of
 from trainer.evaluation.result_types import ResultsFile
-from trainer.publish import CardArguments
+from trainer.publish import CardArguments, PublishArguments
 
 
 TEMPLATE = REPOSITORY / "model_cards" / "model_card_template.md"
@@ -31,37 +32,25 @@ def is_adapter(model: str) -> bool:
     return (Path(model) / "adapter_config.json").is_file()
 
 
-def check_card(arguments: CardArguments) -> None:
+def check_card(arguments: PublishArguments) -> None:
     """
     Checks the sources of a card before a model is loaded or a file is written.
 
     Raises:
-        `ValueError`: if the model, the results or the quoted figures do not exist, or if the results are of another
-            model.
+        `ValueError`: if the model, the results, the quoted figures or a picture do not exist, or if the results are of
+            another model.
     """
-    check_source(arguments.model, "--model")
-    if is_adapter(arguments.model):
-        adapter = PeftConfig.from_pretrained(arguments.model)
-        check_source(adapter.base_model_name_or_path, "base_model_name_or_path", revision=adapter.revision)
-    read_config(arguments.model)
+    check_parrot(arguments.model, "--model", needs_weights=not arguments.card_only)
     read_results(arguments)
     if arguments.quoted and not Path(arguments.quoted).is_file():
         raise ValueError(f"--quoted: there is no file {arguments.quoted}.")
+    for picture in arguments.space_pictures:
+        open_picture(Path(picture), f"--space_pictures {picture}", "Give another picture.")
 
 
 def read_config(model: str) -> ParrotConfig:
-    """
-    Reads the config of a model, or of an adapter's base.
-
-    Raises:
-        `ValueError`: if the model is not a Parrot.
-    """
+    """Reads the config of a model, or of an adapter's base."""
     name = PeftConfig.from_pretrained(model).base_model_name_or_path if is_adapter(model) else model
-    model_type = ParrotConfig.get_config_dict(name)[0].get("model_type")
-    if model_type != "parrot":
-        raise ValueError(
-            f"{name} has the model_type {model_type!r} in its config.json instead of 'parrot': convert it first."
-        )
     return ParrotConfig.from_pretrained(name)
 
 

@@ -12,8 +12,8 @@ from trainer import REPOSITORY
 
 
 MODULES = (  # the page and the modules it imports
-    *("__init__", "demo", "common/__init__", "common/command_line", "common/plots", "common/sources"),
-    *("evaluation/__init__", "evaluation/result_types", "serving/__init__", "serving/demo_page"),
+    *("__init__", "demo", "common/__init__", "common/command_line", "common/pictures", "common/plots"),
+    *("evaluation/__init__", "evaluation/result_types", "common/sources", "serving/__init__", "serving/demo_page"),
 )
 GRADIO = "6.31.0"
 REQUIREMENTS = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.10", "matplotlib>=3.9", "pillow>=11", "jinja2>=3.1")

@@ -4,7 +4,9 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import gradio
 import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -12,14 +14,9 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor, BatchFeature, TextIteratorStreamer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-
-try:
-    import gradio
-except ModuleNotFoundError as error:
-    raise SystemExit('error: the page needs gradio: pip install -e ".[page]"') from error
-
+from trainer.common.pictures import open_picture
 from trainer.common.plots import draw_router
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 from trainer.demo import DemoArguments
 from trainer.languages import open_questions
 
@@ -146,6 +143,8 @@ def build_page(parrot: StreamingParrot, pictures: list[str]) -> gradio.Blocks:
 
 def main(arguments: DemoArguments) -> None:
     """Loads the model and opens the page."""
-    check_source(arguments.model, "--model", revision=arguments.revision)
+    check_parrot(arguments.model, "--model", revision=arguments.revision)
+    for picture in arguments.pictures:
+        open_picture(Path(picture), f"--pictures {picture}", "Give another picture.")
     page = build_page(StreamingParrot(arguments), arguments.pictures)
     page.launch(server_port=arguments.port, css=CSS)

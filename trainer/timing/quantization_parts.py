@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes  # noqa: F401  # transformers would look for it only after it has measured two models
 import torch
 from torchao.quantization import Int8WeightOnlyConfig
 from transformers import BitsAndBytesConfig, TorchAoConfig
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer.common.pictures import open_picture
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 from trainer.quantization import QuantizationArguments
 
 
@@ -53,9 +54,9 @@ def measure_quantized(arguments: QuantizationArguments) -> dict[str, dict[str, f
         for each way: `bytes`, `difference` (the largest difference of a logit from float32), and `same` (the number of
         answers that equal float32's).
     """
-    check_source(arguments.model, "--model")
+    check_parrot(arguments.model, "--model")
     processor = ParrotProcessor.from_pretrained(arguments.model)
-    image = open_picture(Path(arguments.image), f"--image {arguments.image}")
+    image = open_picture(Path(arguments.image), f"--image {arguments.image}", "Give another picture.")
     picture = {"type": "image", "image": image.convert("RGB")}
     chats = [[{"role": "user", "content": [picture, {"type": "text", "text": text}]}] for text in arguments.question]
     options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}

@@ -47,7 +47,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
 from trainer import REPOSITORY
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 from trainer.evaluation.answerers import ParrotAnswerer, ask_all
 from trainer.evaluation.benchmark_files import Question, find_benchmark, first_of_each_category, read_benchmark
 from trainer.sft import ParrotSFTConfig
@@ -395,7 +395,7 @@ def benchmark_questions(bench: Bench) -> list[Question]:
 def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
     """Measures answers of trainer/benchmark.py and of the reference's loop."""
     if arguments.model and arguments.benchmark:  # the arguments have both or neither
-        check_source(arguments.model, "--model")
+        check_parrot(arguments.model, "--model")
         model = AutoModel.from_pretrained(arguments.model, trust_remote_code=True, device_map="auto").eval()
         processor = AutoProcessor.from_pretrained(arguments.model, trust_remote_code=True)
         files = find_benchmark([arguments.benchmark], None, "main")

@@ -13,7 +13,7 @@ import torch
 from vllm import LLM, SamplingParams
 
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
-from trainer.common.sources import check_source
+from trainer.common.sources import check_parrot
 from trainer.evaluation.benchmark_files import find_benchmark, open_image, read_benchmark
 from trainer.vllm_speed import VllmSpeedArguments
 
@@ -109,7 +109,7 @@ def measure_serving(arguments: VllmSpeedArguments) -> dict[str, float]:
     Returns:
         the questions per second of each way.
     """
-    check_source(arguments.model, "--model")
+    check_parrot(arguments.model, "--model")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # otherwise vLLM takes cores from transformers
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # in GB, on a CPU

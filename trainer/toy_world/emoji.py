@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import resvg_py
 from PIL import Image as PILImage
 from PIL import ImageDraw
 
@@ -189,6 +188,8 @@ def load_style(style: str) -> dict[str, str]:
 @cache
 def draw(code: str, style: str, size: int) -> PILImage.Image:
     """An emoji on a transparent background, cropped to its visible part. It is drawn on `size` x `size` pixels."""
+    import resvg_py  # noqa: PLC0415  # an extra: without it, one_line_errors says how to install it
+
     png = resvg_py.svg_to_bytes(svg_string=load_style(style)[code], width=size, height=size, skip_system_fonts=True)
     art = PILImage.open(io.BytesIO(bytes(png))).convert("RGBA")
     return art.crop(art.getchannel("A").getbbox())  # the styles have different margins
