@@ -194,6 +194,11 @@ def test_answers_are_scored_without_images_or_a_known_language(tmp_path: Path) -
     arguments = {"benchmark": [str(file)], "predictions": [str(tmp_path / "answers.tsv")]}
     written = score(ScoreArguments(**arguments, output=str(tmp_path / "scored")))
     assert written["results"]["und"]["all"]["accuracy"] == 1
+    (tmp_path / "answers.tsv").rename(tmp_path / "answers_sw.tsv")
+    arguments["predictions"] = [str(tmp_path / "answers_sw.tsv")]
+    score(ScoreArguments(**arguments, output=str(tmp_path / "sw")))
+    with pytest.raises(ValueError, match=r"answers_sw\.tsv ends with the language 'sw', but it would be read as 'en'"):
+        score(ScoreArguments(**arguments, languages=["en"], output=str(tmp_path / "en")))
     with pytest.raises(ValueError, match=r"The name of .*any.tsv does not end with a known language"):
         run(RunArguments(model="chance", benchmark=[str(file)], output=str(tmp_path / "out")))
 

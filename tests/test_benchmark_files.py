@@ -196,6 +196,9 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
     assert find_benchmark([other], ["sw"], "main") == {"sw": Path(other)}
     assert find_benchmark([str(tmp_path / "b_{language}.tsv")], ["en"], "main") == {"en": Path(english)}
     assert find_benchmark([other], None, "main", fallback="und") == {"und": Path(other)}
+    for names, languages in (([english], ["sw"]), ([english, chinese], ["zh", "en"])):
+        with pytest.raises(ValueError, match=r"b_en\.tsv ends with the language 'en', but .* as '(sw|zh)'"):
+            find_benchmark(names, languages, "main")
     with pytest.raises(ValueError, match="does not end with a known language"):
         find_benchmark([other], None, "main")
     with pytest.raises(ValueError, match=r"--benchmark has 2 files .* for the languages \['en'\]"):

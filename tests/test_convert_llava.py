@@ -217,6 +217,7 @@ def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -
     ("change", "message"),
     [
         ({"json": ["none.json"]}, "--json: there is no file none.json"),
+        ({"json": ["rows_sw.json"]}, "rows_sw.json ends with the language 'sw', but it would be read as 'en'"),
         ({"image_dir": "none"}, "--image_dir: there is no folder none"),
         ({"language": ["en", "zh"]}, "1 files and 2 languages"),
     ],

@@ -14,11 +14,53 @@ from datasets import load_dataset
 from huggingface_hub import ModelCard
 
 from tests.tiny import tiny_model, tiny_processor
-from trainer.languages import FOLDER, HEAD, MMMB, languages, sentences
+from trainer.languages import (
+    CODES,
+    FOLDER,
+    HEAD,
+    MMMB,
+    check_language_in_name,
+    language_in_name,
+    languages,
+    sentences,
+)
 from trainer.toy_world.emoji import TABLES
 
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("mine_sw.tsv", "sw"),
+        ("data/bench_v2_en.tsv", "en"),
+        ("MTL_MMBench_DEV_EN.tsv", "en"),
+        ("MMMB_cn", "zh"),
+        ("mine-zu.json", "zu"),
+        ("mine.tr.tsv", "tr"),
+        ("th.tsv", "th"),
+        ("mine_pt_BR.tsv", "pt"),
+        ("mine_pt-br.tsv", "pt"),
+        ("pt-BR.tsv", "pt"),
+        ("questions.tsv", None),
+        ("mine_v2.tsv", None),
+        ("swahili.tsv", None),
+        ("mine_xx.tsv", None),
+    ],
+)
+def test_the_language_of_a_file_is_read_from_the_end_of_its_name(name: str, language: str | None) -> None:
+    assert language_in_name(name) == language
+
+
+def test_a_file_that_is_named_for_another_language_is_an_error() -> None:
+    assert languages().keys() <= set(CODES.split())
+    for language in ("sw", "SW", "sw-KE", "und"):
+        check_language_in_name("mine_sw.tsv", language, "--languages")
+    with pytest.raises(ValueError, match=r"mine_sw\.tsv ends with the language 'sw', but it would be read as 'en'"):
+        check_language_in_name("mine_sw.tsv", "en", "--languages")
+
+
 # All commands run in one process, because each process would import the libraries anew.
 DRAW_TRAIN_MEASURE_PUBLISH = """
 import sys

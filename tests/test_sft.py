@@ -35,6 +35,7 @@ from trainer.sft import (
     load_model,
     lora_config,
     main,
+    warn_of_untrained_projector,
 )
 from trainer.training.parrot_trainer import ParrotTrainer
 
@@ -60,6 +61,28 @@ def train(world: Path, output: Path, *arguments: str) -> Path:
     return output
 
 
+def test_without_an_accelerator_the_precision_is_float32_unless_one_asks_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("trainer.sft", "transformers.training_args"):
+        monkeypatch.setattr(f"{module}.is_torch_bf16_gpu_available", lambda: False)
+    common = {"output_dir": str(tmp_path), "report_to": "none"}
+    assert [ParrotSFTConfig(**common, use_cpu=cpu).bf16 for cpu in (False, True)] == [False, False]
+    assert ParrotSFTConfig(**common, use_cpu=True, bf16=True).bf16
+    with pytest.raises(ValueError, match=r"bf16=True: this machine has no accelerator.*Leave bf16 out"):
+        ParrotSFTConfig(**common, bf16=True)
+
+
+def test_an_accelerator_computes_in_bfloat16_unless_one_asks_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("trainer.sft", "transformers.training_args"):
+        monkeypatch.setattr(f"{module}.is_torch_bf16_gpu_available", lambda: True)
+    common = {"output_dir": str(tmp_path), "report_to": "none"}
+    assert ParrotSFTConfig(**common).bf16
+    assert not ParrotSFTConfig(**common, bf16=False).bf16
+
+
 def history(output: Path) -> list[dict[str, float]]:
     return json.loads((output / "trainer_state.json").read_text())["log_history"]
 
@@ -73,7 +96,11 @@ def test_every_tensor_of_the_stage_moves_and_no_other(
     stage: str, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = train(world, tmp_path, "--stage", stage)
-    assert ("The experts are bypassed." in capsys.readouterr().out) == (stage == "align")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Stage {stage}, {list(TRAINED).index(stage) + 1} of 2: it trains ")
+    assert printed.splitlines()[0].endswith("Mixed precision: no.")
+    assert ("The experts are bypassed." in printed) == (stage == "align")
+    assert ("the projector of" in printed) == (stage == "instruct")  # it is untrained
     before, after = (load_file(folder / "model.safetensors") for folder in (world / "model", output))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -81,7 +108,9 @@ def test_every_tensor_of_the_stage_moves_and_no_other(
     assert ParrotForConditionalGeneration.from_pretrained(output).config.use_experts
 
 
-def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path) -> None:
+def test_stage_2_begins_exactly_where_stage_1_ended(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     train(world, tmp_path / "align", "--stage", "align")
     aligned = ParrotForConditionalGeneration.from_pretrained(tmp_path / "align").eval()
     aligned.config.use_experts = False
@@ -90,6 +119,9 @@ def test_stage_2_begins_exactly_where_stage_1_ended(world: Path, tmp_path: Path)
     ended = aligned(**inputs).logits
     aligned.config.use_experts = True
     assert torch.equal(aligned(**inputs).logits, ended)
+    capsys.readouterr()
+    warn_of_untrained_projector(aligned, "it")
+    assert not capsys.readouterr().out
 
 
 def test_resumed_equals_uninterrupted_step_by_step(

@@ -28,6 +28,7 @@ from datasets import Dataset, Features, Image, List, Value
 from trainer import one_line_errors
 from trainer.common.command_line import parse_arguments
 from trainer.common.pictures import open_picture
+from trainer.languages import check_language_in_name
 
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -65,11 +66,16 @@ class ConvertArguments:
             raise ValueError(
                 f"{len(self.json)} files and {len(self.language)} languages: give one for each, or one for all."
             )
-        for name in self.json:
+        for name, language in zip(self.json, self.languages(), strict=True):
+            check_language_in_name(name, language, "--language")
             if not Path(name).is_file():
                 raise ValueError(f"--json: there is no file {name}.")
         if not Path(self.image_dir).is_dir():
             raise ValueError(f"--image_dir: there is no folder {self.image_dir}.")
+
+    def languages(self) -> list[str]:
+        """The language of each file."""
+        return self.language * len(self.json) if len(self.language) == 1 else self.language
 
 
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
@@ -202,7 +208,6 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
     Raises:
         `ValueError`: for the first unusable row, unless `bad_rows` is set.
     """
-    languages = args.language * len(args.json) if len(args.language) == 1 else args.language
 
     @cache  # in LLaVA's data, each picture is in two rows
     def find(name: str) -> Path:
@@ -210,7 +215,7 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
 
     # backslashreplace writes a lone surrogate as JSON escapes it.
     with Path(args.bad_rows or os.devnull).open("w", encoding="utf-8", errors="backslashreplace") as aside:
-        for name, language in zip(args.json, languages, strict=True):
+        for name, language in zip(args.json, args.languages(), strict=True):
             with Path(name).open(encoding="utf-8") as file:
                 for index, row in enumerate(stream_array(file)):
                     try:

@@ -9,10 +9,10 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
 
 A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error.
 
-Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2) trains projector,
-experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by LoRA: all
-its linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs
-`pip install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` frozen weights take half the memory, and trained
+Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2), the default, trains
+projector, experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by
+LoRA: all its linear layers, and the tokens that mark a chat's turns. `--load_in_4bit` makes it QLoRA, which needs `pip
+install -e ".[qlora]"`. With `--dtype bfloat16 --bf16 true` frozen weights take half the memory, and trained
 weights stay in float32 until the final save.
 
 Data. Rows have `messages` (roles with text, or parts of text and images), `images` (a list, empty if there are none)
@@ -40,6 +40,7 @@ change is an error that names what differs. A finished run that is started again
 Tried on two CPU cores.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from peft import LoraConfig
 from transformers import set_seed
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
 from transformers.utils.peft_utils import find_adapter_config_file
 from trl import (
     DatasetMixtureConfig,
@@ -93,7 +95,10 @@ class ParrotScriptArguments(ScriptArguments, DatasetMixtureConfig):
 
     stage: Literal["align", "instruct"] = field(
         default="instruct",
-        metadata={"help": "align (1) trains the projector, without experts; instruct (2) all but the vision tower."},
+        metadata={
+            "help": "align (1) trains the projector, without experts; instruct (2) trains all but the vision tower, "
+            "and begins with a model that align has trained."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -114,6 +119,13 @@ class ParrotSFTConfig(SFTConfig):
             "names the row."
         },
     )
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether to compute in bfloat16 (mixed precision). By default, this is so on an accelerator that "
+            "can; a CPU computes in float32."
+        },
+    )
     activation_checkpointing: bool | None = field(
         default=None,
         metadata={"help": "Compute activations again in the backward pass, to save memory. On by default."},
@@ -128,6 +140,14 @@ class ParrotSFTConfig(SFTConfig):
         if self.activation_checkpointing is None:
             self.activation_checkpointing = self.gradient_checkpointing is not False
         self.gradient_checkpointing = self.activation_checkpointing
+        has_bf16 = is_torch_bf16_gpu_available() or is_torch_xla_available()
+        if self.bf16 is None:  # TRL would turn it on, and transformers would refuse that without an accelerator
+            self.bf16 = has_bf16 and not self.use_cpu and not self.fp16
+        if self.bf16 and not self.use_cpu and not has_bf16:
+            raise ValueError(
+                "bf16=True: this machine has no accelerator that computes in bfloat16. Leave bf16 out to compute in "
+                "float32, or add --use_cpu true to compute in bfloat16 on the CPU."
+            )
         super().__post_init__()
         if self.use_liger_kernel:  # Liger silently skips a model type that it does not know
             raise ValueError("use_liger_kernel=True: Liger has no kernels for a Parrot and would do nothing. Drop it.")
@@ -257,6 +277,32 @@ def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
         parameter.requires_grad_(name.startswith(TRAINED[stage]))
 
 
+def print_plan(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig) -> None:
+    """Prints the stage and the precision of a run, on the main process only. Both have defaults."""
+    if not PartialState().is_main_process:
+        return
+    stage = {
+        "align": "1 of 2: it trains the projector. After it, train with --stage instruct",
+        "instruct": "2 of 2: it trains all but the vision tower, of a model that --stage align has trained",
+    }[script_args.stage]
+    launched_with = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # by accelerate launch --mixed_precision
+    precision = "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else launched_with
+    print(f"Stage {script_args.stage}, {stage}. Mixed precision: {precision}.")
+
+
+def warn_of_untrained_projector(model: ParrotForConditionalGeneration, name: str) -> None:
+    """Warns, on the main process only, if stage 2 would begin with a projector that stage 1 has not trained."""
+    projector = model.model.multi_modal_projector
+    biases = [layer.bias for layer in (projector.linear_1, projector.linear_2) if layer.bias is not None]
+    # A new projector has biases of zero, and the first step of training moves them. In a shard, a bias may be empty.
+    is_new = bool(biases) and all(bias.numel() and not bias.any() for bias in biases)
+    if is_new and PartialState().is_main_process:
+        print(
+            f"Warning: the projector of {name} is untrained, so the language model would learn from noise. Train it "
+            "first with --stage align."
+        )
+
+
 def print_trained(model: ParrotForConditionalGeneration) -> None:
     """Prints how many parameters of each part are trained and frozen, on the main process only."""
     if not PartialState().is_main_process:
@@ -317,6 +363,8 @@ def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig
             f"{model_args.model_name_or_path} has its experts switched off, and an adapter cannot switch them on: set "
             "use_experts to true in its config.json."
         )
+    if script_args.stage == "instruct":
+        warn_of_untrained_projector(model, model_args.model_name_or_path)
     return model
 
 
@@ -343,6 +391,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     check_model(script_args, model_args)
     output_dir = training_args.output_dir
     checkpoint = training_args.resume_from_checkpoint or last_checkpoint(output_dir)
+    print_plan(script_args, training_args)
     arguments = run_arguments(script_args, training_args, model_args)
     check_same_run(arguments, output_dir, checkpoint)  # before anything is loaded
     editions = list(dict.fromkeys([*editions_of(checkpoint), edition()]))

@@ -25,7 +25,7 @@ from PIL import ImageFile
 from trainer.common.pictures import open_picture
 from trainer.common.sources import check_source
 from trainer.evaluation import kaleidoscope
-from trainer.languages import FOLDER, MMMB, entries
+from trainer.languages import FOLDER, MMMB, check_language_in_name, entries, language_in_name
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -140,6 +140,8 @@ def find_benchmark(
                 "for each language, in the order of --languages, or one name with {language} in it."
             )
         files = dict(zip(languages, map(Path, names), strict=True))
+        for language, file in files.items():
+            check_language_in_name(file, language, "--languages")
     for language, file in files.items():
         if not file.is_file():
             raise ValueError(f"There is no benchmark file {file}.{_advice(names[0], language)}")
@@ -183,11 +185,8 @@ def _advice(name: str, language: str) -> str:
 
 
 def _language_of(file: Path, fallback: str | None) -> str:
-    language = file.stem.rpartition("_")[2].lower()
-    language = "zh" if language == "cn" else language
-    if language not in INSTRUCTIONS:
-        if fallback:
-            return fallback
+    language = language_in_name(file) or fallback
+    if language is None:
         raise ValueError(
             f"The name of {file} does not end with a known language, as in _en.tsv: give the language by --languages."
         )

@@ -35,6 +35,7 @@ from trainer.evaluation.benchmark_files import (
 from trainer.evaluation.benchmark_results import is_circular, judge, read_out_languages, report, summarize
 from trainer.evaluation.result_types import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
 from trainer.evaluation.written_answers import compare_wordings
+from trainer.languages import check_language_in_name
 from trainer.training.same_run import hashes_of_files
 
 
@@ -381,6 +382,8 @@ def score(arguments: ScoreArguments) -> ResultsFile:
         )
     answers: list[Answer] = []
     is_shared = len(files) < len(languages)
+    for language, file in [] if is_shared else zip(languages, files, strict=True):
+        check_language_in_name(file, language, "the order of --predictions and --languages")
     for language, file in zip(languages, files * len(languages) if is_shared else files, strict=True):
         for index, prediction in read_answers(file, language, is_shared).items():
             if (language, index) not in questions:
