@@ -218,7 +218,7 @@ def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, 
         ({"baselines": ["models/none"]}, r"^--baselines='models/none': there is no such folder"),
         ({"baselines": ["neighbors:none/data"]}, r"^--baselines neighbors:DIR, DIR='none/data': there is no such"),
         ({"model": "chance", "baselines": ["text-only"]}, r"^--baselines='chance': there is no such folder"),
-        ({"model": "models/mine"}, r"^There are no weights in models/mine"),
+        ({"model": "models/mine"}, r"^--model='models/mine' has no config\.json"),
     ],
 )
 def test_a_missing_model_or_folder_is_an_error_before_any_question_is_asked(

@@ -16,7 +16,7 @@ from trainer.ask import AskArguments
 from trainer.benchmark import RunArguments
 from trainer.compose import ComposeArguments
 from trainer.demo_base import DemoBaseArguments
-from trainer.make_demo import PHASES, QUESTIONS, REPOSITORY, Clock, Phase, main, make, show
+from trainer.make_demo import PHASES, QUESTIONS, REPOSITORY, Clock, Phase, main, make, run_phase, show
 from trainer.mini_mmmb import MiniMMMBArguments
 
 
@@ -91,21 +91,50 @@ def test_an_interrupted_run_says_how_to_resume_and_leaves_no_process(tmp_path: P
     assert beat_file.stat().st_size == beats
 
 
-def test_the_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_follows_the_pace_and_moves_between_two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     clock = Clock(600)
     assert clock.left() == "about 10 min left"
+    clock.begin(60)
+    now[0] = 60  # s, and the commands have reported nothing
+    assert clock.left() == "about 9 min left"
+    assert clock.share() == 0.99
     now[0] = 120  # s, for work that takes 60 s on two idle cores
-    assert clock.left(60) == "about 18 min left"
-    clock.finish(60)
+    clock.report(0.99)
     assert clock.left() == "about 18 min left"
-    now[0] = 121  # a phase of 240 s whose files exist took 1 s
-    clock.finish(240)
+    clock.finish()
+    assert clock.left() == "about 18 min left"
+    clock.begin(240)
+    now[0] = 121  # the phase took 1 s, because its files exist
+    clock.finish()
     assert clock.left() == "about 10 min left"
+    clock.begin(300)
+    clock.report(0.5)
+    assert clock.share() == 0.5
+    now[0] = 181  # 60 s later; so far, 210 s of work took 120 s
+    assert clock.share() == pytest.approx((150 + 60 * 210 / 120) / 300)
     now[0] = 721
-    clock.finish(300)
+    clock.finish()
     assert clock.left() == "less than a minute left"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_is_shown_while_a_command_prints_nothing(
+    is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    monkeypatch.setattr("trainer.make_demo.BETWEEN_BARS", 0.1)
+    monkeypatch.setattr("trainer.make_demo.BETWEEN_LINES", 0.1)
+    silent = Phase("parts", "it", 4, [(command("import time; time.sleep(1)"), None)])
+    with (tmp_path / "log").open("w") as log:
+        run_phase(silent, log, Clock(4))
+    printed = capsys.readouterr()
+    shares = re.findall(
+        r"  parts:? +(\d+)%[^\r\n]* less than a minute left", printed.err if is_terminal else printed.out
+    )
+    assert len(set(shares)) > 2 and list(map(int, shares)) == sorted(map(int, shares))
+    assert bool(printed.out) != is_terminal
 
 
 def test_each_command_is_parsed_by_its_program() -> None:

@@ -17,9 +17,10 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import TextIO, cast
 
 from tqdm import tqdm
@@ -31,6 +32,7 @@ from trainer.languages import open_questions
 EXAMPLE = "data/demo/example.jpg"
 QUESTIONS = tuple(open_questions()[0].values())
 BAR = re.compile(r"(\d+)/(\d+) \[")  # in tqdm's progress bars: the finished steps and all steps
+BETWEEN_BARS, BETWEEN_LINES = 1.0, 30.0  # Seconds after which the progress is shown again.
 GOING_ON = re.compile(r"Going on from .*checkpoint-(\d+)")
 
 
@@ -127,24 +129,87 @@ class Clock:
     """Estimates the time left, from the time spent so far and the time that two idle cores need."""
 
     def __init__(self, seconds: float) -> None:
-        self.start, self.total, self.done = time.monotonic(), seconds, 0.0
-        self.last = self.start
+        self.start = self.last = self.reported_at = time.monotonic()
+        self.total, self.done = seconds, 0.0
+        self.phase, self.reported = 0.0, 0.0  # seconds that the current phase needs, and how many of them are over
 
-    def finish(self, seconds: float) -> None:
-        """Ends a phase. A phase that had nothing to do does not count for the pace."""
+    def begin(self, seconds: float) -> None:
+        """Begins a phase that takes so many seconds on two idle cores."""
+        self.phase = seconds
+        self.report(0.0)
+
+    def report(self, share: float) -> None:
+        """Notes which share of the current phase is done."""
+        self.reported, self.reported_at = share * self.phase, time.monotonic()
+
+    def finish(self) -> None:
+        """Ends the phase. A phase that had nothing to do does not count for the pace."""
         spent = time.monotonic() - self.last
         self.last += spent
-        if spent > seconds / 5:
-            self.done += seconds
+        if spent > self.phase / 5:
+            self.done += self.phase
         else:
-            self.start, self.total = self.start + spent, self.total - seconds
+            self.start, self.total = self.start + spent, self.total - self.phase
+        self.begin(0.0)
 
-    def left(self, done: float = 0.0) -> str:
-        """The time left, in words, when `done` of the seconds that the current phase needs are over."""
-        done += self.done
-        pace = (time.monotonic() - self.start) / done if done >= 10 else 1.0  # before that, the libraries still load
-        minutes = round(pace * (self.total - done) / 60)
+    def share(self) -> float:
+        """The share of the current phase that is done. Between two reports, it grows with the time."""
+        return self._done_of_phase(time.monotonic()) / self.phase if self.phase else 0.0
+
+    def left(self) -> str:
+        """The time left, in words."""
+        now = time.monotonic()
+        done = self.done + self._done_of_phase(now)
+        minutes = round(self._pace(done, now) * (self.total - done) / 60)
         return f"about {minutes} min left" if minutes else "less than a minute left"
+
+    def _done_of_phase(self, now: float) -> float:
+        pace = self._pace(self.done + self.reported, self.reported_at)
+        return min(0.99 * self.phase, self.reported + (now - self.reported_at) / pace)
+
+    def _pace(self, done: float, now: float) -> float:
+        return (now - self.start) / done if done >= 10 else 1.0  # before that, the libraries still load
+
+
+class Progress:
+    """
+    Shows how much of a phase is done, and the time left. It is a bar in a terminal; elsewhere, such as in a log, it is
+    a line now and then. Both go on while the phase's commands print nothing.
+    """
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name, self.clock = name, clock
+        self.is_terminal = sys.stdout.isatty()
+        self.bar = tqdm(
+            total=1,
+            desc=name,
+            bar_format="  {desc} {percentage:3.0f}%|{bar:20}| {postfix}",
+            leave=False,
+            disable=not self.is_terminal,
+        )
+        self.ended = Event()
+        self.thread = Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Progress":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.bar.close()
+
+    def write(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self.bar.write(text)
+
+    def _run(self) -> None:
+        while not self.ended.wait(BETWEEN_BARS if self.is_terminal else BETWEEN_LINES):
+            if self.is_terminal:
+                self.bar.n = max(self.bar.n, self.clock.share())
+                self.bar.set_postfix_str(self.clock.left())
+            else:
+                print(f"  {self.name}: {self.clock.share():.0%}, {self.clock.left()}", flush=True)
 
 
 def run_command(command: str, log: TextIO) -> Iterator[str]:
@@ -181,20 +246,20 @@ def run_command(command: str, log: TextIO) -> Iterator[str]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
-def run_phase(phase: Phase, log: TextIO, left: Callable[[float], str]) -> list[str]:
-    """Runs the unfinished commands of a phase under a progress bar. Returns the lines that they printed."""
+def run_phase(phase: Phase, log: TextIO, clock: Clock) -> list[str]:
+    """Runs the unfinished commands of a phase and shows its progress. Returns the lines that they printed."""
     lines, commands = [], phase.left()
-    bar = "  {desc} {percentage:3.0f}%|{bar:20}| {postfix}"
-    with tqdm(total=1, desc=phase.name, bar_format=bar, leave=False, disable=not sys.stdout.isatty()) as progress:
+    clock.begin(phase.seconds)
+    with Progress(phase.name, clock) as progress:
         for number, command in enumerate(commands):
             for line in run_command(command, log):
                 if match := BAR.search(line):
                     done, total = map(int, match.groups())
-                    progress.n = max(progress.n, (number + min(1, done / total)) / len(commands))
-                    progress.set_postfix_str(left(progress.n * phase.seconds))
+                    clock.report((number + min(1, done / total)) / len(commands))
                 elif match := GOING_ON.search(line):
                     progress.write(f"  goes on from step {match[1]}")
                 lines.append(line.rstrip())
+    clock.finish()
     return lines
 
 
@@ -209,7 +274,7 @@ def make(log: TextIO) -> list[str]:
             continue
         print(f"{title} ({clock.left()})", flush=True)
         try:
-            lines = run_phase(phase, log, clock.left)
+            lines = run_phase(phase, log, clock)
         except KeyboardInterrupt:
             sys.exit(
                 f"\nStopped in {phase.name!r}. To go on from its last checkpoint, run the same command again: "
@@ -219,7 +284,6 @@ def make(log: TextIO) -> list[str]:
             log.flush()
             last = Path(log.name).read_text(encoding="utf-8").rstrip().splitlines()[-1]
             sys.exit(f"{phase.name!r} failed: {last}\nAll its output is in {log.name}.")
-        clock.finish(phase.seconds)
     return lines
 
 

@@ -124,9 +124,10 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     path = arguments.model if is_blind else name
     revision = arguments.revision if path == arguments.model else None
     try:
-        check_parrot(path, argument, revision=revision)
+        check_source(path, argument, revision=revision)
     except ValueError as error:
         raise ValueError(f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.") from error
+    check_parrot(path, argument, revision)
     way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer
     way = "text" if is_blind and way == "pmi" else way
     settings: dict[str, Any] = {
