@@ -114,6 +114,14 @@ def test_damaged_weights_are_named(world: Path, tmp_path: Path) -> None:
             check_parrot(str(tmp_path / "model"), "--model")
 
 
+def test_a_folder_without_its_tokenizer_is_named(world: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "processor_config.json"):
+        shutil.copytree(world / "model", tmp_path / name)
+        (tmp_path / name / name).unlink()
+        with pytest.raises(ValueError, match=rf"{tmp_path / name}.* has no {name}.*: copy the whole folder"):
+            check_parrot(str(tmp_path / name), "--model")
+
+
 def test_an_adapter_is_as_good_as_its_base(world: Path, tmp_path: Path) -> None:
     shutil.copy(world / "model" / "model.safetensors", tmp_path / "adapter_model.safetensors")
     adapter = tmp_path / "adapter_config.json"

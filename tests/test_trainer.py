@@ -36,6 +36,11 @@ def in_a_worker() -> None:
     list(DataLoader(Rows([0]), num_workers=1))
 
 
+def test_a_config_with_a_value_of_a_wrong_type_ends_as_one_line() -> None:
+    with pytest.raises(SystemExit, match=r"^error: .*'num_experts' expected int, got str"), one_line_errors():
+        ParrotConfig(num_experts="six")
+
+
 @pytest.mark.parametrize("fail", [ours, wrapped, in_a_worker])
 def test_an_error_of_our_checks_ends_as_its_one_line(fail: object) -> None:
     with pytest.raises(ValueError, match="num_experts") as original:

@@ -54,6 +54,8 @@ def _message_for_user(error: BaseException | None) -> str | None:
                 return message
         elif isinstance(error, OSError):
             return " ".join(str(error).split())  # the libraries' messages may have several lines
+        elif type(error).__name__ == "StrictDataclassFieldValidationError":  # a config with a value of a wrong type
+            return " ".join(str(error).split())
         elif type(error).__module__ in NETWORK:
             return f"The network failed: {' '.join(str(error).split())}"
         elif isinstance(error, ImportError) and not isinstance(error.__cause__, ImportError):

@@ -80,8 +80,8 @@ def check_source(
 
 def check_parrot(name: str, argument: str, revision: str | None = None, needs_weights: bool = True) -> None:
     """
-    Checks that a folder or a Hub repository holds a Parrot, or an adapter of one. Of a folder, it also checks the
-    weights' files, without reading the weights.
+    Checks that a folder or a Hub repository holds a Parrot, or an adapter of one. It also checks the files
+    of a folder, without reading the weights.
 
     Args:
         name: the folder or Hub id.
@@ -107,6 +107,8 @@ def check_parrot(name: str, argument: str, revision: str | None = None, needs_we
         )
     if needs_weights and Path(name).is_dir():
         _check_weights(name, argument)
+        if config:
+            _check_processor(name, argument)
 
 
 def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any] | None:
@@ -140,6 +142,13 @@ def _check_weights(folder: str, argument: str) -> None:
             raise ValueError(
                 f"{file} is damaged, or not the whole file ({error}): copy or download it again."
             ) from error
+
+
+def _check_processor(folder: str, argument: str) -> None:
+    # Without these files, transformers would make an empty tokenizer.
+    for names in (("processor_config.json",), ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        if not any(Path(folder, name).is_file() for name in names):
+            raise ValueError(f"{argument}={folder!r} has no {' or '.join(names)}: copy the whole folder of the model.")
 
 
 def _is_cached(name: str, kind: str) -> bool:

@@ -52,7 +52,10 @@ class Recipe:
 
 
 def _read_yaml(file: str) -> dict[str, Any]:
-    keys = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    try:
+        keys = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}. Repair it.") from error
     if not isinstance(keys, dict):
         raise ValueError(f"{file} is not a recipe: give a YAML file of keys and values.")
     return keys
