@@ -54,7 +54,7 @@ def _message_for_user(error: BaseException | None) -> str | None:
                 return message
         elif isinstance(error, OSError):
             return " ".join(str(error).split())  # the libraries' messages may have several lines
-        elif type(error).__name__ == "StrictDataclassFieldValidationError":  # a config with a value of a wrong type
+        elif type(error).__module__ == "huggingface_hub.errors":  # e.g. a value of a wrong type in a config.json
             return " ".join(str(error).split())
         elif type(error).__module__ in NETWORK:
             return f"The network failed: {' '.join(str(error).split())}"
