@@ -95,10 +95,10 @@ def test_questions_that_are_not_parallel_are_found(questions: list[Question], tm
     changed[2] = replace(changed[2], options=dict(list(changed[2].options.items())[:3]))
     text = report(changed, tmp_path)
     for finding in (
-        "1 indices are missing in sw: 39",
-        "1 indices have different answers: 0 (en B, sw A)",
-        "1 indices have different images: 1 (en ",
-        "1 indices have different numbers of options: 2 (en 3, sw 4)",
+        "Indices that are missing in sw (1): 39",
+        "Indices that have different answers (1): 0 (en B, sw A)",
+        "Indices that have different images (1): 1 (en ",
+        "Indices that have different numbers of options (1): 2 (en 3, sw 4)",
     ):
         assert finding in text
 

@@ -278,7 +278,7 @@ def check_parallel(questions: Sequence[Question]) -> list[str]:
                 pairs = zip(group, values, strict=True)
                 by_language = ", ".join(f"{question.language} {value}" for question, value in pairs)
                 findings[fault].append(f"{index} ({by_language})")
-    return [f"{len(indices)} indices {fault}: {_some(indices)}" for fault, indices in findings.items()]
+    return [f"Indices that {fault} ({len(indices)}): {_some(indices)}" for fault, indices in findings.items()]
 
 
 def _some(values: Sequence[Any]) -> str:
@@ -331,7 +331,7 @@ def check_blind(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
     Returns:
         findings by language and category, and the lines of a table with the accuracies in each language.
     """
-    table = ["| without the picture | chance | letter | text | longest |", "|---" * 5 + "|"]
+    table = ["| language | chance | letter | text | longest |", "|---" * 5 + "|"]
     findings = []
     for language in dict.fromkeys(question.language for question in questions):
         of_language = [question for question in questions if question.language == language]
@@ -505,14 +505,12 @@ def build_benchmark(
     counts = Counter(question.language for question in questions)
     lines = [f"# {name}: {', '.join(f'{count} questions in {language}' for language, count in counts.items())}", ""]
     for title, findings in checks.items():
-        lines += [f"## {title}: {'yes' if not findings else f'{len(findings)} findings'}", ""]
+        lines += [f"## {title}: {f'findings ({len(findings)})' if findings else 'yes'}", ""]
         lines += [f"- {finding}" for finding in findings] + [""] * bool(findings)
     lines += [
-        *table,
-        "",
-        "Accuracy of guessing in percent: at random, by the most frequent letter, by the text that is most often "
-        "right in other questions, by the longest option. A finding is more than "
-        f"{DEVIATIONS:.0f} standard deviations above chance.",
+        *("## Guessing without the picture", "", *table, ""),
+        "Accuracy in percent: at random, by the most frequent letter, by the text that is most often right in other "
+        f"questions, by the longest option. A finding is more than {DEVIATIONS:.0f} standard deviations above chance.",
     ]
     (output / f"{name}_report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files

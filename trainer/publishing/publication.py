@@ -47,7 +47,7 @@ def write_model(arguments: PublishArguments, folder: Path) -> Base | None:
 
 
 def keep_adapter(arguments: PublishArguments, base: str, revision: str | None, folder: Path) -> Base:
-    """Copies an adapter. Its config gets the base's Hub id and commit. Returns the base."""
+    """Copies an adapter. The copy's config names the base's Hub id and commit. Returns the base."""
     if Path(base).exists():
         if not arguments.base_model:
             raise ValueError(f"The adapter's base is {base}: publish the base, too, and give its id as --base_model.")

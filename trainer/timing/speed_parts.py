@@ -227,7 +227,7 @@ class Bench:
         return _resident(peak=True) - before
 
     def product(self) -> tuple[Callable[[], torch.Tensor], float]:
-        """Returns a product of large matrices, which the machine computes at its highest speed, and its FLOP."""
+        """Returns a function that multiplies large matrices, the fastest work of a machine, and its FLOP."""
         side = 8192 if self.device.type == "cuda" else 1024
         left, right = torch.randn(2, side, side, device=self.device, dtype=self.dtype)
         return lambda: left @ right, 2 * side**3
@@ -552,7 +552,7 @@ def measure_processes(size: str, rounds: int) -> list[Line]:
     """
     places = torch.cuda.device_count() or len(os.sched_getaffinity(0))
     if places < 2:
-        print("The part processes is left out: it needs two cores or two GPUs.")
+        print("The part `processes` is left out: it needs two cores or two GPUs.")
         return []
     alone, shared = (_launch(number, size, rounds) for number in (1, 2))
     units = {"training": "s a step", "benchmark": "s"}
