@@ -3,6 +3,7 @@
 """The measurements of trainer/speed.py, part by part."""
 
 import base64
+import copy
 import gc
 import io
 import json
@@ -34,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModel,
     AutoProcessor,
+    BatchFeature,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaImageProcessorPil,
@@ -378,7 +380,21 @@ def measure_latency(bench: Bench) -> list[Line]:
         rows.append(Line(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
         ours, peer = (16 * number / min(seconds[name] for seconds in further) for name in models)
         rows.append(Line(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
-    return rows
+    return rows + _bfloat16_rows(bench, inputs)
+
+
+@torch.inference_mode()
+def _bfloat16_rows(bench: Bench, inputs: BatchFeature) -> list[Line]:
+    """Compares the first token of a batch in bfloat16 with float32, on a CPU that multiplies matrices in bfloat16."""
+    if bench.device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return []
+    model = copy.deepcopy(bench.model).bfloat16()
+    seconds = bench.time(
+        ours=lambda: model(**inputs | {"pixel_values": inputs["pixel_values"].bfloat16()}, logits_to_keep=1),
+        peer=lambda: bench.model(**inputs, logits_to_keep=1),
+    )
+    ours, peer = 1e3 * seconds["ours"], 1e3 * seconds["peer"]
+    return [Line(f"bfloat16, first token, batch {len(inputs['input_ids'])}", peer / ours, ours, peer, "ms", "float32")]
 
 
 def benchmark_questions(bench: Bench) -> list[Question]:
