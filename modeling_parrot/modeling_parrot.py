@@ -143,7 +143,7 @@ class ParrotExperts(nn.Module):
         for index, part in enumerate(images.split(counts.tolist())):  # tolist waits for the GPU; a part may be empty
             inner = _swiglu(F.linear(hidden_states[part], self.gate_up_proj[index]))
             inner = inner * routing_weights[part, index, None, None]
-            output = output.index_add(0, part, F.linear(inner, self.down_proj[index]).to(output.dtype))
+            output.index_add_(0, part, F.linear(inner, self.down_proj[index]).to(output.dtype))
         return output
 
     def _run_grouped(
