@@ -16,7 +16,7 @@ from trainer.ask import AskArguments
 from trainer.benchmark import RunArguments
 from trainer.compose import ComposeArguments
 from trainer.demo_base import DemoBaseArguments
-from trainer.make_demo import PHASES, QUESTIONS, REPOSITORY, Clock, Phase, main, make, run_phase, show
+from trainer.make_demo import PHASES, QUESTIONS, REPOSITORY, Clock, Phase, main, make, run_phase, share_of_bar, show
 from trainer.mini_mmmb import MiniMMMBArguments
 
 
@@ -117,6 +117,21 @@ def test_the_time_left_follows_the_pace_and_moves_between_two_reports(monkeypatc
     now[0] = 721
     clock.finish()
     assert clock.left() == "less than a minute left"
+
+
+def test_a_bar_measures_a_command_if_it_is_the_only_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real bars: weights are loaded in no time, and a benchmark has a bar for each of its answerers."""
+    assert share_of_bar("Loading weights: 100%|##########| 89/89 [00:00<00:00, 29794.32it/s]") is None
+    assert share_of_bar("questions:  30%|###       | 3/10 [01:02<02:24, 20.7s/it]") == 0.3
+    assert share_of_bar("a line") is None
+    shares = []
+    monkeypatch.setattr(Clock, "report", lambda _, share: shares.append(share))
+    monkeypatch.setattr(Clock, "forget", lambda _: shares.append("time"))
+    bars = ["1/1 [00:00", "1/4 [00:05", "4/4 [00:20", "0/4 [00:02", "4/4 [00:09"]
+    phase = Phase("first", "it", 9, [(command("pass"), None), (command(f"print(*{bars}, sep='\\r')"), None)])
+    with (tmp_path / "log").open("w") as log:
+        run_phase(phase, log, Clock(9))
+    assert shares == [0.0, 0.625, 1.0, "time", "time", 0.0]  # The phase's begin and end report no share.
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -11,6 +11,7 @@ interrupted run from its last checkpoint, run the same command again.
 """
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -31,7 +32,8 @@ from trainer.languages import open_questions
 
 EXAMPLE = "data/demo/example.jpg"
 QUESTIONS = tuple(open_questions()[0].values())
-BAR = re.compile(r"(\d+)/(\d+) \[")  # in tqdm's progress bars: the finished steps and all steps
+# In tqdm's progress bars: the finished steps, all steps, and the minutes and seconds so far.
+BAR = re.compile(r"(\d+)/(\d+) \[(?:(\d+):(\d+))?")
 BETWEEN_BARS, BETWEEN_LINES = 1.0, 30.0  # Seconds after which the progress is shown again.
 GOING_ON = re.compile(r"Going on from .*checkpoint-(\d+)")
 
@@ -142,6 +144,10 @@ class Clock:
         """Notes which share of the current phase is done."""
         self.reported, self.reported_at = share * self.phase, time.monotonic()
 
+    def forget(self) -> None:
+        """Forgets the reports of the current phase, so that only the time measures it."""
+        self.reported, self.reported_at = 0.0, self.last
+
     def finish(self) -> None:
         """Ends the phase. A phase that had nothing to do does not count for the pace."""
         spent = time.monotonic() - self.last
@@ -206,7 +212,7 @@ class Progress:
     def _run(self) -> None:
         while not self.ended.wait(BETWEEN_BARS if self.is_terminal else BETWEEN_LINES):
             if self.is_terminal:
-                self.bar.n = max(self.bar.n, self.clock.share())
+                self.bar.n = self.clock.share()
                 self.bar.set_postfix_str(self.clock.left())
             else:
                 print(f"  {self.name}: {self.clock.share():.0%}, {self.clock.left()}", flush=True)
@@ -246,16 +252,33 @@ def run_command(command: str, log: TextIO) -> Iterator[str]:
         raise subprocess.CalledProcessError(process.returncode, command)
 
 
+def share_of_bar(line: str) -> float | None:
+    """
+    The share of a progress bar that is done. None if the line is no bar, or one of less than two seconds, such as the
+    bars of loading and saving weights, which measure nothing of a phase.
+    """
+    match = BAR.search(line)
+    if not match:
+        return None
+    done, total, minutes, seconds = (int(number or 0) for number in match.groups())
+    return done / max(total, done, 1) if 60 * minutes + seconds >= 2 else None
+
+
 def run_phase(phase: Phase, log: TextIO, clock: Clock) -> list[str]:
     """Runs the unfinished commands of a phase and shows its progress. Returns the lines that they printed."""
     lines, commands = [], phase.left()
     clock.begin(phase.seconds)
     with Progress(phase.name, clock) as progress:
         for number, command in enumerate(commands):
+            last_share = 0.0
             for line in run_command(command, log):
-                if match := BAR.search(line):
-                    done, total = map(int, match.groups())
-                    clock.report((number + min(1, done / total)) / len(commands))
+                if (share := share_of_bar(line)) is not None:
+                    if share >= last_share:
+                        last_share = share
+                        clock.report((number + share) / len(commands))
+                    else:  # The command has several bars, so none of them measures all of it.
+                        last_share = math.inf
+                        clock.forget()
                 elif match := GOING_ON.search(line):
                     progress.write(f"  goes on from step {match[1]}")
                 lines.append(line.rstrip())
