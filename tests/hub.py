@@ -28,6 +28,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.processes import python
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TOKEN = "hf_test"
@@ -342,10 +344,12 @@ def entry(path: str, files: dict[str, bytes]) -> dict[str, Any]:
     return {"type": "file", "path": path, "oid": oid, "size": size, **lfs}
 
 
-def run_python(code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False) -> str:
+def run_python(
+    code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False, light: bool = False
+) -> str:
     """
     Runs code in a fresh process and returns its output. The process can import this repository's packages only
-    `with_repository`; otherwise it cannot, even if they are installed.
+    `with_repository`; otherwise it cannot, even if they are installed. `light` code does not import torch.
 
     Raises:
         `RuntimeError`: if the process fails, with its output.
@@ -359,7 +363,7 @@ def run_python(code: str, environment: dict[str, str], cwd: Path, with_repositor
         environment = environment | {"PYTHONPATH": str(REPOSITORY)}
     else:
         code = f"import sys\nsys.modules.update(modeling_parrot=None, trainer=None)\n{code}"
-    command = [sys.executable, "-c", code]
+    command = [sys.executable if light else python(), "-c", code]
     done = subprocess.run(command, env=inherited | environment, cwd=cwd, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         raise RuntimeError(f"The process exited with {done.returncode}.\n{code}\n{done.stdout}\n{done.stderr}")

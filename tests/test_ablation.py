@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from transformers import AutoModel, AutoModelForCausalLM
 
 from modeling_parrot import ParrotForConditionalGeneration
+from tests.processes import python
 from tests.test_compose import LANGUAGE_MODELS, TOWERS
 from tests.tiny import tiny_processor
 from trainer.ablation import AblationArguments
@@ -67,8 +68,9 @@ def write_recipe(folder: Path, world: Path, benchmark: str, **changes: Any) -> s
 
 @pytest.mark.slow
 def test_arms_differ_only_in_their_experts_and_a_stopped_experiment_resumes(
-    world: Path, benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    world: Path, benchmark: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.executable", python())
     arguments = AblationArguments(write_recipe(tmp_path, world, benchmark), jobs=2)
     run_ablation(arguments)
     output = tmp_path / "ablation"

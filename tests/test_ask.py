@@ -3,13 +3,13 @@
 """A model's folder answers in the way its users load it: by the pipeline, with the code in the folder."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image as PILImage
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
+from tests.processes import python
 from tests.test_sft import train
 from tests.tiny import chat_inputs
 from trainer.ask import AskArguments, ask
@@ -23,7 +23,7 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
     folder = train(world, tmp_path / "model", "--max_steps", "1")
     PILImage.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
     questions = ["? red", "? kırmızı"]
-    command = [sys.executable, "-m", "trainer.ask", "--model", str(folder), "--image", str(tmp_path / "red.png")]
+    command = [python(), "-m", "trainer.ask", "--model", str(folder), "--image", str(tmp_path / "red.png")]
     command += ["--max_new_tokens", "5", "--question", *questions]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image as PILImage
 
 from tests.conftest import assert_alike, encode, write_tsv
+from tests.processes import python
 from tests.tiny import tiny_model
 from trainer import REPOSITORY
 from trainer.benchmark import RunArguments, ScoreArguments, read_command_line
@@ -273,7 +273,7 @@ def test_the_command_compares_and_explains_itself(
 def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments, tmp_path: Path) -> None:
     run(arguments)
     shared = tmp_path / "shared"
-    line = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    line = [python(), "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
     line += ["trainer.benchmark", "run"]
     line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]

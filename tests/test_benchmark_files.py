@@ -237,7 +237,8 @@ def test_published_files_come_from_the_hub_at_a_revision(tmp_path: Path) -> None
         (tmp_path / "folder" / name).parent.mkdir(exist_ok=True, parents=True)
         write_tsv(tmp_path / "folder" / name, [ROW | {"question": name}])
     with LoopbackHub() as hub:
-        printed = run_python(PUBLISH_AND_FIND, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+        environment = hub.environment(tmp_path / "home")
+        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, light=True)
     commit, files = json.loads(printed.splitlines()[-1])
     assert Path(files["tr"]).parts[-3] == commit
     for language, name in names.items():

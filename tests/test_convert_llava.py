@@ -5,7 +5,6 @@
 import json
 import re
 import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from datasets import load_dataset
 from PIL import Image
 from trl.data_utils import prepare_multimodal_messages
 
+from tests.processes import python
 from tests.tiny import tiny_processor
 from trainer.convert_llava import ConvertArguments, convert_files, find_image, main, split_marks, stream_array
 
@@ -230,7 +230,7 @@ def test_arguments_are_checked_before_any_row_is_read(change: dict, message: str
 @pytest.mark.slow
 def test_the_command_says_in_one_line_what_is_wrong(folder: Path) -> None:
     args = arguments(folder, [{"image": "none.png", "conversations": turns("<image>", "Red.")}])
-    line = [sys.executable, "-m", "trainer.convert_llava", "--json", *args.json, "--image_dir", args.image_dir]
+    line = [python(), "-m", "trainer.convert_llava", "--json", *args.json, "--image_dir", args.image_dir]
     done = subprocess.run([*line, "--output", args.output], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.processes import python
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 
 
@@ -82,7 +82,7 @@ def test_a_listed_question_is_compared_with_itself_in_other_languages() -> None:
 @pytest.mark.slow
 def test_a_missing_model_is_an_error_of_one_line() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "trainer.demo", "--model", "models/nowhere/at-all"],
+        [python(), "-m", "trainer.demo", "--model", "models/nowhere/at-all"],
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,

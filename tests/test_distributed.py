@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 
 from modeling_parrot import ParrotForConditionalGeneration
 from tests.conftest import write_data
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_processor
 
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = str(ROOT / "trainer" / "sft.py")
 STEPS = 5
 LORA = ["--use_peft", "--lora_r", "4", "--lora_dropout", "0"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
-ONE = [sys.executable, SCRIPT, "--use_cpu", "--per_device_train_batch_size", "4"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
+ONE = [SCRIPT, "--use_cpu", "--per_device_train_batch_size", "4"]
 TWO = ["--per_device_train_batch_size", "2"]
 DDP = [*ACCELERATE, "--multi_gpu", SCRIPT, "--use_cpu", *TWO]
 FSDP = [
@@ -77,7 +77,12 @@ def train(world: Path, output: Path, launch: list[str], *arguments: str) -> list
     line = [text for name, value in common.items() for text in (f"--{name}", str(value))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     run = subprocess.run(
-        [*launch, *line, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [python(), *launch, *line, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     log = json.loads((output / "trainer_state.json").read_text())["log_history"]

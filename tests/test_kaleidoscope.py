@@ -148,5 +148,6 @@ print(len(read_benchmark(file, "uk")))
 def test_kaleidoscope_comes_from_the_hub_with_its_pictures(tmp_path: Path) -> None:
     write(tmp_path / "folder", [exam("uk"), exam("en")])
     with LoopbackHub() as hub:
-        printed = run_python(PUBLISH_AND_FIND, hub.environment(tmp_path / "home"), tmp_path, with_repository=True)
+        environment = hub.environment(tmp_path / "home")
+        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, light=True)
     assert printed.splitlines()[-1] == "1"

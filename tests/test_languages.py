@@ -5,7 +5,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import ModelCard
 
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_processor
 from trainer.languages import (
     CODES,
@@ -118,7 +118,7 @@ def test_one_file_is_enough_to_draw_train_measure_and_publish_with_an_invented_s
     table = json.dumps(sentences("pt") | own_entries)
     (tmp_path / "trainer" / "languages" / "xx.json").write_text(table, encoding="utf-8")
     process = subprocess.run(
-        [sys.executable, "-c", DRAW_TRAIN_MEASURE_PUBLISH, *MMMB, "xx"],
+        [python(), "-c", DRAW_TRAIN_MEASURE_PUBLISH, *MMMB, "xx"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

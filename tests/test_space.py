@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a Space run by themselves, without the repository on the path."""
 
+import ast
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.hub import LoopbackHub
+from tests.processes import python
 from tests.tiny import tiny_model, tiny_processor
 from trainer.languages import languages
 from trainer.publishing.space import MODULES, write_space
@@ -33,7 +34,7 @@ def test_a_space_opens_the_page_with_its_own_files_alone(tmp_path: Path) -> None
     environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SERVER_PORT": "7993", "PYTHONUNBUFFERED": "1"}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=space, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [python(), "app.py"], cwd=space, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         while "Running on" not in (tmp_path / "log").read_text() and process.poll() is None:
@@ -58,7 +59,7 @@ def test_a_space_is_uploaded_in_one_commit(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "org/parrot", "v1.0")
     with LoopbackHub() as hub:
         environment = os.environ | hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", UPLOAD], cwd=tmp_path, env=environment, check=True)
+        subprocess.run([python(), "-c", UPLOAD], cwd=tmp_path, env=environment, check=True)
         files = hub.files("org/page", repo_type="space")
         assert len(hub._repository("space", "org/page").commits) == 2
     assert files["app.py"] == (tmp_path / "space" / "app.py").read_bytes()
@@ -76,11 +77,20 @@ def test_a_space_says_what_it_shows_and_needs(tmp_path: Path) -> None:
     assert "model='org/parrot', revision='v1.0'" in (tmp_path / "space" / "app.py").read_text()
 
 
-def test_a_space_has_every_module_that_its_page_imports(tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
+def test_a_space_has_every_module_that_its_files_import(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "org/parrot", "v1.0")
-    code = "import sys; sys.path.insert(0, '.'); import trainer.serving.demo_page as page; print(page.__file__)"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-P", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, text=True)
-    assert Path(done.stdout.strip()) == tmp_path / "space" / "trainer" / "serving" / "demo_page.py", done.stderr
+    imported = set()
+    for file in (tmp_path / "space").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+    files = {
+        file.relative_to(ROOT)
+        for name in imported
+        for file in (ROOT / f"{name.replace('.', '/')}.py", ROOT / name.replace(".", "/") / "__init__.py")
+        if file.is_file()
+    }
+    assert Path("trainer", "serving", "demo_page.py") in files
+    assert not [file for file in files if not (tmp_path / "space" / file).exists()]

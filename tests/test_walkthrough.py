@@ -6,13 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image as PILImage
 from transformers import AutoModel, AutoModelForCausalLM
 
+from tests.processes import python
 from tests.test_compose import LANGUAGE_MODELS, TOWERS
 from tests.tiny import tiny_processor
 
@@ -41,7 +41,7 @@ def test_the_walk_through_leads_from_photos_to_what_is_published(tmp_path: Path)
     processor.tokenizer.save_pretrained(base / "language_model")
 
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(python()).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(tmp_path),
     }
     done = subprocess.run(
