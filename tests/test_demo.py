@@ -17,8 +17,8 @@ from tests.processes import python
 from tests.tiny import tiny_config, tiny_model, tiny_processor
 
 
-pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("gradio")  # second, because its import takes two seconds
 
 from trainer.demo import DemoArguments  # noqa: E402
 from trainer.serving.demo_page import CSS, QUESTIONS, StreamingParrot, build_page, in_other_languages  # noqa: E402
