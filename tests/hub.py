@@ -345,11 +345,12 @@ def entry(path: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 
 def run_python(
-    code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False, light: bool = False
+    code: str, environment: dict[str, str], cwd: Path, with_repository: bool = False, new_interpreter: bool = False
 ) -> str:
     """
     Runs code in a fresh process and returns its output. The process can import this repository's packages only
-    `with_repository`; otherwise it cannot, even if they are installed. `light` code does not import torch.
+    `with_repository`; otherwise it cannot, even if they are installed. tests/processes.py forks the process after the
+    import of torch; code that does not import torch, or does something before, runs in a `new_interpreter`.
 
     Raises:
         `RuntimeError`: if the process fails, with its output.
@@ -363,7 +364,7 @@ def run_python(
         environment = environment | {"PYTHONPATH": str(REPOSITORY)}
     else:
         code = f"import sys\nsys.modules.update(modeling_parrot=None, trainer=None)\n{code}"
-    command = [sys.executable if light else python(), "-c", code]
+    command = [sys.executable if new_interpreter else python(), "-c", code]
     done = subprocess.run(command, env=inherited | environment, cwd=cwd, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         raise RuntimeError(f"The process exited with {done.returncode}.\n{code}\n{done.stdout}\n{done.stderr}")

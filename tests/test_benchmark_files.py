@@ -238,7 +238,7 @@ def test_published_files_come_from_the_hub_at_a_revision(tmp_path: Path) -> None
         write_tsv(tmp_path / "folder" / name, [ROW | {"question": name}])
     with LoopbackHub() as hub:
         environment = hub.environment(tmp_path / "home")
-        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, light=True)
+        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, new_interpreter=True)
     commit, files = json.loads(printed.splitlines()[-1])
     assert Path(files["tr"]).parts[-3] == commit
     for language, name in names.items():

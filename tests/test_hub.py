@@ -98,7 +98,7 @@ def test_a_folder_is_one_commit_that_downloads_the_same(repo_type: str, hub: Loo
         (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folder" / path).write_bytes(content)
     code = f"repo_type = {repo_type!r}{FOLDER}"
-    printed = run_python(code, hub.environment(tmp_path / "home"), tmp_path, light=True)
+    printed = run_python(code, hub.environment(tmp_path / "home"), tmp_path, new_interpreter=True)
     snapshot, sha, listed, top, lfs, after, errors = json.loads(printed)
 
     assert hub.requests.count(f"POST /api/{repo_type}s/org/data/commit/main") == 2  # the upload and the deletion
@@ -119,7 +119,7 @@ def test_a_range_is_served_and_what_the_server_does_not_know_is_refused(hub: Loo
         return response.status, response.read()
 
     code = "from huggingface_hub import create_repo\ncreate_repo('org/name')"
-    run_python(code, hub.environment(tmp_path / "home"), tmp_path, light=True)
+    run_python(code, hub.environment(tmp_path / "home"), tmp_path, new_interpreter=True)
     path, content = "/org/name/resolve/main/.gitattributes", hub.files("org/name")[".gitattributes"]
     assert get(path) == (200, content)
     assert get(path, Range="bytes=2-4") == (206, content[2:5])
@@ -131,6 +131,6 @@ def test_a_range_is_served_and_what_the_server_does_not_know_is_refused(hub: Loo
 
 def test_a_process_finds_the_repository_only_if_asked_and_shows_why_it_fails(tmp_path: Path) -> None:
     code = "from importlib.util import find_spec\nassert find_spec('modeling_parrot'), 'not found'\nprint('found')"
-    assert run_python(code, {}, tmp_path, with_repository=True, light=True) == "found\n"
+    assert run_python(code, {}, tmp_path, with_repository=True, new_interpreter=True) == "found\n"
     with pytest.raises(RuntimeError, match="AssertionError: not found"):
-        run_python(code, {}, tmp_path, light=True)
+        run_python(code, {}, tmp_path, new_interpreter=True)

@@ -111,7 +111,7 @@ HfApi().upload_folder(repo_id="org/mini-mmmb", repo_type="dataset", folder_path=
 """
     with LoopbackHub() as hub:
         environment = hub.environment(tmp_path / "home")
-        run_python(upload, environment, tmp_path)
+        run_python(upload, environment, tmp_path, new_interpreter=True)
         log = evaluate(tmp_path, address, "hf/org/mini-mmmb/zh", **environment)
     assert len(log["samples"]) == 40
     for sample in log["samples"]:

@@ -149,5 +149,5 @@ def test_kaleidoscope_comes_from_the_hub_with_its_pictures(tmp_path: Path) -> No
     write(tmp_path / "folder", [exam("uk"), exam("en")])
     with LoopbackHub() as hub:
         environment = hub.environment(tmp_path / "home")
-        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, light=True)
+        printed = run_python(PUBLISH_AND_FIND, environment, tmp_path, with_repository=True, new_interpreter=True)
     assert printed.splitlines()[-1] == "1"

@@ -135,7 +135,7 @@ def test_transformers_serve_answers_an_openai_client_as_generate_does_streamed_a
         color, text = QUESTIONS[0]
         Image.new("RGB", (40, 30), color).save(tmp_path / "picture.png")
         assert text in SNIPPETS[0]
-        printed = run_python(SNIPPETS[0].replace(ADDRESS, address), environment, tmp_path)
+        printed = run_python(SNIPPETS[0].replace(ADDRESS, address), environment, tmp_path, new_interpreter=True)
         assert printed.startswith(expected[0].rstrip("\N{REPLACEMENT CHARACTER}"))
 
         chat = subprocess.run(
@@ -221,6 +221,7 @@ def test_the_readme_s_snippet_writes_a_graph_within_1e_4_of_the_model(parrot: Pa
     pytest.importorskip("onnxruntime", reason="make test-serving")
     shutil.copytree(parrot, tmp_path / "org" / "parrot")
     Image.new("RGB", (40, 30), "red").save(tmp_path / "picture.png")
-    printed = run_python(SNIPPETS[1], {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}, tmp_path)
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    printed = run_python(SNIPPETS[1], environment, tmp_path, new_interpreter=True)
     assert float(printed.splitlines()[-1]) < 1e-4
     assert list((tmp_path / "parrot-onnx").glob("*.onnx"))

@@ -64,7 +64,9 @@ def test_a_hub_id_is_looked_for_once_and_must_be_a_parrot_where_a_model_is_neede
     with LoopbackHub() as hub:
         for name, files in models.items():
             hub.add_model(name, {file: text.encode() for file, text in files.items()})
-        printed = run_python(CHECK, hub.environment(tmp_path / "home"), tmp_path, with_repository=True, light=True)
+        printed = run_python(
+            CHECK, hub.environment(tmp_path / "home"), tmp_path, with_repository=True, new_interpreter=True
+        )
         assert len([request for request in hub.requests if "org/none" in request]) == 1
     none, empty, qwen, parrot, adapter = printed.splitlines()
     assert none.startswith("--dataset_name='org/none': there is no such folder, and no such dataset on the Hub")

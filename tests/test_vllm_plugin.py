@@ -245,7 +245,8 @@ def test_the_tower_runs_once_for_several_prompts_and_embeddings_in_an_image_s_pl
     parrot: Path, tmp_path: Path
 ) -> None:
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HOME": str(tmp_path / "home")}
-    printed = run_python(IN_PROCESS.replace("FOLDER", repr(str(parrot))), environment, tmp_path, with_repository=True)
+    code = IN_PROCESS.replace("FOLDER", repr(str(parrot)))
+    printed = run_python(code, environment, tmp_path, with_repository=True, new_interpreter=True)
     assert "ENCODED 3 KEPT 1\n" in printed  # red, blue, and red again, because blue had replaced it in the cache
     assert "REFUSED A Parrot's image tokens depend on the prompt" in printed
 
@@ -277,7 +278,8 @@ def test_the_server_gives_an_openai_client_the_tokens_of_transformers_streamed_a
         assert "".join(event.choices[0].delta.content or "" for event in ask(chats[0], stream=True)) == whole
 
         A.save(tmp_path / "picture.png")
-        printed = run_python(SNIPPETS[0].replace(ADDRESS, address), {"HF_HOME": str(tmp_path / "home")}, tmp_path)
+        code = SNIPPETS[0].replace(ADDRESS, address)
+        printed = run_python(code, {"HF_HOME": str(tmp_path / "home")}, tmp_path, new_interpreter=True)
         assert printed[:-1].startswith(whole.rstrip("\N{REPLACEMENT CHARACTER}"))  # it asks for more tokens
 
 
@@ -302,4 +304,4 @@ def test_without_the_plugin_a_parrot_is_refused_however_it_is_loaded(
     code = WITHOUT_PLUGIN.replace("FOLDER", repr(str(folder))).replace("OVERRIDES", repr(overrides))
     environment = {"VLLM_PLUGINS": "", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HOME": str(tmp_path / "home")}
     with pytest.raises(RuntimeError, match=r"[Vv]alue ?[Ee]rror.*without Parrot's experts"):
-        run_python(code, environment, tmp_path)
+        run_python(code, environment, tmp_path, new_interpreter=True)
