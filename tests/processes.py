@@ -38,6 +38,8 @@ LIBRARIES = ("torch", "torch._dynamo", "torch._inductor", "torch.distributed.fsd
 CLIENT = """\
 #!{interpreter} -IS
 import json, os, signal, socket, sys
+signals = (signal.SIGINT, signal.SIGTERM)
+signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 socket.send_fds(server, [b"\\n"], [0, 1, 2])
@@ -45,10 +47,11 @@ server.sendall(json.dumps([sys.argv, dict(os.environ), os.getcwd()]).encode())
 server.shutdown(socket.SHUT_WR)
 answers = server.makefile()
 program = int(answers.readline())
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in signals:
     signal.signal(number, lambda number, _: os.kill(program, number))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 code = int(answers.readline())
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in signals:
     signal.signal(number, signal.SIG_DFL)
 if code < 0:
     os.kill(os.getpid(), -code)
@@ -65,11 +68,11 @@ def python() -> str:
     client.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     server = subprocess.Popen(
-        [sys.executable, __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        [sys.executable, __file__, address], stdout=subprocess.PIPE, env=environment, start_new_session=True
     )
 
     def end() -> None:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)  # the server and all programs that still run
         server.wait()
         folder.cleanup()
 
