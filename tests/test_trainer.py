@@ -5,6 +5,7 @@
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,17 @@ from modeling_parrot import ParrotConfig
 from trainer import one_line_errors
 
 
-class Rows(list):
-    def __getitem__(self, _index: int) -> None:
-        ParrotConfig(num_experts=0)
+class Rows:
+    """Rows that cannot be read."""
+
+    def __init__(self, read: Callable[[], object]) -> None:
+        self.read = read
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _index: int) -> object:
+        return self.read()
 
 
 def ours() -> None:
@@ -33,7 +42,7 @@ def wrapped() -> None:
 
 
 def in_a_worker() -> None:
-    list(DataLoader(Rows([0]), num_workers=1))
+    list(DataLoader(Rows(ours), num_workers=1))
 
 
 def test_a_config_with_a_value_of_a_wrong_type_ends_as_one_line() -> None:
@@ -42,7 +51,7 @@ def test_a_config_with_a_value_of_a_wrong_type_ends_as_one_line() -> None:
 
 
 @pytest.mark.parametrize("fail", [ours, wrapped, in_a_worker])
-def test_an_error_of_our_checks_ends_as_its_one_line(fail: object) -> None:
+def test_an_error_of_our_checks_ends_as_its_one_line(fail: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="num_experts") as original:
         ours()
     with pytest.raises(SystemExit) as ended, one_line_errors():
@@ -53,6 +62,12 @@ def test_an_error_of_our_checks_ends_as_its_one_line(fail: object) -> None:
 def test_a_missing_file_ends_as_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^error: .*No such file or directory: '.*nowhere'$"), one_line_errors():
         (tmp_path / "nowhere").read_text()
+
+
+def test_a_file_that_a_worker_misses_ends_as_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: \[Errno 2\] No such file or directory: '.*nowhere'$"):  # noqa: SIM117
+        with one_line_errors():
+            list(DataLoader(Rows((tmp_path / "nowhere").read_bytes), num_workers=1))
 
 
 def test_an_address_that_does_not_answer_ends_as_one_line() -> None:
@@ -84,7 +99,7 @@ def test_a_package_that_is_not_installed_ends_as_one_line(
             import_hidden(module, package, monkeypatch)
 
 
-def test_a_package_that_a_library_misses_ends_as_the_line_of_the_library() -> None:
+def test_a_library_s_advice_to_install_a_package_ends_as_one_line() -> None:
     def fail() -> None:
         raise ImportError("8 bits need bitsandbytes:\npip install bitsandbytes")
 
@@ -101,17 +116,36 @@ def test_an_error_under_a_progress_bar_begins_a_line(capsys: pytest.CaptureFixtu
     assert "rows:   0%" in bar and bar.endswith("\n")
 
 
-def import_what_we_do_not_have() -> None:
+def import_our_missing_module() -> None:
     importlib.import_module("trainer.nothing")
 
 
+def import_module_with_a_fault() -> None:
+    """Fails as transformers does where a module of its own fails."""
+    try:
+        [].nothing  # noqa: B018
+    except AttributeError as error:
+        raise ImportError("Could not import module 'x'.") from error
+
+
+def fail_for_an_error_without_traceback() -> None:
+    raise RuntimeError from ValueError("one")
+
+
 @pytest.mark.parametrize(
-    "fail",
-    [lambda: int("one"), lambda: {}["key"], import_what_we_do_not_have],
-    ids=["ValueError", "KeyError", "ImportError"],
+    ("fail", "error"),
+    [
+        (lambda: int("one"), ValueError),
+        (lambda: {}["key"], KeyError),
+        (import_our_missing_module, ImportError),
+        (import_module_with_a_fault, ImportError),
+        (fail_for_an_error_without_traceback, RuntimeError),
+    ],
 )
-def test_an_error_that_may_be_a_fault_of_the_program_keeps_its_traceback(fail: object) -> None:
-    with pytest.raises((ValueError, KeyError, ImportError)), one_line_errors():
+def test_an_error_that_may_be_a_fault_of_the_program_keeps_its_traceback(
+    fail: Callable[[], object], error: type[Exception]
+) -> None:
+    with pytest.raises(error), one_line_errors():
         fail()
 
 

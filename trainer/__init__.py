@@ -26,10 +26,11 @@ def one_line_errors() -> Iterator[None]:
     """
     Ends a command with one line on stderr and exit code 1, without a traceback, for an error that the user can mend.
 
-    Such errors are every OSError (files, disks), every error of the network, every package that is not installed, and
-    every ValueError that our own code raises, also where a library wraps it. Any other exception may be a fault of the
-    program and keeps its traceback. Progress bars end before the error is printed. The context belongs only around the
-    command line, because programs that call the functions need the exceptions. It can be a decorator, too.
+    Such errors are every OSError (files, disks), every error of the network or of huggingface_hub, every package that
+    is not installed, and every ValueError that our own code raises, also where a library wraps it. Any other exception
+    may be a fault of the program and keeps its traceback. Progress bars end before the error is printed. The context
+    belongs only around the command line, because programs that call the functions need the exceptions. It can be a
+    decorator, too.
     """
     try:
         yield
@@ -45,29 +46,28 @@ def one_line_errors() -> Iterator[None]:
 def _message_for_user(error: BaseException | None) -> str | None:
     """The message of the first exception in a chain that the user can mend; None if there is none."""
     while error is not None:
+        files, message = [frame.filename for frame in traceback.extract_tb(error.__traceback__)], str(error)
+        # torch raises a data loader worker's exception again, with the worker's traceback as its message.
+        if message.startswith("Caught "):
+            files = re.findall(r'^  File "(.+)", line \d+', message, re.M) or files
+            message = re.split(r"^\w*Error: ", message, flags=re.M)[-1].strip()
+        text = " ".join(message.split())  # the libraries' messages may have several lines
         if isinstance(error, ValueError):
-            file, message = traceback.extract_tb(error.__traceback__)[-1].filename, str(error)
-            # torch raises a data loader worker's exception again, with the worker's traceback as its message.
-            if message.startswith("Caught ") and (files := re.findall(r'^  File "(.+)", line \d+', message, re.M)):
-                file, message = files[-1], re.split(r"^\w*Error: ", message, flags=re.M)[-1].strip()
-            if any(Path(file).resolve().is_relative_to(package) for package in PACKAGES):
+            if files and any(Path(files[-1]).resolve().is_relative_to(package) for package in PACKAGES):
                 return message
-        elif isinstance(error, OSError):
-            return " ".join(str(error).split())  # the libraries' messages may have several lines
-        elif type(error).__module__ == "huggingface_hub.errors":  # e.g. a value of a wrong type in a config.json
-            return " ".join(str(error).split())
+        elif isinstance(error, OSError) or type(error).__module__ == "huggingface_hub.errors":
+            return text  # The second kind is, for example, a value of a wrong type in a config.json.
         elif type(error).__module__ in NETWORK:
-            return f"The network failed: {' '.join(str(error).split())}"
-        elif isinstance(error, ImportError) and not isinstance(error.__cause__, ImportError):
+            return f"The network failed: {text}"
+        elif isinstance(error, ImportError) and error.__cause__ is None:
             package = (error.name or "").partition(".")[0]
-            return None if package in OWN else _missing_package(error, package)
+            return None if package in OWN else _missing_package(text.rstrip("."), package)
         error = error.__cause__
     return None
 
 
-def _missing_package(error: ImportError, package: str) -> str:
-    """Says how to install a package that is missing or too old, or what the library says that misses it."""
-    reason = " ".join(str(error).split()).rstrip(".")
+def _missing_package(reason: str, package: str) -> str:
+    """Says how to install a package that is missing or too old; without its name, repeats the library's message."""
     if not package:
         return f"{reason}."
     import tomllib  # noqa: PLC0415  # new in Python 3.11; a Space imports this package in 3.10
