@@ -97,5 +97,5 @@ $(VENV)/installed: pyproject.toml
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable ".[demo,page,test,dev]"
 	@touch $@
 
-clean:
+clean:  ## Deletes the environments, and data/ and models/ with all that was trained.
 	rm -rf .venv .venv-* data models
