@@ -80,7 +80,7 @@ sft.main(
     *parser.parse_args_and_config(
         "--model_name_or_path base --dataset_name data --dataset_config instruct --stage instruct --output_dir model "
         "--max_steps 2 --learning_rate 1e-3 --per_device_train_batch_size 7 --logging_steps 1 --use_cpu true "
-        "--bf16 false --report_to none --activation_checkpointing false".split()
+        "--report_to none --activation_checkpointing false".split()
     )
 )
 benchmark_runs.run(

@@ -50,7 +50,6 @@ def train(world: Path, output: Path, *arguments: str) -> Path:
         "max_steps": 4,
         "learning_rate": 1e-2,
         "logging_steps": 1,
-        "bf16": False,
         "use_cpu": True,
         "report_to": "none",
         "disable_tqdm": True,
@@ -189,7 +188,7 @@ def test_only_answers_pass_the_head_and_the_loss_and_gradients_are_the_same(
     processor = ParrotProcessor.from_pretrained(world / "model")
     trainer = ParrotTrainer(
         model=model,
-        args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none"),
         train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
         processing_class=processor,
         peft_config=lora_config(ParrotModelConfig(use_peft=peft, lora_dropout=0.0), model, processor),
@@ -215,7 +214,7 @@ def test_only_answers_pass_the_head_and_the_loss_and_gradients_are_the_same(
 def test_the_collator_can_be_sent_to_workers(world: Path, tmp_path: Path) -> None:
     trainer = ParrotTrainer(
         model=ParrotForConditionalGeneration.from_pretrained(world / "model"),
-        args=ParrotSFTConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none"),
+        args=ParrotSFTConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none"),
         train_dataset=load_dataset(str(world / "data"), cache_dir=str(tmp_path / "cache"))["train"],
         processing_class=ParrotProcessor.from_pretrained(world / "model"),
     )

@@ -7,7 +7,7 @@ Trains a Parrot on conversations about pictures, in the paper's two stages:
     accelerate launch --num_processes 8 trainer/sft.py --stage align --model_name_or_path parrot-base \
         --dataset_name org/captions --output_dir parrot-aligned
 
-A run is a YAML recipe, the command line overrides it, and an argument that nothing reads is an error.
+A run is a YAML recipe. Arguments of the command line override it, and an argument that nothing reads is an error.
 
 Stages. `--stage align` (1) trains the projector with the experts bypassed; `--stage instruct` (2), the default, trains
 projector, experts and language model; the vision tower stays frozen in both. `--use_peft` adapts the language model by
@@ -31,16 +31,15 @@ Watching. Each language's loss and the router's weights are logged with the metr
 test split. `--push_to_hub` uploads the folder as it is; trainer/publish.py checks it and adds a model card, with the
 history of its training from `training.json`.
 
-Going on. A run whose output folder holds a checkpoint goes on from it, or from `--resume_from_checkpoint`, if it is
-the same run: the same stage, model, data and all arguments that change what is learned. Logging, saving and evaluation
-may change, and so may the way in which processes and accumulation steps share the batch. The number of steps may
-change if the learning-rate schedule does not depend on it (constant, constant_with_warmup, inverse_sqrt). Any other
-change is an error that names what differs. A finished run that is started again trains nothing.
+Resuming. If the output folder holds a checkpoint, a run resumes from it, or from `--resume_from_checkpoint`. It must
+be the same run: the same stage, model, data and all arguments that change what is learned. Logging, saving and
+evaluation may change, and so may the way in which processes and accumulation steps share the batch. The number of
+steps may change if the learning-rate schedule does not depend on it (constant, constant_with_warmup, inverse_sqrt).
+Any other change is an error that names what differs. A finished run that is started again trains nothing.
 
-Tried on two CPU cores.
+Tried on two CPU cores and on one H100.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -278,16 +277,14 @@ def freeze(model: ParrotForConditionalGeneration, stage: str) -> None:
 
 
 def print_plan(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig) -> None:
-    """Prints the stage and the precision of a run, on the main process only. Both have defaults."""
+    """Prints the stage and the precision of a run, which may be defaults, on the main process only."""
     if not PartialState().is_main_process:
         return
     stage = {
         "align": "1 of 2: it trains the projector. After it, train with --stage instruct",
-        "instruct": "2 of 2: it trains all but the vision tower, of a model that --stage align has trained",
+        "instruct": "2 of 2: it trains all but the vision tower, in a model that --stage align has trained",
     }[script_args.stage]
-    launched_with = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # by accelerate launch --mixed_precision
-    precision = "bf16" if training_args.bf16 else "fp16" if training_args.fp16 else launched_with
-    print(f"Stage {script_args.stage}, {stage}. Mixed precision: {precision}.")
+    print(f"Stage {script_args.stage}, {stage}. Mixed precision: {training_args.mixed_precision}.")
 
 
 def warn_of_untrained_projector(model: ParrotForConditionalGeneration, name: str) -> None:

@@ -27,7 +27,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 
-PARROTS = "Give the folder or Hub id of a Parrot, such as trainer.compose and trainer/sft.py write."
+ADVICE = "Give the folder or Hub id of a Parrot, such as trainer.compose and trainer/sft.py write."
 TIMEOUT = 5.0  # Seconds that a request to the Hub may take. Its answer is one line of JSON.
 
 
@@ -99,11 +99,11 @@ def check_parrot(name: str, argument: str, revision: str | None = None, needs_we
         base = str(adapter.get("base_model_name_or_path"))
         check_parrot(base, f"base_model_name_or_path of {argument} {name}", adapter.get("revision"), needs_weights)
     elif config is None:
-        raise ValueError(f"{argument}={name!r} has no config.json that can be read. {PARROTS}")
+        raise ValueError(f"{argument}={name!r} has no config.json that can be read. {ADVICE}")
     elif config.get("model_type") != "parrot":
         raise ValueError(
             f"{argument}={name!r} is not a Parrot: its config.json has the model_type {config.get('model_type')!r}. "
-            f"{PARROTS}"
+            f"{ADVICE}"
         )
     if needs_weights and Path(name).is_dir():
         _check_weights(name, argument)
@@ -133,7 +133,7 @@ def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any] | N
 def _check_weights(folder: str, argument: str) -> None:
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
-        raise ValueError(f"{argument}={folder!r} has no weights, no *.safetensors. {PARROTS}")
+        raise ValueError(f"{argument}={folder!r} has no weights, no *.safetensors. {ADVICE}")
     for file in files:
         try:
             with safe_open(file, framework="np"):  # reads the header, and compares it with the file's size
