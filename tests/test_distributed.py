@@ -38,7 +38,7 @@ ZERO3 = [
 ]
 with_old_torch = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
-    reason="FSDP2 of torch 2.6 does not run on a CPU; none between was tried",
+    reason="FSDP2 of torch 2.6 does not run on a CPU; we have not tried the versions from 2.7 to 2.12",
 )
 without_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="pip install deepspeed")
 

@@ -111,7 +111,9 @@ def test_a_folder_is_one_commit_that_downloads_the_same(repo_type: str, hub: Loo
     assert errors == ["RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError"]
 
 
-def test_a_range_is_served_and_what_the_server_does_not_know_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_a_range_is_served_and_a_wrong_token_or_an_unknown_address_is_refused(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
     def get(path: str, **headers: str) -> tuple[int, bytes]:
         connection = HTTPConnection("127.0.0.1", hub.server_port, timeout=10)
         connection.request("GET", path, headers=headers)

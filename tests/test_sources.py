@@ -17,7 +17,7 @@ def test_a_folder_that_is_there_passes(tmp_path: Path) -> None:
     check_source(str(tmp_path), "--model")
 
 
-def test_a_misspelt_folder_is_named_with_the_one_that_is_meant(
+def test_the_error_for_a_misspelt_folder_suggests_the_right_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,7 +81,7 @@ def test_without_a_hub_the_error_says_so_at_once(monkeypatch: pytest.MonkeyPatch
         check_source("org/parrot", "--model")
 
 
-def test_what_the_cache_holds_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_repository_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "models--org--parrot" / "snapshots").mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_a_folder_without_its_tokenizer_is_named(world: Path, tmp_path: Path) ->
             check_parrot(str(tmp_path / name), "--model")
 
 
-def test_an_adapter_is_as_good_as_its_base(world: Path, tmp_path: Path) -> None:
+def test_an_adapter_passes_if_its_base_does(world: Path, tmp_path: Path) -> None:
     shutil.copy(world / "model" / "model.safetensors", tmp_path / "adapter_model.safetensors")
     adapter = tmp_path / "adapter_config.json"
     adapter.write_text(json.dumps({"base_model_name_or_path": str(world / "model")}))

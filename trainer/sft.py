@@ -248,6 +248,8 @@ def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, 
 
 def check_data(data: Dataset | IterableDataset, stage: str, training_args: ParrotSFTConfig) -> None:
     """
+    Checks the columns of the data, and in stage "align" that there are pictures.
+
     Raises:
         `ValueError`: if training could learn nothing from data of this kind.
     """
@@ -317,6 +319,8 @@ def print_trained(model: ParrotForConditionalGeneration) -> None:
 
 def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> None:
     """
+    Checks the model's files and arguments, without loading it.
+
     Raises:
         `ValueError`: if arguments contradict each other, or if the model does not exist or is an adapter.
     """
@@ -342,8 +346,10 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
 
 def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
     """
+    Loads the model, with a quantised language model if the arguments say so.
+
     Raises:
-        `ValueError`: if arguments contradict each other, or if the model does not exist or is an adapter.
+        `ValueError`: as `check_model` does, or if adapters would train a model without experts.
     """
     check_model(script_args, model_args)
     if quantization_config := get_quantization_config(model_args):
@@ -384,7 +390,7 @@ def lora_config(
 
 
 def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
-    """Loads, freezes, trains, saves and, if asked, pushes."""
+    """Checks the arguments, loads, trains and saves the model, and pushes it with `--push_to_hub`."""
     check_model(script_args, model_args)
     output_dir = training_args.output_dir
     checkpoint = training_args.resume_from_checkpoint or last_checkpoint(output_dir)

@@ -18,7 +18,6 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     HTTPError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -71,10 +70,10 @@ def check_source(
         raise ValueError(f"{argument}={name!r} has no revision {revision!r} on the Hub.") from error
     except HfHubHTTPError:  # The Hub answers with another error: the library that downloads it retries.
         return
-    except (HTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ValueError(
-            f"{argument}={name!r}: there is no such folder, and the Hub cannot be reached to look for such a {kind}."
-            f"{hint}"
+            f"{argument}={name!r}: there is no such folder, and the Hub cannot be reached to look for such a {kind}. "
+            f"Give a folder, or connect to the Hub.{hint}"
         ) from error
 
 
