@@ -273,8 +273,8 @@ def test_the_command_compares_and_explains_itself(
 def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments, tmp_path: Path) -> None:
     run(arguments)
     shared = tmp_path / "shared"
-    line = [python(), "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
+    line = [python(), "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    line += ["--log_dir", str(tmp_path / "logs"), "--tee", "3", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
     line += ["trainer.benchmark", "run"]
     line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]
     line += ["--languages", "en", "tr", "--answer", "score", "--score_by", "text", "--batch_size", "4"]
@@ -283,6 +283,7 @@ def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments
         line, capture_output=True, text=True, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert {path.parent.name for path in tmp_path.glob("logs/**/stdout.log")} == {"0", "1"}
     for name in (".", "baselines/text-only"):
         assert_alike(rows_of(str(shared / name)), rows_of(str(Path(arguments.output, name))))
     results, expected = (json.loads(Path(folder, "results.json").read_text()) for folder in (shared, arguments.output))

@@ -585,7 +585,8 @@ def measure_processes(size: str, rounds: int) -> list[Line]:
 
 def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
     """Returns the seconds of training and benchmark with this number of processes."""
-    kind = ["--cpu"] if not torch.cuda.is_available() else ["--multi_gpu"] if processes > 1 else []
+    # accelerate starts several processes on one machine by --multi_gpu, on a CPU too; with --cpu it starts only one.
+    kind = ["--multi_gpu"] if processes > 1 else []
     with TemporaryDirectory() as folder:
         output = Path(folder) / "seconds.json"
         line = [sys.executable, "-m", "accelerate.commands.launch", *kind, "--num_processes", str(processes)]
