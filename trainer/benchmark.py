@@ -9,8 +9,8 @@ Measures multiple-choice answers to questions about pictures, in several languag
 
 `run` asks a model, `score` judges the answers of other programs, and `compare` shows results side by side. A
 benchmark is one TSV file for each language, with MMMB's columns: index, image (base64), question, A, B, C, ...,
-answer, category, l2-category. `accelerate launch --num_processes 2 -m trainer.benchmark run ...` shares the work. Each
-verb has a --help.
+answer, category, l2-category. `accelerate launch --multi_gpu --num_processes 2 -m trainer.benchmark run ...` shares the
+work, on a CPU, too. Each verb has a --help.
 """
 
 import sys

@@ -10,7 +10,7 @@ Measures speed and memory on this machine, ours and a peer side by side:
 
 Models are built from configs with random weights; nothing is downloaded. The sizes are tiny (as in the tests), small
 (the Parrot of trainer/recipes/small_align.yaml) and 7b (the paper's: CLIP ViT-L/14 at 336 pixels, Qwen2-7B, six
-experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in float32. The parts and their peers:
+experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in float32 (latency: also in bfloat16). The parts and their peers:
 
   data       rows a second that one core reads and collates. Peer: LlavaProcessor with the same collator of TRL
   experts    speed of all, two and one of the experts. Peer: this machine's matrix product; for two and one, also all
