@@ -274,8 +274,8 @@ def test_two_processes_share_the_work_and_write_the_same(arguments: RunArguments
     run(arguments)
     shared = tmp_path / "shared"
     line = [python(), "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
-    line += ["--log_dir", str(tmp_path / "logs"), "--tee", "3", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
-    line += ["trainer.benchmark", "run"]
+    line += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    line += ["--log_dir", str(tmp_path / "logs"), "--tee", "3", "-m", "trainer.benchmark", "run"]
     line += ["--model", arguments.model, "--benchmark", *arguments.benchmark, "--output", str(shared)]
     line += ["--languages", "en", "tr", "--answer", "score", "--score_by", "text", "--batch_size", "4"]
     line += ["--baselines", *arguments.baselines]

@@ -9,8 +9,9 @@ Measures multiple-choice answers to questions about pictures, in several languag
 
 `run` asks a model, `score` judges the answers of other programs, and `compare` shows results side by side. A
 benchmark is one TSV file for each language, with MMMB's columns: index, image (base64), question, A, B, C, ...,
-answer, category, l2-category. `accelerate launch --multi_gpu --num_processes 2 -m trainer.benchmark run ...` shares the
-work, on a CPU, too. Each verb has a --help.
+answer, category, l2-category. Each verb has a --help. Several processes share the work, on GPUs and on a CPU:
+
+    accelerate launch --multi_gpu --num_processes 2 -m trainer.benchmark run ...
 """
 
 import sys

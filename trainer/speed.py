@@ -10,7 +10,8 @@ Measures speed and memory on this machine, ours and a peer side by side:
 
 Models are built from configs with random weights; nothing is downloaded. The sizes are tiny (as in the tests), small
 (the Parrot of trainer/recipes/small_align.yaml) and 7b (the paper's: CLIP ViT-L/14 at 336 pixels, Qwen2-7B, six
-experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in float32 (latency: also in bfloat16). The parts and their peers:
+experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16; a CPU computes in float32, and the first token also
+in bfloat16. The parts and their peers:
 
   data       rows a second that one core reads and collates. Peer: LlavaProcessor with the same collator of TRL
   experts    speed of all, two and one of the experts. Peer: this machine's matrix product; for two and one, also all
@@ -18,7 +19,7 @@ experts of 4,096, for a GPU of 80 GB). A GPU computes in bfloat16, a CPU in floa
   benchmark  questions a second, written and scored. Peer: a loop like the reference's
   training   time, memory and FLOP/s of a step, with LoRA and, if it fits, in full. Peers: SFTTrainer with
              LlavaForConditionalGeneration, and the same model with a head on every position, as in the reference
-  processes  a step of full training, and the benchmark, with two processes of one core or GPU each. Peer: one process
+  processes  a step with LoRA, and the benchmark, with two processes of one core or GPU each. Peer: one process
 
 A ratio above 1 is a gain: ours is so many times as fast, or as small. Ours and the peer take turns. The first round
 does not count; a time is the least of the other --rounds. A line about memory is left out if it is not measurable.

@@ -3,7 +3,7 @@
 r"""
 `python -m trainer.speed --parts processes` runs this command with one process and with two:
 
-    accelerate launch --multi_gpu --num_processes 2 -m trainer.timing.speed_processes --size small --output seconds.json
+    accelerate launch --multi_gpu --num_processes 2 -m trainer.timing.speed_processes --size small --output s.json
 
 Each process has one thread or one GPU. It does its share of the same batch and of the same questions. The first
 process writes the seconds of a training step and of all questions as JSON.
