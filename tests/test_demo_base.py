@@ -21,13 +21,21 @@ from transformers import (
 
 from trainer.demo_base import DemoBaseArguments
 from trainer.mini_mmmb import MiniMMMBArguments, build
-from trainer.toy_world.demo_parts import augment, captions, chat_rows, text_corpus, train, train_parts, train_tokenizer
-from trainer.toy_world.emoji import LANGUAGES, all_concepts, select_concepts
+from trainer.toy_world.demo_parts import (
+    augment,
+    chat_rows,
+    tokenize,
+    train,
+    train_parts,
+    train_tokenizer,
+)
+from trainer.toy_world.emoji import LANGUAGES, TABLES, select_concepts
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Qwen2Tokenizer:
-    return train_tokenizer(text_corpus(all_concepts()), vocab_size=800)
+    texts = [turn["content"] for _, messages in chat_rows(select_concepts(50), 500, seed=0) for turn in messages]
+    return train_tokenizer(texts, vocab_size=800)
 
 
 @pytest.mark.parametrize(
@@ -46,18 +54,30 @@ def test_tokenizer_writes_chatml(tokenizer: Qwen2Tokenizer) -> None:
     assert len(tokenizer("<|im_start|><|im_end|><|endoftext|>")["input_ids"]) == 3
 
 
-def test_captions_name_a_concept_in_each_language() -> None:
-    cat = next(concept for concept in all_concepts() if concept.emoji == "🐈")
-    assert captions(cat, "zh") == ["图片：猫。", "图中显示：猫。"]
-    assert captions(cat, "en") == ["Picture: cat.", "The picture shows: cat."]
-    assert text_corpus([cat])[-4:-2] == ["Resim: kedi.", "Resimde görülen: kedi."]
+def test_chats_ask_about_english_captions_in_each_language_and_in_no_wording_that_is_tested() -> None:
+    concepts = select_concepts(10)
+    rows = chat_rows(concepts, 1200, seed=0, typed=False)
+    captions = [caption.split("{}")[0] for caption in TABLES["en"]["captions"]]
+    for language in LANGUAGES:
+        questions = TABLES[language]["questions"]
+        kinds = [questions["name"], questions["describe"], *questions["recognition"].values()]
+        chats = [messages for target, messages in rows if target == language]
+        asked = {messages[0]["content"].split("\n")[1] for messages in chats}
+        assert len(chats) == 200 and len(asked) > 30
+        assert asked <= {text for kind in kinds for text in kind["trained"]}
+        for user, assistant in chats:
+            caption = user["content"].split("\n")[0]
+            assert any(caption.startswith(start) for start in captions)
+            named = [concept.names for concept in concepts if concept.names[language] in assistant["content"]]
+            assert named and any(names["en"] in caption for names in named)
 
 
-def test_chat_rows_ask_from_each_language_into_each() -> None:
-    rows = chat_rows(select_concepts(10), seed=0)
-    assert len(rows) == 10 * 6 * 6 * 3
-    assert len({messages[0]["content"] for _, messages in rows}) > 1000
-    assert {language for language, _ in rows[: 6 * 3]} == set(LANGUAGES)
+def test_only_answers_have_labels(tokenizer: Qwen2Tokenizer) -> None:
+    chats = [messages for _, messages in chat_rows(select_concepts(10), 6, seed=0)]
+    for row, (_, assistant) in zip(tokenize(tokenizer, chats), chats, strict=True):
+        labels = [label for label in row["labels"] if label != -100]
+        assert row["input_ids"][-len(labels) :] == labels
+        assert tokenizer.decode(labels) == assistant["content"] + "<|im_end|>\n"
 
 
 def test_augmentation_changes_the_pictures_and_keeps_their_shape() -> None:

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import random
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from trainer.mini_mmmb import (
     CATEGORIES,
     MiniMMMBArguments,
     World,
+    benchmark_pictures,
     build,
     is_held_out,
     languages_in_turn,
@@ -46,9 +48,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> MiniMMMBArguments:
     folder = tmp_path_factory.mktemp("mini")
-    arguments = MiniMMMBArguments(
-        str(folder), concepts=50, image_size=48, align_views=1, train=120, validation=12, test_per_category=8
-    )
+    sizes = {"align_views": 1, "train": 120, "validation": 12, "test_per_category": 8}
+    arguments = MiniMMMBArguments(str(folder), concepts=50, image_size=48, **sizes)
     build(arguments)
     return arguments
 
@@ -74,8 +75,8 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
 
     def structure(table: object) -> object:
         if isinstance(table, dict):
-            return {key: structure(value) for key, value in table.items()}
-        return len(table) if isinstance(table, list) else table.count("{}") if isinstance(table, str) else None
+            return {key: structure(value) for key, value in table.items() if key != "held_out"}
+        return {text.count("{}") for text in table} if isinstance(table, list) else table.count("{}")
 
     use_languages([language for language in languages() if sentences(language)])
     assert len(LANGUAGES) == 20
@@ -88,6 +89,28 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
             names = TABLES[language]["names"].values()
             foreign = {name for name in names if not any(low <= letter <= high for letter in name)}
             assert foreign <= {"DNA", "DVD", "CD"}, language
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_question_has_many_wordings_and_training_has_none_of_the_held_out_ones(language: str) -> None:
+    questions = TABLES[language]["questions"]
+    kinds = {name: kind for name, kind in questions.items() if name != "recognition"} | questions["recognition"]
+    trained = [text for kind in kinds.values() for text in kind["trained"]]
+    held_out = [text for kind in kinds.values() for text in kind["held_out"]]
+    assert len(set(trained + held_out)) == len(trained + held_out)
+    assert len([*questions["name"]["trained"], *questions["describe"]["trained"]]) >= 20
+    assert len([*questions["name"]["held_out"], *questions["describe"]["held_out"]]) >= 8
+    for kind in kinds.values():
+        assert len(kind["trained"]) >= 3 and kind["held_out"]
+        assert len({text.count("{}") for text in kind["trained"] + kind["held_out"]}) == 1
+
+    def plain(text: str) -> str:
+        return re.sub(r"\W", "", text.casefold())
+
+    assert not set(map(plain, trained)) & set(map(plain, held_out))
+    introduction = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "trainer" / "ask.py").read_text("utf-8")
+    assert any(text in introduction for text in trained) or language in ("pt", "ar")
+    assert not any(text in introduction for text in held_out)
 
 
 def test_a_word_that_a_language_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +230,7 @@ def test_training_never_shows_the_color_that_the_benchmark_asks_for_and_the_shap
     for seed in range(600):
         (question,) = world.picture("color", random.Random(seed)).questions
         options = tuple(sorted(text["en"] for text in (question.answer, *question.others)))
-        answers[question.text["en"], options][question.answer["en"]] += 1
+        answers[question.about["en"], options][question.answer["en"]] += 1
         assert question.binding not in trained
     things = {("heart", "red"), ("diamond", "red"), ("star", "yellow")}  # ♥, ♦, ⭐: training shows them as things
     assert not any(itertools.starmap(is_held_out, things))
@@ -265,18 +288,48 @@ def test_things_lie_where_the_answer_says(pasted: list) -> None:
             return next(centre for pasted_art, centre in reversed(pasted) if pasted_art is art)
 
         for question in picture.questions:
-            text, answer = question.text["en"], question.answer["en"]
-            x, y = place(text.split("“")[1].split("”")[0])
-            if text.startswith("Where"):
+            (kind,), answer = question.kind, question.answer["en"]
+            x, y = place(question.about["en"])
+            if kind == "where":
                 assert answer == ("top", "bottom")[y > 0.5] + " " + ("left", "right")[x > 0.5]
             else:
                 other_x, other_y = place(answer)
-                direction = next(word for word in ("left", "right", "above", "below") if word in text)
                 is_true = {"left": other_x < x - 0.2, "right": other_x > x + 0.2}
                 is_true |= {"above": other_y < y - 0.2, "below": other_y > y + 0.2}
-                assert is_true[direction]
-            seen[answer if text.startswith("Where") else direction] += 1
+                assert is_true[kind]
+            seen[answer if kind == "where" else kind] += 1
     assert len(seen) == 8
+
+
+def test_training_asks_in_many_wordings_but_in_none_of_the_held_out_ones(
+    arguments: MiniMMMBArguments, tmp_path: Path
+) -> None:
+    rows = load(arguments, "instruct", "train", tmp_path)
+    asked = {turn["content"] for row in rows for turn in row["messages"][::2]}
+    assert len(asked) > 200
+    assert any(text[0].islower() and text[-1] not in "?." for text in asked)  # as people type
+    own = {row["index"]: row for row in benchmark(arguments, "en")}
+    other = benchmark(arguments, "en", "mini_mmmb_wordings")
+    assert len(other) == len(own) / 2
+    assert Counter(row["answer"] for row in other) == dict.fromkeys("ABCD", len(other) // 4)
+    for row in other:
+        assert row["question"] not in asked and row["question"] != own[row["index"]]["question"]
+        assert all(row[name] == own[row["index"]][name] for name in ("image", "answer", *"ABCD"))
+    assert len({row["question"] for row in other if row["category"] in RECOGNITION}) > 8
+
+
+def test_a_model_that_always_gives_one_answer_to_a_question_reaches_only_chance(tmp_path: Path) -> None:
+    world = World(select_concepts(50), TEST_STYLES[:1], 16, is_test=True)
+    pictures = [(category, picture.questions[0]) for category, picture in benchmark_pictures(world, 48, 0)]
+    for category, kind in (("color", "color_of"), ("counting", "count"), ("position", "where")):
+        answers = defaultdict(Counter)
+        for asked_category, question in pictures:
+            if asked_category == category and question.kind == (kind,):
+                options = frozenset(text["en"] for text in question.options(0))
+                answers[options][question.answer["en"]] += 1
+        number = sum(counts.total() for counts in answers.values())
+        most = sum(max(counts.values()) for counts in answers.values())
+        assert number > 8 and most / number < 0.34, (category, answers)
 
 
 def test_a_seed_decides_every_byte(arguments: MiniMMMBArguments, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@
     python -m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --captions
     python -m trainer.demo_base --data data/demo --output models/demo-base
 
-OUTPUT/language_model gets a byte-level BPE tokenizer and a Qwen2. The Qwen2 is trained on captions in all languages,
-and on questions in one language about a caption in another. OUTPUT/vision_tower gets the vision tower of a CLIP. The
-CLIP is trained on pictures of all things of mini-MMMB, not only those of the demo. Its captions are in English only,
-because Parrot addresses the bias of vision towers towards English.
+OUTPUT/language_model gets a byte-level BPE tokenizer and a Qwen2. The Qwen2 is trained on questions in all languages
+about English captions. OUTPUT/vision_tower gets the vision tower of a CLIP. The CLIP is trained on pictures of all
+things of mini-MMMB, not only those of the demo. Its captions are in English only, because Parrot addresses the bias of
+vision towers towards English.
 An interrupted run resumes from its last checkpoint. A finished part is not trained again.
 """
 
@@ -28,7 +28,7 @@ class DemoBaseArguments:
         default=4000, metadata={"help": "Number of tokens in the vocabulary of the language model."}
     )
     language_model_steps: int = field(
-        default=600, metadata={"help": "Training steps of the language model, each with 32 texts."}
+        default=700, metadata={"help": "Training steps of the language model, each with 32 texts."}
     )
     vision_tower_steps: int = field(
         default=1200,

@@ -69,7 +69,7 @@ PHASES = (
         [
             (
                 "-m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --align_views 3 --captions "
-                "--train 6000 --scenes 0.15 --turns 2 --test_per_category 40",
+                "--train 12000 --scenes 0.15 --turns 1 --test_per_category 40",
                 None,
             )
         ],
@@ -107,12 +107,13 @@ PHASES = (
     ),
     Phase(
         "benchmark",
-        "questions about pictures in a style that training never showed",
-        30,
+        "questions about pictures in a style, and in wordings, that training never showed",
+        50,
         [
             (
                 "-m trainer.benchmark run --model models/demo-parrot --output models/demo-parrot/benchmark "
                 "--benchmark 'data/demo/mini_mmmb_{language}.tsv' --answer score --score_by text "
+                "--wordings 'data/demo/mini_mmmb_wordings_{language}.tsv' --max_new_tokens 32 --batch_size 64 "
                 "--baselines chance text-only neighbors:data/demo",
                 "models/demo-parrot/benchmark/results.md",
             )

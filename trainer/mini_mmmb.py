@@ -24,9 +24,9 @@ import random
 import re
 import shutil
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,6 +59,7 @@ from trainer.toy_world.emoji import (
     load_style,
     select_concepts,
     use_languages,
+    wordings,
     words,
 )
 
@@ -163,35 +164,83 @@ def is_held_out(one: str, other: str) -> bool:
 
 @dataclass(frozen=True)
 class WorldQuestion:
-    """A question with its answer and its wrong options. If `lists` is set, the question's text lists the options."""
+    """
+    A question with its answer and its wrong options.
 
-    text: Text
+    Args:
+        kind: the kind of its wordings, as in `wordings`.
+        about: the words that fill the slot of its wordings. If None, a slot is filled with the list of the options.
+        binding: the composition that the question asks about.
+    """
+
+    kind: tuple[str, ...]
     answer: Text
     others: list[Text]
-    binding: tuple[str, str] | None = None  # the composition that the question asks about
-    lists: bool = False
+    about: Text | None = None
+    binding: tuple[str, str] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the question asks what the picture shows."""
+        return self.kind[0] in ("name", "describe", "recognition")
 
     def options(self, place: int) -> list[Text]:
         """All options, with the answer at the index `place`."""
         return [*self.others[:place], self.answer, *self.others[place:]]
 
-    def ask(self, place: int) -> Text:
-        """The question's text, with the answer at the index `place` if it lists the options."""
-        return fill(self.text, listing(self.options(place)), quoted=False) if self.lists else self.text
+    def ask(self, place: int, held_out: bool = False, rng: random.Random | None = None) -> Text:
+        """The question's text, with the answer at the index `place` of the options. `wordings` chooses the words."""
+        sentence = wordings(self.kind, held_out, rng)
+        return fill(sentence, self.about) if self.about else fill(sentence, listing(self.options(place)), quoted=False)
+
+
+def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) -> str:
+    """
+    A question as people type it: sometimes it begins with a small letter and has no mark at its end. If it may miss
+    words, half of the questions miss some or have two in another order. A model that learns from such questions does
+    not depend on single words, so that it understands wordings that it has not seen.
+    """
+    if rng.random() < 0.25:
+        question = question[0].lower()[0] + question[1:].rstrip("?？؟.。")  # "İ".lower() is an i and a dot.
+    if may_miss_words and rng.random() < 0.5:
+        space = " " if " " in question else ""  # Chinese has no spaces between words.
+        words = question.split() if space else list(question)
+        words = [word for word in words if rng.random() < 0.8] or [rng.choice(words)]
+        if len(words) > 1 and rng.random() < 0.3:
+            place = rng.randrange(len(words) - 1)
+            words[place : place + 2] = words[place + 1], words[place]
+        question = space.join(words)
+    return question
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and the questions that its split may ask about it."""
+    """
+    A picture and the questions that its split may ask about it.
+
+    Args:
+        things: the names of all that it shows, in reading order.
+    """
 
     image: PILImage.Image
     style: str
-    concept: str
+    things: list[Text]
     questions: list[WorldQuestion]
 
 
-# An image, its style, the English name of what it shows, and all questions about it.
-Drawing = tuple[PILImage.Image, str, str, list[WorldQuestion]]
+def _in_reading_order(things: Sequence[Any], places: Sequence[tuple[float, float]]) -> list[Any]:
+    """The things from top to bottom, and from left to right where they have the same height."""
+    return [thing for _, thing in sorted(zip(places, things, strict=True), key=lambda pair: pair[0][::-1])]
+
+
+def _generic(rng: random.Random, things: Sequence[Text]) -> WorldQuestion:
+    """A question that suits every picture: what does it show? The answer is names alone, or a sentence."""
+    distinct = [thing for index, thing in enumerate(things) if thing not in things[:index]]
+    names = listing(distinct, quoted=False)
+    if rng.random() < 0.25:
+        captions = {language: texts[1] for language, texts in words("captions").items()}
+        return WorldQuestion(("describe",), fill(captions, names, quoted=False), [])
+    return WorldQuestion(("name",), names, [])
 
 
 class World:
@@ -248,19 +297,20 @@ class World:
         for _ in range(500):
             if concept:
                 style = rng.choice([style for style in self.styles if concept.code in load_style(style)])
-                drawing = self._recognition(rng, style, concept)
+                picture = self._recognition(rng, style, concept)
             else:
-                drawing = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
-            if drawing is None:
+                picture = getattr(self, f"_{category}")(rng, rng.choice(self.styles))
+            if picture is None:
                 continue
-            image, style, name, questions = drawing
             allowed = [
                 question
-                for question in questions
+                for question in picture.questions
                 if not question.binding or is_held_out(*question.binding) == self.is_test
             ]
             if allowed:
-                return Picture(image, style, name, allowed)
+                if not self.is_test and not concept and rng.random() < 0.25:
+                    allowed.insert(0, _generic(rng, picture.things))
+                return replace(picture, questions=allowed)
         raise ValueError(f"{len(self.concepts)} concepts are too few for the category {category!r}: raise --concepts.")
 
     def _choose(
@@ -303,13 +353,20 @@ class World:
         canvas.paste(art, (left, top), art)
 
     def _scene(
-        self, rng: random.Random, arts: Sequence[PILImage.Image], places: Sequence[tuple[float, float]], side: float
-    ) -> PILImage.Image:
+        self,
+        rng: random.Random,
+        style: str,
+        concepts: Sequence[Concept],
+        places: Sequence[tuple[float, float]],
+        side: float,
+        questions: list[WorldQuestion],
+    ) -> Picture:
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
-        for art, (x, y) in zip(arts, places, strict=True):
+        for concept, (x, y) in zip(concepts, places, strict=True):
             place = (x + rng.uniform(-0.025, 0.025), y + rng.uniform(-0.025, 0.025))
+            art = self._art(rng, concept, style)
             self._paste(canvas, art, place, side * rng.uniform(0.9, 1.05), rng.uniform(-10, 10))
-        return canvas
+        return Picture(canvas, style, _in_reading_order([concept.names for concept in concepts], places), questions)
 
     def _art(self, rng: random.Random, concept: Concept, style: str) -> PILImage.Image:
         """
@@ -326,30 +383,33 @@ class World:
         return tinted
 
     def single(
-        self, rng: random.Random, concept: Concept, style: str, art: PILImage.Image | None = None
-    ) -> PILImage.Image:
+        self,
+        rng: random.Random,
+        concept: Concept,
+        style: str,
+        questions: list[WorldQuestion],
+        art: PILImage.Image | None = None,
+    ) -> Picture:
         """A picture of one thing with random size, place, angle and background. It shows `art`, if given."""
         side = rng.uniform(0.65, 0.92)
         room = (1 - side) / 2 * 0.9
         place = (0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
         canvas = PILImage.new("RGB", (self.size, self.size), rng.choice(BACKGROUNDS))
         self._paste(canvas, art or self._art(rng, concept, style), place, side, rng.uniform(-10, 10))
-        return canvas
+        return Picture(canvas, style, [concept.names], questions)
 
-    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Drawing | None:
+    def _recognition(self, rng: random.Random, style: str, concept: Concept) -> Picture | None:
         others = self._choose(rng, self.by_category[concept.category], 3, None, [concept])
         if others is None or concept.code not in load_style(style):
             return None
-        text, answer = words("recognition", concept.category), concept.names
-        if not self.is_test and rng.random() < 0.4:
-            kind = rng.randrange(len(TABLES["en"]["generic"]))
-            generic = {language: table["generic"][kind] for language, table in TABLES.items()}
-            text = {language: turn["question"] for language, turn in generic.items()}
-            answer = fill({language: turn["answer"] for language, turn in generic.items()}, answer, quoted=False)
-        questions = [WorldQuestion(text, answer, [other.names for other in others])]
-        if not self.is_test and concept.group in self.by_group:
-            questions.append(self._group_question(rng, concept.group))
-        return self.single(rng, concept, style), style, concept.names["en"], questions
+        wrong = [other.names for other in others]
+        questions = [WorldQuestion(("recognition", concept.category), concept.names, wrong)]
+        if not self.is_test:
+            questions += [_generic(rng, [concept.names]) for _ in range(3)]
+            if concept.group in self.by_group:
+                questions.append(self._group_question(rng, concept.group))
+            rng.shuffle(questions)
+        return self.single(rng, concept, style, questions)
 
     def _group_question(self, rng: random.Random, group: str) -> WorldQuestion:
         other_groups = [
@@ -360,9 +420,9 @@ class World:
                 f"{len(self.concepts)} concepts are too few for the category 'grouping': raise --concepts."
             )
         others = [words("groups", other) for other in rng.sample(other_groups, 3)]
-        return WorldQuestion(words("group_of"), words("groups", group), others)
+        return WorldQuestion(("group_of",), words("groups", group), others)
 
-    def _counting(self, rng: random.Random, style: str) -> Drawing | None:
+    def _counting(self, rng: random.Random, style: str) -> Picture | None:
         pair = self._choose(rng, self.scene_concepts, 2, style)
         if pair is None:
             return None
@@ -372,7 +432,6 @@ class World:
         cells = [(x, y) for x in (0.19, 0.5, 0.81) for y in (0.19, 0.5, 0.81)]
         rng.shuffle(cells)
         things = [concept for concept, number in zip(pair, numbers, strict=True) for _ in range(number)]
-        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], cells[: len(things)], 0.27)
         questions = []
         for concept, number, start in zip(pair, numbers, (low, 1), strict=True):
             if number:
@@ -380,10 +439,10 @@ class World:
                 answer = dict.fromkeys(TABLES, str(number))
                 rng.shuffle(options)
                 binding = (pair[0].code, pair[1].code)
-                questions.append(WorldQuestion(fill(words("count"), concept.names), answer, options, binding))
-        return image, style, pair[0].names["en"], questions
+                questions.append(WorldQuestion(("count",), answer, options, concept.names, binding))
+        return self._scene(rng, style, things, cells[: len(things)], 0.27, questions)
 
-    def _color(self, rng: random.Random, style: str) -> Drawing | None:
+    def _color(self, rng: random.Random, style: str) -> Picture | None:
         shapes = rng.sample(SHAPES, 4)
         colors = rng.sample(held_out_colors(shapes[0]) if self.is_test else list(SHADES), 4)
         drawn = [draw_shape(shape, color, style, self.size) for shape, color in zip(shapes, colors, strict=True)]
@@ -392,7 +451,8 @@ class World:
         if not is_allowed or len(arts) < len(drawn):
             return None
         image = PILImage.new("RGB", (self.size, self.size), "#d6dae0")  # a grey on which white and black are visible
-        for art, place in zip(arts, rng.sample(GRIDS[4], 4), strict=True):
+        places = rng.sample(GRIDS[4], 4)
+        for art, place in zip(arts, places, strict=True):
             self._paste(image, art, place, 0.34 * rng.uniform(0.85, 1.1), 0)
         questions: list[WorldQuestion] = []
         asked_shapes = shapes[:1] if self.is_test else shapes
@@ -400,14 +460,15 @@ class World:
             shape_name, color_name = words("shapes", shape), words("colors", color)
             if self.is_test or rng.random() < 0.5:
                 others = [words("colors", other) for other in colors if other != color]
-                question = WorldQuestion(fill(words("color_of"), shape_name), color_name, others, (shape, color))
+                question = WorldQuestion(("color_of",), color_name, others, shape_name, (shape, color))
             else:
                 others = [words("shapes", other) for other in shapes if other != shape]
-                question = WorldQuestion(fill(words("of_color"), color_name), shape_name, others, (shape, color))
+                question = WorldQuestion(("of_color",), shape_name, others, color_name, (shape, color))
             questions.insert(rng.randint(0, index), question)
-        return image, style, shapes[0], questions
+        things = _in_reading_order([words("shapes", shape) for shape in shapes], places)
+        return Picture(image, style, things, questions)
 
-    def _position(self, rng: random.Random, style: str) -> Drawing | None:
+    def _position(self, rng: random.Random, style: str) -> Picture | None:
         in_row = rng.random() < 0.6
         things = self._choose(rng, self.scene_concepts, 3 if in_row else 4, style)
         if things is None:
@@ -422,9 +483,8 @@ class World:
             for end, side in ((0, "left" if horizontal else "above"), (2, "right" if horizontal else "below")):
                 others = [concept.names for concept in (things[2 - end], *absent)]
                 rng.shuffle(others)
-                text = fill(words("beside", side), things[1].names)
                 binding = (things[end].code, things[1].code)
-                questions.append(WorldQuestion(text, things[end].names, others, binding))
+                questions.append(WorldQuestion((side,), things[end].names, others, things[1].names, binding))
         else:
             places = GRIDS[4]
             corners = {corner: words("corners", corner) for corner in TABLES["en"]["corners"]}
@@ -432,12 +492,11 @@ class World:
                 others = [text for other, text in corners.items() if other != corner]
                 rng.shuffle(others)
                 binding = (thing.code, things[(index + 1) % 4].code)
-                questions.append(WorldQuestion(fill(words("where"), thing.names), corners[corner], others, binding))
+                questions.append(WorldQuestion(("where",), corners[corner], others, thing.names, binding))
         rng.shuffle(questions)
-        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], places, 0.29 if in_row else 0.36)
-        return image, style, things[0].names["en"], questions
+        return self._scene(rng, style, things, places, 0.29 if in_row else 0.36, questions)
 
-    def _existence(self, rng: random.Random, style: str) -> Drawing | None:
+    def _existence(self, rng: random.Random, style: str) -> Picture | None:
         number = rng.randint(2, 4)
         things = self._choose(rng, self.scene_concepts, number, style)
         absent = things and self._choose(rng, self.scene_concepts, 3, None, things)
@@ -445,30 +504,27 @@ class World:
             return None
         binding = (things[0].code, things[1].code)
         others = [concept.names for concept in absent]
-        questions = [WorldQuestion(words("present"), things[0].names, others, binding, lists=True)]
+        questions = [WorldQuestion(("present",), things[0].names, others, binding=binding)]
         if number > 2:
             shown = [concept.names for concept in things[:3]]
-            questions.append(WorldQuestion(words("absent"), absent[0].names, shown, binding, lists=True))
+            questions.append(WorldQuestion(("absent",), absent[0].names, shown, binding=binding))
         rng.shuffle(questions)
-        image = self._scene(rng, [self._art(rng, thing, style) for thing in things], GRIDS[number], 0.36)
-        return image, style, things[0].names["en"], questions
+        return self._scene(rng, style, things, GRIDS[number], 0.36, questions)
 
-    def _grouping(self, rng: random.Random, style: str) -> Drawing | None:
+    def _grouping(self, rng: random.Random, style: str) -> Picture | None:
         group, other = rng.sample(list(self.by_group), 2)
         if rng.random() < 0.5:
             chosen = self._choose(rng, self.by_group[group], 1, style)
             if chosen is None:
                 return None
-            picture = self.single(rng, chosen[0], style)
-            return picture, style, chosen[0].names["en"], [self._group_question(rng, group)]
+            return self.single(rng, chosen[0], style, [self._group_question(rng, group)])
         things = self._choose(rng, self.by_group[group], 3, style)
         odd = None if things is None else self._choose(rng, self.by_group[other], 1, style, things)
         if things is None or odd is None or {group, other} in OVERLAPPING_GROUPS:
             return None
         binding = (things[0].code, odd[0].code)
-        question = WorldQuestion(words("odd_one_out"), odd[0].names, [thing.names for thing in things], binding)
-        arts = [self._art(rng, thing, style) for thing in (*things, *odd)]
-        return self._scene(rng, arts, rng.sample(GRIDS[4], 4), 0.36), style, odd[0].names["en"], [question]
+        question = WorldQuestion(("odd_one_out",), odd[0].names, [thing.names for thing in things], binding=binding)
+        return self._scene(rng, style, [*things, *odd], rng.sample(GRIDS[4], 4), 0.36, [question])
 
 
 def _jpeg(image: PILImage.Image) -> bytes:
@@ -482,15 +538,17 @@ def align_rows(number: int, world: World, seed: int) -> Iterator[dict[str, Any]]
     Captioned pictures of single things, in the art's own colours. Every concept appears once in every style before
     any appears again. The captions are in English, like those of CLIP.
     """
-    captions = TABLES["en"]["captions"]
     for index in range(number):
         rng = random.Random(f"{seed} align {index}")
         concept, style = world.drawn[index % len(world.drawn)]
-        image = world.single(rng, concept, style, draw(concept.code, style, world.size))
-        caption = {"role": "assistant", "content": rng.choice(captions).format(concept.names["en"])}
+        picture = world.single(rng, concept, style, [], draw(concept.code, style, world.size))
+        answer = rng.choice(TABLES["en"]["captions"]).format(concept.names["en"])
         yield {
-            "messages": [{"role": "user", "content": TABLES["en"]["generic"][0]["question"]}, caption],
-            "images": [{"bytes": _jpeg(image), "path": None}],
+            "messages": [
+                {"role": "user", "content": wordings(("describe",), rng=rng)["en"]},
+                {"role": "assistant", "content": answer},
+            ],
+            "images": [{"bytes": _jpeg(picture.image), "path": None}],
             "language": "en",
             "category": concept.category,
             "concept": concept.names["en"],
@@ -548,7 +606,7 @@ def instruct_rows(
         for question in picture.questions[: arguments.turns]:
             place = rng.randrange(len(LETTERS))
             messages += [
-                {"role": "user", "content": question.ask(place)[language]},
+                {"role": "user", "content": as_typed(question.ask(place, rng=rng)[language], rng, question.is_open)},
                 {"role": "assistant", "content": question.answer[language]},
             ]
         yield {
@@ -556,7 +614,7 @@ def instruct_rows(
             "images": [{"bytes": _jpeg(picture.image), "path": None}],
             "language": language,
             "category": category,
-            "concept": picture.concept,
+            "concept": picture.things[0]["en"],
             "style": picture.style,
         }
 
@@ -566,32 +624,55 @@ def benchmark_pictures(
 ) -> Iterator[tuple[str, Picture]]:
     """
     The benchmark's pictures with their categories. A recognition category shows each of its concepts once before
-    it shows any of them again.
+    it shows any of them again. Of a scene's options, each is the answer equally often: a model that always gives the
+    same answer to a question reaches only chance.
     """
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
+        counts: Counter[Any] = Counter()
         for index in range(per_category):
             rng = random.Random(f"{seed} {split} {category} {index}")
-            concept = None
             if category in RECOGNITION:
                 drawn = [other for other in world.by_category[category] if other.code in load_style(world.styles[0])]
                 random.Random(f"{seed} {category}").shuffle(drawn)
-                concept = drawn[index % len(drawn)]
-            yield category, world.picture(category, rng, concept)
+                yield category, world.picture(category, rng, drawn[index % len(drawn)])
+                continue
+            pictures = [world.picture(category, rng) for _ in range(8)]
+            picture = min(pictures, key=lambda picture: [counts[key] for key in _balanced(picture)])
+            counts.update(_balanced(picture))
+            yield category, picture
 
 
-def questions_about(pictures: list[tuple[str, Picture]]) -> list[Question]:
-    """The first question about each picture, in all languages. In each category the right letters are balanced."""
+def _balanced(picture: Picture) -> list[Any]:
+    """What the benchmark balances in the first question about a scene, the most important first."""
+    question = picture.questions[0]
+    options = frozenset(text["en"] for text in question.options(0))
+    return [question.kind, (options, question.answer["en"]), options, question.answer["en"]]
+
+
+def questions_about(pictures: list[tuple[str, Picture]], held_out: bool = False) -> list[Question]:
+    """
+    The first question about each picture, in all languages. In each category the right letters are balanced.
+
+    Args:
+        held_out: whether to ask half of the questions, in wordings that training never shows. Questions about single
+            things are then mostly generic.
+    """
     images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
     entries = []
-    for language in LANGUAGES:
-        for index, (category, picture) in enumerate(pictures):
-            question, place = picture.questions[0], index % len(LETTERS)
+    for index, (category, picture) in enumerate(pictures):
+        if held_out and index // len(LETTERS) % 2:  # so that the right letters stay balanced
+            continue
+        question, place, rng = picture.questions[0], index % len(LETTERS), random.Random(index)
+        if held_out and category in RECOGNITION:
+            question = replace(question, kind=rng.choice([("name",), ("name",), ("describe",), question.kind]))
+        texts = question.ask(place, held_out, rng if held_out else None)
+        for language in [code for code in LANGUAGES if code in texts]:
             entries.append(
                 Question(
                     index=str(index),
                     language=language,
                     image=images[index],
-                    text=question.ask(place)[language],
+                    text=texts[language],
                     options=dict(zip(LETTERS, (text[language] for text in question.options(place)), strict=True)),
                     answer=LETTERS[place],
                     category=category,
@@ -696,6 +777,8 @@ def build(arguments: MiniMMMBArguments) -> None:
         build_benchmark(questions_about(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
+            build_benchmark(questions_about(pictures, held_out=True), output, f"{name}_wordings")
+            print(f"{output / name}_wordings_*.tsv: half of them, in wordings that training never shows.")
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
     if arguments.validation_per_category:

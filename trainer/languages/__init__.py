@@ -9,7 +9,9 @@ Each language has one file, such as `tr.json`. To add a language, add a file wit
 - `instruction_source`: the source of that sentence;
 - `phrases`: only if `read_letter_multilingual` is to read written answers in this language; see `Phrases` in
   `trainer/multiple_choice_accuracy.py`;
-- all other entries: the sentences and words of `trainer/mini_mmmb.py`, only if it is to have this language.
+- all other entries: the sentences and words of `trainer/mini_mmmb.py`, only if it is to have this language. Each kind
+  of question has `trained` wordings, of which the benchmark asks in the first, and `held_out` wordings (or an empty
+  list), which training never shows.
 """
 
 import json
@@ -56,12 +58,14 @@ MMMB = tuple(entries("place_in_mmmb"))
 def open_questions() -> list[dict[str, str]]:
     """Questions about one thing, each by language: first which animal it is, then questions that suit any thing."""
     tables = {code: languages()[code] for code in MMMB}
-    which_animal = {code: table["recognition"]["animals"] for code, table in tables.items()}
-    generic = [
-        {code: table["generic"][number]["question"] for code, table in tables.items()}
-        for number in range(len(tables["en"]["generic"]))
+    kinds = ("animals", "name", "describe")
+    return [
+        {
+            code: (table["questions"] | table["questions"]["recognition"])[kind]["trained"][0]
+            for code, table in tables.items()
+        }
+        for kind in kinds
     ]
-    return [which_animal, *generic]
 
 
 def language_in_name(file: str | Path) -> str | None:

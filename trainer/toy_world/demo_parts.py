@@ -5,9 +5,8 @@
 import json
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,8 @@ from transformers import (
 
 from trainer.common.data_files import data_files
 from trainer.demo_base import DemoBaseArguments
-from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts
+from trainer.mini_mmmb import as_typed
+from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts, fill, listing, wordings
 from trainer.training.parrot_trainer import last_checkpoint
 
 
@@ -66,45 +66,65 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
     )
 
 
-QUESTIONS = len(TABLES["en"]["generic"]) + 1  # per concept: the generic questions and that of its category
+KINDS = ("name", "name", "describe", "recognition")  # of questions about a caption; half of them ask for the name
 
 
-def captions(concept: Concept, language: str) -> list[str]:
-    """The captions of a picture of the concept."""
-    return [caption.format(concept.names[language]) for caption in TABLES[language]["captions"]]
-
-
-def text_corpus(concepts: Iterable[Concept]) -> list[str]:
-    """Captions of the concepts in all languages."""
-    return [text for concept in concepts for language in LANGUAGES for text in captions(concept, language)]
-
-
-def conversation(concept: Concept, language: str, kind: int) -> list[dict[str, str]]:
-    """A question and its answer. `kind` is the index of a generic question; the last kind is the category's."""
-    table = TABLES[language]
-    turns = [*table["generic"], {"question": table["recognition"][concept.category], "answer": "{}"}][kind]
+def conversation(
+    concepts: Sequence[Concept], language: str, kind: str, rng: random.Random, typed: bool = True
+) -> list[dict[str, str]]:
+    """An English caption with a question in a language, and the answer. `typed`: the question is `as_typed`."""
+    names = listing([concept.names for concept in concepts], quoted=False)
+    of_category = (concepts[0].category,) if kind == "recognition" else ()
+    question = wordings((kind, *of_category), rng=rng)[language]
+    if typed:
+        question = as_typed(question, rng, may_miss_words=True)
+    caption = rng.choice(TABLES["en"]["captions"]).format(names["en"])
+    answer = TABLES[language]["captions"][1] if kind == "describe" else "{}"
     return [
-        {"role": "user", "content": turns["question"]},
-        {"role": "assistant", "content": turns["answer"].format(concept.names[language])},
+        {"role": "user", "content": f"{caption}\n{question}"},
+        {"role": "assistant", "content": answer.format(names[language])},
     ]
 
 
-def chat_rows(concepts: list[Concept], seed: int) -> list[tuple[str, list[dict[str, str]]]]:
+def chat_rows(
+    concepts: Sequence[Concept], number: int, seed: int, typed: bool = True
+) -> list[tuple[str, list[dict[str, str]]]]:
     """
-    Conversations about a caption, each with the language of its question. There is one for every combination of
-    concept, question, language of the question and language of the caption.
+    Conversations about captions, each with the language of its question. The languages alternate. The captions are in
+    English, like those of the vision tower. From captions in all languages the model learned far fewer names in the
+    same time.
     """
-    sources = [(concept, language) for concept in concepts for language in LANGUAGES]
     rng = random.Random(seed)
-    rng.shuffle(sources)
     rows = []
-    shifts = range(len(LANGUAGES))
-    for shift, (index, (concept, source)), kind in product(shifts, enumerate(sources), range(QUESTIONS)):
-        target = LANGUAGES[(index + shift) % len(LANGUAGES)]  # so that a few rows in sequence cover all languages
-        question, answer = conversation(concept, target, kind)
-        caption = rng.choice(captions(concept, source))
-        rows.append((target, [{"role": "user", "content": f"{caption}\n{question['content']}"}, answer]))
+    for index in range(number):
+        language, kind = LANGUAGES[index % len(LANGUAGES)], rng.choice(KINDS)
+        several = rng.choice((1, 1, 1, 1, 1, 1, 2, 3)) if kind != "recognition" else 1
+        shown = rng.sample(concepts, min(several, len(concepts)))
+        rows.append((language, conversation(shown, language, kind, rng, typed)))
     return rows
+
+
+def scene_questions(concepts: Sequence[Concept], seed: int) -> list[str]:
+    """Questions about scenes, in all languages: fifty of each kind."""
+    rng = random.Random(seed)
+    kinds = [kind for kind in TABLES["en"]["questions"] if kind not in KINDS]
+    questions = [fill(wordings((kind,), rng=rng), rng.choice(concepts).names) for kind in kinds for _ in range(50)]
+    return [text for question in questions for text in question.values()]
+
+
+class AnswerCollator:
+    """Collates batches, and lets the model compute logits for the answers only: they are short and come last."""
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+        self.collator = collator
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The model's arguments."""
+        batch = self.collator(rows)
+        labels = batch["labels"]
+        # The token before the first label predicts it.
+        start = max(0, int((labels != -100).any(dim=0).int().argmax()) - 1)
+        return {**batch, "labels": labels[:, start:], "logits_to_keep": labels.shape[1] - start}
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
@@ -115,22 +135,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     return tokenizer
 
 
-def _tokenize(tokenizer: Qwen2Tokenizer, messages: list[dict[str, str]]) -> dict[str, list[int]]:
-    """The token ids of a conversation. Only the answer has labels: the model does not learn to write questions."""
-    ids = tokenizer.apply_chat_template(messages, return_dict=False)
-    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
-    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+def tokenize(tokenizer: Qwen2Tokenizer, chats: Sequence[list[dict[str, str]]]) -> Dataset:
+    """The token ids of conversations. Only the answers have labels: the model does not learn to write questions."""
+    texts = tokenizer.apply_chat_template(chats, tokenize=False)
+    prompts = tokenizer.apply_chat_template([chat[:-1] for chat in chats], tokenize=False, add_generation_prompt=True)
+    rows = zip(tokenizer(texts)["input_ids"], tokenizer(prompts)["input_ids"], strict=True)
+    return Dataset.from_list(
+        [{"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]} for ids, prompt in rows]
+    )
 
 
 def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], output: Path) -> dict[str, float]:
     """Trains the tokenizer and the language model. Returns the held-out loss by language, in nats per token."""
-    chats, corpus = chat_rows(concepts, arguments.seed), text_corpus(concepts)
-    round_of_languages = len(LANGUAGES) * QUESTIONS
-    num_held_out = max(1, len(chats) // round_of_languages // 20) * round_of_languages
-    held_out, chats = chats[:num_held_out], chats[num_held_out:]
-    chat_texts = [turn["content"] for _, messages in chats for turn in messages]
-    tokenizer = train_tokenizer([*text_corpus(all_concepts()), *chat_texts], arguments.vocab_size)
+    rows = chat_rows(concepts, 6000, arguments.seed, typed=False)
+    texts = [turn["content"] for _, messages in rows for turn in messages]
+    tokenizer = train_tokenizer([*texts, *scene_questions(concepts, arguments.seed)], arguments.vocab_size)
+    tokenizer.padding_side = "left"  # so that the answers of a batch end at the same position
     tokenizer.save_pretrained(output)
+    chats = [messages for _, messages in chat_rows(concepts, 32 * arguments.language_model_steps, arguments.seed)]
     set_seed(arguments.seed)
     model = Qwen2ForCausalLM(
         Qwen2Config(
@@ -148,29 +170,27 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    sentences = [tokenizer(text + tokenizer.pad_token)["input_ids"] for text in corpus]
-    rows = [{"input_ids": ids, "labels": ids} for ids in sentences]
-    rows += [_tokenize(tokenizer, messages) for _, messages in chats]
     trainer = Trainer(
         model,
         training_arguments(
             arguments,
             "language_model",
             arguments.language_model_steps,
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             # The order is random. Batches of similar lengths are batches of one language: with them the model learned
             # far less.
             per_device_train_batch_size=32,
         ),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=DataCollatorForSeq2Seq(tokenizer),
+        train_dataset=tokenize(tokenizer, chats),
+        data_collator=AnswerCollator(DataCollatorForSeq2Seq(tokenizer)),
     )
     train(trainer)
     model.save_pretrained(output)
     measures = {}
+    held_out = chat_rows(concepts, 50 * len(LANGUAGES), arguments.seed + 1)
     for language in LANGUAGES:
-        rows = [_tokenize(tokenizer, messages) for target, messages in held_out if target == language]
-        measures[f"loss_{language}"] = trainer.evaluate(Dataset.from_list(rows))["eval_loss"]
+        rows = tokenize(tokenizer, [messages for target, messages in held_out if target == language])
+        measures[f"loss_{language}"] = trainer.evaluate(rows)["eval_loss"]
     return measures
 
 
@@ -236,7 +256,8 @@ def _augmented(pairs: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
 
 def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path) -> dict[str, float]:
     """Trains a CLIP on pictures with English captions and saves its vision tower. Returns its last training loss."""
-    tokenizer = Qwen2Tokenizer.from_pretrained(output.parent / "language_model")
+    captions = [caption.format(name) for name in set(rows["concept"]) for caption in TABLES["en"]["captions"]]
+    tokenizer = train_tokenizer(sorted(captions), arguments.vocab_size)
     side = arguments.image_size
     image_processor = CLIPImageProcessorPil(
         size={"shortest_edge": side},

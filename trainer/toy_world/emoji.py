@@ -3,9 +3,10 @@
 """The art and the words of mini-MMMB: emoji as several vendors draw them, their names, and sentences about them.
 
 `trainer/languages/` has a table of sentences and names for each of 20 languages. To add a language, add a file with
-the same keys. The names come from CLDR. A name stands in quotation marks or alone, so that the grammar of a sentence
-does not depend on it. `names.json.xz` has the names in a hundred other languages. The questions of such a language are
-in English until it has a table.
+the same keys. Each kind of question has wordings for training, and may have others that only the benchmark asks in.
+The names come from CLDR. A name stands in quotation marks or alone, so that the grammar of a sentence does not depend
+on it. `names.json.xz` has the names in a hundred other languages. The questions of such a language are in English
+until it has a table.
 """
 
 import io
@@ -70,7 +71,7 @@ def use_languages(languages: Sequence[str]) -> None:
 
 
 use_languages(MMMB)
-RECOGNITION = tuple(TABLES["en"]["recognition"])
+RECOGNITION = tuple(TABLES["en"]["questions"]["recognition"])
 TRAIN_STYLES = ("noto", "twemoji", "notov1", "emojione")
 TEST_STYLES = ("fluent", "openmoji")
 Text = dict[str, str]  # the same text in each language
@@ -114,6 +115,19 @@ def words(*path: str) -> Text:
     return entries
 
 
+def wordings(kind: tuple[str, ...], held_out: bool = False, rng: random.Random | None = None) -> Text:
+    """
+    A question in every language that has a wording of it.
+
+    Args:
+        kind: its keys in the tables' `questions`, such as `("count",)` or `("recognition", "animals")`.
+        held_out: whether to use a wording that training never shows.
+        rng: chooses a wording for each language. If None, the question has the first wording, the benchmark's own.
+    """
+    choices = words("questions", *kind, "held_out" if held_out else "trained")
+    return {language: rng.choice(texts) if rng else texts[0] for language, texts in choices.items() if texts}
+
+
 def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
     """Fills the slot of the sentence in each language with the words in the same language."""
     return {
@@ -122,11 +136,12 @@ def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
     }
 
 
-def listing(texts: Sequence[Text]) -> Text:
-    """A list of the texts in each language. The texts are quoted, because a name may contain the separator."""
+def listing(texts: Sequence[Text], quoted: bool = True) -> Text:
+    """A list of the texts in each language. Texts that may contain the separator are to be quoted."""
     lists = {}
     for language, table in TABLES.items():
-        lists[language] = table["separator"].join(table["quote"].format(text[language]) for text in texts)
+        quote = table["quote"] if quoted else "{}"
+        lists[language] = table["separator"].join(quote.format(text[language]) for text in texts)
     return lists
 
 
@@ -218,6 +233,7 @@ SHADES = {  # color: (shade in training, shade in the test styles)
 }
 
 
+@cache
 def draw_shape(shape: str, color: str, style: str, size: int) -> PILImage.Image | None:
     """A coloured shape on a transparent background. None if the style lacks the shape in this colour."""
     if shape not in POLYGONS:
