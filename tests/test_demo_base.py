@@ -103,8 +103,10 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
 
 @pytest.mark.slow
 def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch) -> None:
-    train_parts(arguments)
     folder = Path(arguments.output)
+    train_parts(replace(arguments, part="language_model"))
+    assert not (folder / "vision_tower").exists()
+    train_parts(arguments)
     tokenizer = AutoTokenizer.from_pretrained(folder / "language_model")
     model = AutoModelForCausalLM.from_pretrained(folder / "language_model")
     assert (model.config.vocab_size, model.config.eos_token_id) == (len(tokenizer), tokenizer.eos_token_id)

@@ -13,6 +13,7 @@ An interrupted run resumes from its last checkpoint. A finished part is not trai
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trainer import one_line_errors
 from trainer.common.command_line import parse_arguments
@@ -24,6 +25,9 @@ class DemoBaseArguments:
 
     data: str = field(metadata={"help": "Folder that `python -m trainer.mini_mmmb` wrote with --captions."})
     output: str = field(metadata={"help": "Folder to write the parts to."})
+    part: Literal["language_model", "vision_tower", "both"] = field(
+        default="both", metadata={"help": "The part to train. The two do not depend on each other."}
+    )
     vocab_size: int = field(
         default=4000, metadata={"help": "Number of tokens in the vocabulary of the language model."}
     )

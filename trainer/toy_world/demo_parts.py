@@ -312,10 +312,10 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
 
 
 def train_parts(arguments: DemoBaseArguments) -> None:
-    """Trains the parts that are not finished. Prints the folder, the training time and the loss of each part."""
+    """Trains the chosen parts that are not finished. Prints the folder, the training time and the loss of each."""
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
-    settings = {name: value for name, value in asdict(arguments).items() if name != "output"}
+    settings = {name: value for name, value in asdict(arguments).items() if name not in ("output", "part")}
     settings["world"] = json.loads((Path(arguments.data) / "settings.json").read_text())
     settings_file = output / "settings.json"
     if not settings_file.exists():
@@ -335,6 +335,8 @@ def train_parts(arguments: DemoBaseArguments) -> None:
         ("language_model", lambda folder: train_language_model(arguments, concepts, folder)),
         ("vision_tower", lambda folder: train_vision_tower(arguments, captioned, folder)),
     ):
+        if arguments.part not in (part, "both"):
+            continue
         folder = output / part
         finished = folder / "measures.json"
         start = time.perf_counter()
