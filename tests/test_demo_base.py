@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from trainer.demo_base import DemoBaseArguments
+from trainer.languages import MMMB
 from trainer.mini_mmmb import MiniMMMBArguments, build
 from trainer.toy_world.demo_parts import (
     augment,
@@ -29,7 +31,7 @@ from trainer.toy_world.demo_parts import (
     train_parts,
     train_tokenizer,
 )
-from trainer.toy_world.emoji import LANGUAGES, TABLES, select_concepts
+from trainer.toy_world.emoji import LANGUAGES, TABLES, select_concepts, use_languages
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +88,19 @@ def test_augmentation_changes_the_pictures_and_keeps_their_shape() -> None:
     assert changed.shape == pictures.shape and changed.isfinite().all() and not changed.equal(pictures)
 
 
+@pytest.fixture(autouse=True)
+def _six_languages_again() -> Iterator[None]:
+    yield
+    use_languages(MMMB)
+
+
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
     folder = tmp_path_factory.mktemp("demo")
     sizes = {"align_views": 1, "train": 12, "validation": 6, "test_per_category": 1}
-    build(MiniMMMBArguments(str(folder / "data"), concepts=50, image_size=32, captions=True, **sizes))
+    data = MiniMMMBArguments(str(folder / "data"), concepts=50, image_size=32, captions=True, **sizes)
+    build(replace(data, languages=["de", "tr"]))
+    use_languages(MMMB)  # as in the process of `trainer.demo_base`
     return DemoBaseArguments(
         data=str(folder / "data"),
         output=str(folder / "base"),
@@ -113,6 +123,7 @@ def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monk
     assert isinstance(AutoModel.from_pretrained(folder / "vision_tower"), CLIPVisionModel)
     processor = AutoImageProcessor.from_pretrained(folder / "vision_tower", backend="pil")
     assert processor.crop_size == {"height": 32, "width": 32}
+    assert json.loads((folder / "language_model" / "measures.json").read_text()).keys() == {"loss_de", "loss_tr"}
     measures = json.loads((folder / "vision_tower" / "measures.json").read_text())
     logged = sorted((folder / "checkpoints" / "vision_tower").glob("*/trainer_state.json"))[-1].read_text()
     assert measures["loss"] == [log["loss"] for log in json.loads(logged)["log_history"] if "loss" in log][-1]

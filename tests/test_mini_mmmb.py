@@ -38,6 +38,7 @@ from trainer.toy_world.emoji import (
     draw,
     select_concepts,
     use_languages,
+    wordings,
     words,
 )
 
@@ -89,6 +90,12 @@ def test_every_language_has_every_word_and_sentence_in_its_own_script() -> None:
             names = TABLES[language]["names"].values()
             foreign = {name for name in names if not any(low <= letter <= high for letter in name)}
             assert foreign <= {"DNA", "DVD", "CD"}, language
+
+
+def test_a_kind_of_question_without_wordings_for_training_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TABLES["tr"]["questions"]["count"], "trained", [])
+    with pytest.raises(ValueError, match=r"tr\.json has no wordings in 'questions\.count\.trained': add one"):
+        wordings(("count",))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -316,6 +323,23 @@ def test_training_asks_in_many_wordings_but_in_none_of_the_held_out_ones(
         assert row["question"] not in asked and row["question"] != own[row["index"]]["question"]
         assert all(row[name] == own[row["index"]][name] for name in ("image", "answer", *"ABCD"))
     assert len({row["question"] for row in other if row["category"] in RECOGNITION}) > 8
+
+
+@pytest.mark.usefixtures("_six_languages_again")
+def test_languages_without_held_out_wordings_have_no_file_of_them(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"align_views": 1, "train": 2, "validation": 2, "test_per_category": 4}
+    for languages_in_use in (["de"], ["de", "tr"]):
+        folder = tmp_path / "-".join(languages_in_use)
+        arguments = MiniMMMBArguments(str(folder), concepts=50, image_size=16, languages=languages_in_use, **sizes)
+        build(arguments)
+        assert "no held-out wordings in de:" in capfd.readouterr().out
+        files = {file.name for file in folder.glob("mini_mmmb_wordings_*.tsv")}
+        assert files == {f"mini_mmmb_wordings_{language}.tsv" for language in languages_in_use if language != "de"}
+        assert len(benchmark(arguments, "de", "mini_mmmb_openmoji")) == 4 * len(CATEGORIES)
+    rows = benchmark(arguments, "tr", "mini_mmmb_wordings")
+    assert Counter(row["category"] for row in rows) == dict.fromkeys(CATEGORIES, 4)
 
 
 def test_a_model_that_always_gives_one_answer_to_a_question_reaches_only_chance(tmp_path: Path) -> None:

@@ -204,12 +204,12 @@ def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) ->
         question = question[0].lower()[0] + question[1:].rstrip("?？؟.。")  # "İ".lower() is an i and a dot.
     if may_miss_words and rng.random() < 0.5:
         space = " " if " " in question else ""  # Chinese has no spaces between words.
-        words = question.split() if space else list(question)
-        words = [word for word in words if rng.random() < 0.8] or [rng.choice(words)]
-        if len(words) > 1 and rng.random() < 0.3:
-            place = rng.randrange(len(words) - 1)
-            words[place : place + 2] = words[place + 1], words[place]
-        question = space.join(words)
+        parts = question.split() if space else list(question)
+        parts = [part for part in parts if rng.random() < 0.8] or [rng.choice(parts)]
+        if len(parts) > 1 and rng.random() < 0.3:
+            place = rng.randrange(len(parts) - 1)
+            parts[place : place + 2] = parts[place + 1], parts[place]
+        question = space.join(parts)
     return question
 
 
@@ -624,8 +624,8 @@ def benchmark_pictures(
 ) -> Iterator[tuple[str, Picture]]:
     """
     The benchmark's pictures with their categories. A recognition category shows each of its concepts once before
-    it shows any of them again. Of a scene's options, each is the answer equally often: a model that always gives the
-    same answer to a question reaches only chance.
+    it shows any of them again. The options of the questions about scenes are the answer about equally often, so that a
+    model that always gives the same answer to a question is right about as often as chance.
     """
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
         counts: Counter[Any] = Counter()
@@ -654,13 +654,15 @@ def questions_about(pictures: list[tuple[str, Picture]], held_out: bool = False)
     The first question about each picture, in all languages. In each category the right letters are balanced.
 
     Args:
-        held_out: whether to ask half of the questions, in wordings that training never shows. Questions about single
-            things are then mostly generic.
+        held_out: whether to ask in held-out wordings, in the languages that have some. Then only half of each
+            category's questions are asked: the first four, not the next four, and so on. Most questions about single
+            things then do not name the category.
     """
     images = [base64.b64encode(_jpeg(picture.image)).decode() for _, picture in pictures]
-    entries = []
+    entries, counts = [], Counter[str]()
     for index, (category, picture) in enumerate(pictures):
-        if held_out and index // len(LETTERS) % 2:  # so that the right letters stay balanced
+        counts[category] += 1
+        if held_out and (counts[category] - 1) // len(LETTERS) % 2:  # so that the right letters stay balanced
             continue
         question, place, rng = picture.questions[0], index % len(LETTERS), random.Random(index)
         if held_out and category in RECOGNITION:
@@ -777,8 +779,11 @@ def build(arguments: MiniMMMBArguments) -> None:
         build_benchmark(questions_about(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
-            build_benchmark(questions_about(pictures, held_out=True), output, f"{name}_wordings")
-            print(f"{output / name}_wordings_*.tsv: half of them, in wordings that training never shows.")
+            if entries := questions_about(pictures, held_out=True):
+                build_benchmark(entries, output, f"{name}_wordings")
+                print(f"{output / name}_wordings_*.tsv: half of them, in held-out wordings.")
+            if missing := sorted(set(LANGUAGES) - {entry.language for entry in entries}):
+                print(f"There are no held-out wordings in {', '.join(missing)}: no file asks in other wordings.")
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
     if arguments.validation_per_category:

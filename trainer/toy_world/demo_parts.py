@@ -30,7 +30,7 @@ from transformers import (
 from trainer.common.data_files import data_files
 from trainer.demo_base import DemoBaseArguments
 from trainer.mini_mmmb import as_typed
-from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts, fill, listing, wordings
+from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts, fill, listing, use_languages, wordings
 from trainer.training.parrot_trainer import last_checkpoint
 
 
@@ -66,13 +66,16 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
     )
 
 
-KINDS = ("name", "name", "describe", "recognition")  # of questions about a caption; half of them ask for the name
+# The kinds of questions about a caption. Half of the questions ask for the name.
+KINDS = ("name", "name", "describe", "recognition")
 
 
 def conversation(
     concepts: Sequence[Concept], language: str, kind: str, rng: random.Random, typed: bool = True
 ) -> list[dict[str, str]]:
-    """An English caption with a question in a language, and the answer. `typed`: the question is `as_typed`."""
+    """
+    An English caption with a question in a language, and the answer. If `typed`, `as_typed` changes the question.
+    """
     names = listing([concept.names for concept in concepts], quoted=False)
     of_category = (concepts[0].category,) if kind == "recognition" else ()
     question = wordings((kind, *of_category), rng=rng)[language]
@@ -317,6 +320,7 @@ def train_parts(arguments: DemoBaseArguments) -> None:
     output.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in asdict(arguments).items() if name not in ("output", "part")}
     settings["world"] = json.loads((Path(arguments.data) / "settings.json").read_text())
+    use_languages(settings["world"]["languages"])
     settings_file = output / "settings.json"
     if not settings_file.exists():
         settings_file.write_text(json.dumps(settings, indent=2) + "\n")

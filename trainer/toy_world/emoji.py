@@ -123,8 +123,16 @@ def wordings(kind: tuple[str, ...], held_out: bool = False, rng: random.Random |
         kind: its keys in the tables' `questions`, such as `("count",)` or `("recognition", "animals")`.
         held_out: whether to use a wording that training never shows.
         rng: chooses a wording for each language. If None, the question has the first wording, the benchmark's own.
+
+    Raises:
+        `ValueError`: if a language has no wording for training.
     """
     choices = words("questions", *kind, "held_out" if held_out else "trained")
+    for language, texts in choices.items():
+        if not texts and not held_out:
+            raise ValueError(
+                f"{FOLDER / language}.json has no wordings in 'questions.{'.'.join(kind)}.trained': add one."
+            )
     return {language: rng.choice(texts) if rng else texts[0] for language, texts in choices.items() if texts}
 
 
