@@ -34,7 +34,8 @@ from types import ModuleType
 
 LIBRARIES = ("torch", "torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "scipy.stats", "pandas", "pyarrow")
 
-# It sends its files, arguments, environment and folder. It forwards signals to the program, and ends as the program.
+# The executable sends its files, arguments, environment and folder to the server. It forwards signals to the program,
+# and ends as the program ends.
 CLIENT = """\
 #!{interpreter} -IS
 import json, os, signal, socket, sys
@@ -119,7 +120,8 @@ def serve_client(connection: socket.socket) -> list[str]:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep) if environment.get("PYTHONPATH") else []
+    if paths := environment.get("PYTHONPATH"):
+        sys.path[1:1] = paths.split(os.pathsep)
     sys.executable = executable
     return arguments
 

@@ -9,7 +9,8 @@ configuration `align` has pictures with English captions. The configuration `ins
 pictures, each in one language.
 The command also writes the benchmark, as TSV files in MMMB's format. Each language has a file, and all files have the
 same questions. The pictures of `mini_mmmb_<language>.tsv` are in the Fluent style, those of
-`mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style.
+`mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style. `mini_mmmb_wordings_<language>.tsv` asks half of the
+questions about the first pictures in held-out wordings, in the languages that have some.
 The training data has neither these two styles nor the compositions (pairs of things, shapes with colours) that the
 benchmark asks about. It has all of the benchmark's words. So the benchmark measures how a model handles new styles and
 new compositions, not new words.
@@ -624,8 +625,8 @@ def benchmark_pictures(
 ) -> Iterator[tuple[str, Picture]]:
     """
     The benchmark's pictures with their categories. A recognition category shows each of its concepts once before
-    it shows any of them again. The options of the questions about scenes are the answer about equally often, so that a
-    model that always gives the same answer to a question is right about as often as chance.
+    it shows any of them again. In questions about scenes, each option is the answer about equally often. So a model
+    that always gives the same answer to a question is right about as often as chance.
     """
     for category in tqdm(CATEGORIES, desc=f"benchmark, {', '.join(world.styles)}"):
         counts: Counter[Any] = Counter()
@@ -783,7 +784,7 @@ def build(arguments: MiniMMMBArguments) -> None:
                 build_benchmark(entries, output, f"{name}_wordings")
                 print(f"{output / name}_wordings_*.tsv: half of them, in held-out wordings.")
             if missing := sorted(set(LANGUAGES) - {entry.language for entry in entries}):
-                print(f"There are no held-out wordings in {', '.join(missing)}: no file asks in other wordings.")
+                print(f"There are no held-out wordings in {', '.join(missing)}: no such file in these languages.")
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
     if arguments.validation_per_category:
