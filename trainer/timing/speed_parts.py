@@ -126,7 +126,7 @@ class Line:
 
 def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Line]:
     """Returns a line about two peaks in MiB; none if one is as small as the allocator's own changes."""
-    if not min(memory.values()) > 32:  # this is also true for NaN
+    if not min(memory.values()) > 8:  # this is also true for NaN
         return []
     return [Line(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
 
