@@ -22,6 +22,7 @@ from trainer.mini_mmmb import (
     CATEGORIES,
     MiniMMMBArguments,
     World,
+    as_typed,
     benchmark_pictures,
     build,
     is_held_out,
@@ -36,6 +37,7 @@ from trainer.toy_world.emoji import (
     TRAIN_STYLES,
     all_concepts,
     draw,
+    is_unseen_wording,
     select_concepts,
     use_languages,
     wordings,
@@ -484,3 +486,13 @@ def test_imbalanced_training_leaves_validation_and_the_validation_benchmark_bala
     assert [row["answer"] for row in english] == [row["answer"] for row in russian]
     test = {row["image"] for row in benchmark(arguments, "en")}
     assert not test & {row["image"] for row in english}
+
+
+def test_a_question_that_misses_words_never_becomes_a_wording_that_training_does_not_show() -> None:
+    assert is_unseen_wording("ماذا في الصورة") and is_unseen_wording("how many “dogs” can you count?")
+    assert not is_unseen_wording("What is this?")
+    rng = random.Random(0)
+    for kinds in words("questions").values():
+        for kind in (kinds["name"], kinds["describe"], *kinds["recognition"].values()):
+            for wording in kind["trained"] * 100:
+                assert not is_unseen_wording(as_typed(wording, rng, may_miss_words=True))

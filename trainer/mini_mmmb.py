@@ -56,6 +56,7 @@ from trainer.toy_world.emoji import (
     draw,
     draw_shape,
     fill,
+    is_unseen_wording,
     listing,
     load_style,
     select_concepts,
@@ -199,19 +200,21 @@ def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) ->
     """
     A question as people type it: sometimes it begins with a small letter and has no mark at its end. If it may miss
     words, half of the questions miss some or have two in another order. A model that learns from such questions does
-    not depend on single words, so that it understands wordings that it has not seen.
+    not depend on single words, so that it understands wordings that it has not seen. A question that would become a
+    wording that training never shows stays as it is.
     """
+    typed = question
     if rng.random() < 0.25:
-        question = question[0].lower()[0] + question[1:].rstrip("?？؟.。")  # "İ".lower() is an i and a dot.
+        typed = question[0].lower()[0] + question[1:].rstrip("?？؟.。")  # "İ".lower() is an i and a dot.
     if may_miss_words and rng.random() < 0.5:
-        space = " " if " " in question else ""  # Chinese has no spaces between words.
-        parts = question.split() if space else list(question)
+        space = " " if " " in typed else ""  # Chinese has no spaces between words.
+        parts = typed.split() if space else list(typed)
         parts = [part for part in parts if rng.random() < 0.8] or [rng.choice(parts)]
         if len(parts) > 1 and rng.random() < 0.3:
             place = rng.randrange(len(parts) - 1)
             parts[place : place + 2] = parts[place + 1], parts[place]
-        question = space.join(parts)
-    return question
+        typed = space.join(parts)
+    return question if is_unseen_wording(typed) else typed
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import io
 import json
 import lzma
 import random
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,6 +135,28 @@ def wordings(kind: tuple[str, ...], held_out: bool = False, rng: random.Random |
                 f"{FOLDER / language}.json has no wordings in 'questions.{'.'.join(kind)}.trained': add one."
             )
     return {language: rng.choice(texts) if rng else texts[0] for language, texts in choices.items() if texts}
+
+
+def is_unseen_wording(question: str) -> bool:
+    """Whether a question has a wording that training never shows, whatever its case and the marks at its end."""
+    return bool(_held_out_pattern(tuple(TABLES)).fullmatch(_plain(question)))
+
+
+def _plain(text: str) -> str:
+    return text.casefold().rstrip("?？؟!！.。… ")
+
+
+@cache
+def _held_out_pattern(languages: tuple[str, ...]) -> re.Pattern[str]:
+    kinds: list[Any] = [TABLES[language]["questions"] for language in languages]
+    texts: list[str] = []
+    while kinds:
+        kind = kinds.pop()
+        if "held_out" in kind:
+            texts += kind["held_out"]
+        else:
+            kinds += kind.values()
+    return re.compile("|".join(".+".join(map(re.escape, _plain(text).split("{}"))) for text in texts), re.DOTALL)
 
 
 def fill(sentence: Text, slot: Text, quoted: bool = True) -> Text:
