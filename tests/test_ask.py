@@ -4,6 +4,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as PILImage
@@ -43,12 +44,13 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
         ({"model": "models/none"}, "--model='models/none': there is no such folder"),
         ({"image": "none.jpg"}, r"--image none.jpg cannot be read: there is no such file\. Give another picture\.$"),
         ({"model": "."}, "--model='.' has no config.json"),
+        ({"question": ["?", " "]}, r"--question=\['\?', ' '\] has an empty question"),
         ({"image": "page.jpg"}, "--image page.jpg cannot be read: it is not an image file"),
         ({"image": "http://127.0.0.1:9/none.jpg"}, "--image http://127.0.0.1:9/none.jpg cannot be read: "),
     ],
 )
 def test_a_missing_model_or_picture_is_reported_before_the_model_is_loaded(
-    change: dict[str, str], message: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], message: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()

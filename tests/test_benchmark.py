@@ -219,6 +219,8 @@ def test_baselines_that_would_share_a_name_are_refused(arguments: RunArguments, 
         ({"baselines": ["neighbors:none/data"]}, r"^--baselines neighbors:DIR, DIR='none/data': there is no such"),
         ({"model": "chance", "baselines": ["text-only"]}, r"^--baselines='chance': there is no such folder"),
         ({"model": "models/mine"}, r"^--model='models/mine' has no config\.json"),
+        ({"baselines": ["chanse"]}, r"^--baselines='chanse': .* Did you mean chance\?$"),
+        ({"baselines": ["neighbors:models"]}, "^models has no captioned pictures: give a folder of trainer.mini_mmmb"),
     ],
 )
 def test_a_missing_model_or_folder_is_an_error_before_any_question_is_asked(

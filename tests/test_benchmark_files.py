@@ -4,6 +4,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,21 @@ def test_files_are_found_by_language(tmp_path: Path) -> None:
         find_benchmark([str(tmp_path / "b_{language}.tsv")], ["tr"], "main")
     with pytest.raises(ValueError, match=r"mmmb has no 'de': give --languages of en, zh"):
         find_benchmark(["mmmb"], ["de"], "main")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("mmbm", "Did you mean mmmb?"),
+        ("kaleidoscop", "Did you mean kaleidoscope?"),
+        ("b_{lang}.tsv", "Write {language} in the place of the language."),
+        (".", "It is a folder: give its files, as in name_{language}.tsv."),
+        ("none_of_these.tsv", "There is no benchmark file none_of_these.tsv."),
+    ],
+)
+def test_a_benchmark_that_does_not_exist_is_named_before_its_language_is_asked_for(name: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(advice) + "$"):
+        find_benchmark([name], None, "main")
 
 
 def test_the_advice_to_build_mini_mmmb_is_given_only_for_its_own_folder(

@@ -35,8 +35,11 @@ def ask(arguments: AskArguments) -> list[str]:
     Asks the questions, prints each with its answer, and returns the answers.
 
     Raises:
-        `ValueError`: if the model or the picture does not exist, or if the picture cannot be read.
+        `ValueError`: if a question is empty, if the model or the picture does not exist, or if the picture cannot be
+            read.
     """
+    if not all(map(str.strip, arguments.question)):
+        raise ValueError(f"--question={arguments.question} has an empty question: write it, or leave it out.")
     check_parrot(arguments.model, "--model")
     is_url = "://" in arguments.image
     if is_url:

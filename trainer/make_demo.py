@@ -333,7 +333,7 @@ def show(lines: Sequence[str]) -> None:
     print(
         "\nTo look at: data/demo/sheet.png (pictures of the benchmark), models/demo-parrot/loss.png, and in\n"
         "  models/demo-parrot/benchmark: accuracy.png, router.png, and results.md with all tables\n"
-        'To play with: pip install -e ".[page]"; python -m trainer.demo --model models/demo-parrot'
+        f"To play with: {os.path.relpath(sys.executable)} -m trainer.demo --model models/demo-parrot"
     )
 
 

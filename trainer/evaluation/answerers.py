@@ -85,7 +85,7 @@ class PixelNeighbors(Answerer):
 
     def __init__(self, dataset: str, english: Mapping[str, Question]) -> None:
         by_concept = defaultdict(list)
-        for number, row in enumerate(_captioned(dataset), start=1):
+        for number, row in enumerate(captioned_pictures(dataset), start=1):
             content = row["images"][0]["bytes"]
             vector = _thing_vector(open_picture(content, f"{dataset}, caption {number}: the image"))
             by_concept[row["concept"]].append(vector)
@@ -112,7 +112,8 @@ class PixelNeighbors(Answerer):
         return answers
 
 
-def _captioned(dataset: str) -> Dataset:
+def captioned_pictures(dataset: str) -> Dataset:
+    """Returns the captioned pictures of a data set of `trainer.mini_mmmb`; a `ValueError` if it has none."""
     try:
         rows = load_dataset(dataset, "align", data_files=data_files(dataset, "align"), split="train")
     except Exception as error:  # datasets raises one class for a file, others for a configuration and a split

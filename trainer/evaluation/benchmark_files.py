@@ -14,6 +14,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,9 @@ def find_benchmark(
     if len(names) == 1 and "{language}" in names[0]:
         files = {language: Path(names[0].format(language=language)) for language in languages or MMMB}
     else:
+        for name in names:
+            if not Path(name).is_file():
+                raise ValueError(f"There is no benchmark file {name}.{_advice_on_name(name)}")
         languages = languages or [_language_of(Path(name), fallback if len(names) == 1 else None) for name in names]
         if len(set(languages)) != len(names):
             raise ValueError(
@@ -182,6 +186,16 @@ def _advice(name: str, language: str) -> str:
     if not beside or "{language}" not in name:
         return ""
     return f" There is none for {language!r} among {', '.join(beside)}: give --languages."
+
+
+def _advice_on_name(name: str) -> str:
+    """Advice for a name that is neither a file nor a published benchmark; "" if there is none."""
+    if Path(name).is_dir():
+        return f" It is a folder: give its files, as in {Path(name, 'name_{language}.tsv')}."
+    if "{" in name:
+        return " Write {language} in the place of the language."
+    close = get_close_matches(name, [*PUBLISHED, "kaleidoscope", "mini-mmmb"], n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _language_of(file: Path, fallback: str | None) -> str:

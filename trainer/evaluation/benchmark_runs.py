@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,7 +21,14 @@ from trainer.benchmark import BenchmarkArguments, RunArguments, ScoreArguments
 from trainer.common.edition import edition
 from trainer.common.plots import draw_accuracies, draw_router, save
 from trainer.common.sources import check_parrot, check_source
-from trainer.evaluation.answerers import Answerer, ParrotAnswerer, PixelNeighbors, Way, ask_all
+from trainer.evaluation.answerers import (
+    Answerer,
+    ParrotAnswerer,
+    PixelNeighbors,
+    Way,
+    ask_all,
+    captioned_pictures,
+)
 from trainer.evaluation.benchmark_files import (
     Question,
     find_benchmark,
@@ -115,6 +123,8 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     if name.startswith(NEIGHBORS):
         folder = name.removeprefix(NEIGHBORS)
         check_source(folder, f"{argument} {NEIGHBORS}DIR, DIR", "dataset")
+        if Path(folder).is_dir():
+            captioned_pictures(folder)
 
         def load(questions: Questions, _state: PartialState) -> Answerer:
             return PixelNeighbors(folder, english_questions(name, questions))
@@ -126,7 +136,11 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     try:
         check_source(path, argument, revision=revision)
     except ValueError as error:
-        raise ValueError(f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.") from error
+        close = get_close_matches(name, ("chance", "text-only"), n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.{hint}"
+        ) from error
     check_parrot(path, argument, revision)
     way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer
     way = "text" if is_blind and way == "pmi" else way
