@@ -300,3 +300,9 @@ def test_the_readme_s_table_of_routing_is_the_recorded_result() -> None:
                 )
             )
         assert [cell.strip() for cell in line.split("|")[2 : 2 + len(cells)]] == cells
+    balanced = json.loads((ROOT / "model_cards" / "routing" / "balanced.json").read_text(encoding="utf-8"))
+    assert f"conversations in each language ({len(balanced['seeds'])} seeds)" in text
+    for arm, words in (("mlp", "`mlp` gains"), ("paper", "`paper`")):
+        estimated = balanced["differences"]["recognition"]["none"][arm]["others"]
+        mean, low, high = (f"{100 * estimated[key]:+.1f}" for key in ("mean", "low", "high"))
+        assert f"{words} {mean} ({low} to {high})" in text
