@@ -103,6 +103,10 @@ def page(parrot: StreamingParrot, picture: Path) -> Iterator[object]:
         try:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(url)
+            # A question that is written before the page has its first one would be replaced by it.
+            sync_api.expect(page.get_by_label("Question")).to_have_value(QUESTIONS[0]["en"], timeout=60_000)
+            sync_api.expect(page.locator("img").first).to_be_visible(timeout=60_000)
+            page.wait_for_load_state("networkidle")
             yield page
         finally:
             browser.close()
