@@ -300,6 +300,9 @@ def test_the_readme_s_table_of_routing_is_the_recorded_result() -> None:
                 )
             )
         assert [cell.strip() for cell in line.split("|")[2 : 2 + len(cells)]] == cells
+    against_mlp = results["differences"]["recognition"]["mlp"]["paper"]["others"]
+    mean, low, high = (f"{-100 * against_mlp[key]:.1f}" for key in ("mean", "high", "low"))
+    assert f"by {mean} points ({low} to {high})" in " ".join(text.split())
     balanced = json.loads((ROOT / "model_cards" / "routing" / "balanced.json").read_text(encoding="utf-8"))
     assert f"conversations in each language ({len(balanced['seeds'])} seeds)" in text
     for arm, words in (("mlp", "`mlp` gains"), ("paper", "`paper`")):

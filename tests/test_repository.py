@@ -164,6 +164,15 @@ def test_the_readme_quotes_the_figures_of_the_demo_s_card() -> None:
     table = re.search(r"(^\|.*\|\n)+", README, re.MULTILINE)[0]
     assert table.count("\n") == 6
     assert table in card
+    recognition = card[card.index(table) :].split("\n\n")[0]
+    for row, sentence in (
+        ("written answers", r"right in ([\d.]+) to ([\d.]+)% of the benchmark's questions"),
+        ("written answers, other wordings", r"never shows, it is right in ([\d.]+) to ([\d.]+)%"),
+        ("other wordings, answered in the question's language", r"([\d.]+) to ([\d.]+)% of\s+these answers are in"),
+    ):
+        cells = re.search(rf"^\| {row} \|(.*)\|$", recognition, re.MULTILINE)[1].split("|")
+        values = sorted(map(float, cells))
+        assert tuple(map(float, re.search(sentence, README).groups())) == (values[0], values[-1])
     quoted = re.search(r"right in ([\d.]+)%\s+of held-out questions \(chance ([\d.]+)\)", README).groups()
     assert re.search(r"right in ([\d.]+)% of \d+ held-out questions \(chance ([\d.]+)\)", card).groups() == quoted
 
