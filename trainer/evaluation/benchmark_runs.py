@@ -134,14 +134,13 @@ def find_participant(name: str, argument: str, arguments: RunArguments) -> Parti
     path = arguments.model if is_blind else name
     revision = arguments.revision if path == arguments.model else None
     try:
-        check_source(path, argument, revision=revision)
+        check_parrot(path, argument, revision)
     except ValueError as error:
         close = get_close_matches(name, ("chance", "text-only"), n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise ValueError(
             f"{error} Beside models, {argument} takes chance, text-only and {NEIGHBORS}DIR.{hint}"
         ) from error
-    check_parrot(path, argument, revision)
     way: Way = arguments.score_by if arguments.answer == "score" else arguments.answer
     way = "text" if is_blind and way == "pmi" else way
     settings: dict[str, Any] = {
