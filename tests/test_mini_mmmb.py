@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import re
+import shlex
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ import pytest
 from datasets import Dataset, load_dataset
 from PIL import Image as PILImage
 
+from trainer.benchmark import read_command_line
+from trainer.common.command_line import parse_arguments
 from trainer.evaluation.answerers import PixelNeighbors
-from trainer.evaluation.benchmark_files import read_benchmark
+from trainer.evaluation.benchmark_files import find_benchmark, read_benchmark
 from trainer.languages import MMMB, languages, sentences
 from trainer.mini_mmmb import (
     CATEGORIES,
@@ -55,6 +58,22 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> MiniMMMBArguments:
     arguments = MiniMMMBArguments(str(folder), concepts=50, image_size=48, **sizes)
     build(arguments)
     return arguments
+
+
+def test_the_card_has_the_command_that_builds_the_same_data_and_loads_and_measures_them(
+    arguments: MiniMMMBArguments,
+) -> None:
+    folder = Path(arguments.output)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in card.replace("\\\n", " ").splitlines() if "python -m" in line]
+    assert parse_arguments(MiniMMMBArguments, "", commands[0][3:]) == arguments
+    verb, to_measure = read_command_line(commands[1][3:])
+    assert verb == "run"
+    assert find_benchmark(to_measure.benchmark, to_measure.languages, "main").keys() == set(MMMB)
+    assert f'load_dataset("{folder}", "instruct", split="train")' in card
+    for name in re.findall(r"^\| `(.+?)` \|", card, re.M):
+        assert any(folder.glob(name.replace("<language>", "*"))), name
+    assert "captions/" not in card
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import io
 import json
 import random
 import re
+import shlex
 import shutil
 import zlib
 from collections import Counter, defaultdict
@@ -716,12 +717,83 @@ configs:
   - {split: train, path: align/train-*.parquet}
 """
 CARD_END = """---
-mini-MMMB. Sources and licences of art and names: NOTICE. The pictures of `mini_mmmb_openmoji_*.tsv` are share-alike.
+# mini-MMMB
+
+Emoji, alone and in scenes, with captions, conversations and a multiple-choice benchmark, in these languages:
+{languages}. This command made the folder; the same version of the project makes the same data again:
+
+    python -m trainer.mini_mmmb {command}
+
+| files | content | styles of the art |
+|---|---|---|
+{files}
+
+The sentences are machine-written; no native speaker has reviewed them. The benchmark's compositions (pairs of things,
+shapes with colours) are not in the training data; all its words are. `sheet.png` shows some of its pictures.
+
+## Use
+
+`load_dataset` reads the configurations; the default is `instruct`. A row has `messages` (roles with text), `images`,
+`language`, and the `category`, `concept` and `style` of its picture.
+
+```python
+from datasets import load_dataset
+
+conversations = load_dataset("{output}", "instruct", split="train")
+```
+
+The TSV files have MMMB's columns: `index`, `image` (base64), `question`, `A` to `D`, `answer`, `category`,
+`l2-category` and `split`. Rows with the same `index` are the same question in each language. Each `*_report.md` says
+what was checked in its files. This command measures a Parrot:
+
+    python -m trainer.benchmark run --model MODEL --output RESULTS \\
+        --benchmark {benchmark} --languages {languages}
+
+## Licences
+
+`NOTICE` names sources, versions and licences. Art: Noto (Apache-2.0), Twemoji and EmojiOne (CC-BY-4.0), Fluent (MIT),
+OpenMoji (CC-BY-SA-4.0, share-alike, only in `mini_mmmb_openmoji_*.tsv`). Names: Unicode License v3.
 """
 CAPTIONS_CARD = """- config_name: captions
   data_files:
   - {split: train, path: captions/train-*.parquet}
 """
+
+
+def write_card(arguments: MiniMMMBArguments) -> None:
+    """Writes README.md, the card of the data set. `load_dataset` reads the configurations from its first lines."""
+    output = Path(arguments.output)
+    words = ["--output", arguments.output]
+    for name, value in asdict(arguments).items():
+        if value != getattr(MiniMMMBArguments(""), name) and name != "output":
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name}", *map(str, values)]
+    train, fluent, openmoji = (", ".join(styles) for styles in (TRAIN_STYLES, TEST_STYLES[:1], TEST_STYLES[1:]))
+    files = {
+        "instruct/": (f"{arguments.train} conversations, each about one picture and in one language", train),
+        "align/": ("pictures of one thing, with English captions", train),
+        "captions/": ("the same, for all things that have a name, to train a vision tower", train),
+        "mini_mmmb_<language>.tsv": ("the benchmark: multiple-choice questions, one file for each language", fluent),
+        "mini_mmmb_openmoji_<language>.tsv": ("the same benchmark in a harder style", openmoji),
+        "mini_mmmb_wordings_<language>.tsv": (
+            "half of the benchmark's questions, in wordings that training never has",
+            fluent,
+        ),
+        "mini_mmmb_validation_<language>.tsv": ("a second benchmark, to choose settings with", train),
+    }
+    rows = [
+        f"| `{name}` | {what} | {styles} |"
+        for name, (what, styles) in files.items()
+        if any(output.glob(name.replace("<language>", "*")))
+    ]
+    text = CARD_END.format(
+        languages=" ".join(LANGUAGES),
+        command=shlex.join(words),
+        files="\n".join(rows),
+        output=arguments.output,
+        benchmark=shlex.quote(f"{arguments.output}/mini_mmmb_{{language}}.tsv"),
+    )
+    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + text, encoding="utf-8")
 
 
 def build(arguments: MiniMMMBArguments) -> None:
@@ -794,7 +866,7 @@ def build(arguments: MiniMMMBArguments) -> None:
         world = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=True)
         pictures = list(benchmark_pictures(world, arguments.validation_per_category, arguments.seed, "validation"))
         build_benchmark(questions_about(pictures), output, "mini_mmmb_validation")
-    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + CARD_END)
+    write_card(arguments)
     shutil.copy(DATA / "NOTICE", output / "NOTICE")
     settings_file.write_text(json.dumps(settings, indent=2) + "\n")  # last, so that an interrupted build is not reused
 
