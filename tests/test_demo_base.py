@@ -22,7 +22,8 @@ from transformers import (
 
 from trainer.demo_base import DemoBaseArguments
 from trainer.languages import MMMB
-from trainer.mini_mmmb import MiniMMMBArguments, build
+from trainer.mini_mmmb import MiniMMMBArguments
+from trainer.toy_world.data_set import build
 from trainer.toy_world.demo_parts import (
     augment,
     chat_rows,

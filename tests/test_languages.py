@@ -68,8 +68,9 @@ from trl import TrlParser
 from trainer import benchmark, mini_mmmb, publish, sft
 from trainer.evaluation import benchmark_runs
 from trainer.publishing import publication
+from trainer.toy_world import data_set
 
-mini_mmmb.build(
+data_set.build(
     mini_mmmb.MiniMMMBArguments(
         "data", concepts=50, image_size=16, align_views=1, train=14, validation=7, test_per_category=1,
         languages=sys.argv[1:],

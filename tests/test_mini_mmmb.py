@@ -21,17 +21,8 @@ from trainer.common.command_line import parse_arguments
 from trainer.evaluation.answerers import PixelNeighbors
 from trainer.evaluation.benchmark_files import find_benchmark, read_benchmark
 from trainer.languages import MMMB, languages, sentences
-from trainer.mini_mmmb import (
-    CATEGORIES,
-    MiniMMMBArguments,
-    World,
-    as_typed,
-    benchmark_pictures,
-    build,
-    is_held_out,
-    languages_in_turn,
-    read_language_shares,
-)
+from trainer.mini_mmmb import MiniMMMBArguments
+from trainer.toy_world.data_set import benchmark_pictures, build, languages_in_turn, read_language_shares
 from trainer.toy_world.emoji import (
     LANGUAGES,
     RECOGNITION,
@@ -46,6 +37,7 @@ from trainer.toy_world.emoji import (
     wordings,
     words,
 )
+from trainer.toy_world.world import CATEGORIES, World, as_typed, is_held_out
 
 
 ROOT = Path(__file__).parents[1]
@@ -393,7 +385,9 @@ def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, cap
     assert file.stat().st_mtime_ns == before
     assert "reused" in capsys.readouterr().out
     sources = json.loads((Path(arguments.output) / "settings.json").read_text())["sources"]
-    assert {"mini_mmmb.py", "toy_world/emoji_data/table.json", "languages/tr.json"} <= sources.keys()
+    files = {"mini_mmmb.py", "toy_world/data_set.py", "toy_world/card.py", "toy_world/world.py", "toy_world/emoji.py"}
+    files |= {"build_benchmark.py"}
+    assert files | {"toy_world/emoji_data/table.json", "languages/tr.json"} <= sources.keys()
 
 
 def test_pixel_neighbors_answer_recognition_better_than_chance_and_alike_in_all_languages(

@@ -29,8 +29,8 @@ from transformers import (
 
 from trainer.common.data_files import data_files
 from trainer.demo_base import DemoBaseArguments
-from trainer.mini_mmmb import as_typed
 from trainer.toy_world.emoji import LANGUAGES, TABLES, Concept, all_concepts, fill, listing, use_languages, wordings
+from trainer.toy_world.world import as_typed
 from trainer.training.parrot_trainer import last_checkpoint
 
 
