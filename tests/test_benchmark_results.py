@@ -7,6 +7,7 @@ import random
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trainer.evaluation.benchmark_files import Question
 from trainer.evaluation.benchmark_results import (
     compare,
     design_effect,
+    introduction,
     is_circular,
     judge,
     measure,
@@ -251,6 +253,46 @@ def test_two_results_are_compared_on_the_same_questions(tmp_path: Path) -> None:
         compare(one, tmp_path / "absent" / "results.json")
 
 
+def test_a_table_that_would_say_the_same_again_is_left_out(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", [(True, True), (False, False)], answer="text")
+    text = compare(one, write(tmp_path / "other", [(True, True), (True, True)], answer="text"))
+    assert text.count("| en | 2 |") == 1
+    assert "matching" not in text and "| accuracy (%) | questions | A | B |" in text
+    text = compare(one, write(tmp_path / "written", [(True, True), (False, True)], answer="text"))
+    assert text.count("| en | 2 |") == 2 and "| multilingual matching |" in text
+
+    questions = by_key(ask(1), ask(2))
+    chosen = [answer | {"letter": answer["prediction"]} for answer in answers((1, "A"), (2, "B"))]
+    assert "matching" not in report({"model": summarize(judge(chosen, questions, "2024-01"), questions)}, None)
+    written = answers((1, "A"), (2, "答案是A。"))
+    rows = judge(written, questions, "2024-01")
+    assert [row["hit_multilingual"] for row in rows] != [row["hit"] for row in rows]
+    assert "| multilingual matching |" in report({"model": summarize(rows, questions)}, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"answer": "text"}, "The model chose the option with the likeliest text."),
+        ({"answer": "open"}, "The model wrote its answers to questions without options."),
+        ({"answer": "generate", "matching": "2024-01"}, "VLMEvalKit's exact matching of 2024-01 reads the letter"),
+        ({"matching": "2026-05", "predictions": {}}, "VLMEvalKit's exact matching of 2026-05 reads the letter"),
+    ],
+)
+def test_results_begin_with_a_title_and_how_the_questions_were_answered(settings: dict[str, Any], says: str) -> None:
+    questions = by_key(ask(1), ask(2), ask(1, language="tr"), ask(2, language="tr"))
+    results = summarize(judge(answers((1, "A")) + answers((1, "A"), language="tr"), questions, "2024-01"), questions)
+    files = {language: {"file": f"bench_{language}.tsv"} for language in ("en", "tr")}
+    described = {"model": "models/mine", "benchmark": files} | settings
+    title, text = introduction(described, results, {"chance": results}).strip().split("\n\n")
+    assert title == "# Accuracy on bench"
+    assert text.startswith("Answers from models/mine to 4 questions in 2 languages, from `bench_<language>.tsv`. ")
+    assert says in text
+    assert ("matching" in text) == ("matching" in settings)
+    assert "`chance` chooses at random." in text and "`text-only`" not in text
+    assert "An option that is chosen at random is right in 50.0%." in text
+
+
 def test_differences_about_one_picture_count_together(tmp_path: Path) -> None:
     """Only B is right about six pictures with five questions each: the p-value is that of 6 trials and not of 30."""
     one = write(tmp_path / "one", [(False, False)] * 30 + [(True, True)] * 30)
@@ -286,7 +328,7 @@ def test_p_values_are_corrected_for_the_number_of_languages_and_models(tmp_path:
     assert text.startswith("A: one, B: two, C: three\n")
     exact = {"two": (2 / 2**10, 2 / 2**7), "three": (2 / 2**6, 1.0)}
     assert exact["three"][0] == 0.03125
-    printed = re.findall(r"\| (?:en|tr) \| 40 .* \| (\S+) \| (\S+) \|", text[: text.index("multilingual")])
+    printed = re.findall(r"\| (?:en|tr) \| 40 .* \| (\S+) \| (\S+) \|", text)
     expected = [(p, h) for p, h in zip((*exact["two"], *exact["three"]), (4 / 512, 3 / 64, 2 / 32, 1.0), strict=True)]
     assert [tuple(map(float, pair)) for pair in printed] == [pytest.approx(pair, rel=0.06) for pair in expected]
 

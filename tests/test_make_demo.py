@@ -177,7 +177,9 @@ def test_the_end_shows_the_table_and_the_answers(
     folder = tmp_path / "models" / "demo-parrot" / "benchmark"
     folder.mkdir(parents=True)
     table = "| recognition | en |\n|---|---|\n| model | 80.0 |"
-    (folder / "results.md").write_text(f"| all | en |\n|---|---|\n| model | 70.0 |\n\n{table}\n\n| scene | en |\n")
+    (folder / "results.md").write_text(
+        f"# Accuracy on x\n\nAnswers.\n\n| all | en |\n|---|---|\n| model | 70.0 |\n\n{table}\n\n| scene | en |\n"
+    )
     show(["Loading", *(line for question in QUESTIONS for line in (question, "    dolphin"))])
     printed = capsys.readouterr().out
     assert f"\n{table}\n" in printed and "70.0" not in printed

@@ -288,6 +288,59 @@ def _table(head: str, languages: Sequence[str], lines: Mapping[str, Sequence[str
     return [f"| {head} | " + " | ".join(languages) + " |", "|---" * (len(languages) + 1) + "|", *rows, ""]
 
 
+HOW_ANSWERED = {
+    "generate": "The model wrote its answers to questions with options.",
+    "open": "The model wrote its answers to questions without options.",
+    "letter": "The model chose the option with the likeliest letter.",
+    "text": "The model chose the option with the likeliest text.",
+    "pmi": "The model chose the option whose text gains most likelihood from the picture.",
+}
+BASELINES = {
+    "chance": "`chance` chooses at random.",
+    "text-only": "`text-only` is the model without the picture.",
+    "neighbors": "`neighbors` chooses the option whose training pictures are nearest in raw pixels.",
+}
+
+
+def how_answered(settings: Settings, baselines: Mapping[str, Results]) -> str:
+    """Says in sentences how the model and the baselines answered."""
+    sentences = [HOW_ANSWERED.get(settings.get("answer", ""), "")]
+    sentences += [text for name, text in BASELINES.items() if name in baselines]
+    return " ".join(filter(None, sentences))
+
+
+def introduction(
+    settings: Settings, results: Results, baselines: Mapping[str, Results], has_wordings: bool = False
+) -> str:
+    """The beginning of results.md: a title, and what the tables show."""
+    whole = [of_language["all"] for of_language in results.values() if of_language["all"]]
+    files = dict.fromkeys(
+        file["file"].replace(f"_{language}.", "_<language>.") for language, file in settings["benchmark"].items()
+    )
+    sentences = [
+        f"Answers from {settings['model']} to {sum(measured['questions'] for measured in whole)} questions in "
+        f"{len(results)} language{'s' * (len(results) > 1)}, from {', '.join(f'`{file}`' for file in files)}.",
+        how_answered(settings, baselines),
+    ]
+    if settings.get("answer", "generate") == "generate":
+        sentences.append(f"VLMEvalKit's exact matching of {settings.get('matching')} reads the letter of an answer.")
+    if has_wordings:
+        sentences.append("The written answers are to the same questions without options.")
+    if any("circular" in measured for measured in whole):
+        sentences.append("A question is right if all rotations of its options are answered right.")
+    if whole:
+        chance = 100 * np.mean([measured["chance"] for measured in whole])
+        sentences.append(f"An option that is chosen at random is right in {chance:.1f}%.")
+    sentences.append("The tables give accuracy in percent. results.json has the settings and versions of this run.")
+    return f"# Accuracy on {benchmark_name(settings)}\n\n{' '.join(filter(None, sentences))}\n"
+
+
+def benchmark_name(settings: Settings) -> str:
+    """The names of a benchmark's files without their languages."""
+    names = {Path(file["file"]).stem.removesuffix(f"_{language}") for language, file in settings["benchmark"].items()}
+    return ", ".join(sorted(names))
+
+
 def report(results: Mapping[str, Results], router: Router | None, wordings: Wordings | None = None) -> str:
     """
     Writes the results as Markdown tables, in percent.
@@ -300,10 +353,20 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
     model = next(iter(results.values()))
     languages = list(model)
     has_rotations = any("circular" in (model[language]["all"] or {}) for language in languages)
+    # No text is read where a model chooses an option: then both matchings agree.
+    has_two_matchings = any(
+        measured[kind] != measured[f"{kind}_multilingual"]
+        for language in languages
+        if (measured := model[language]["all"])
+        for kind in ("plain", "circular")
+        if kind in measured
+    )
     details: dict[str, Callable[[Measured | None], str]] = {
         "plain": lambda measured: _percent(measured["plain"]) if measured and has_rotations else "–",
         "multilingual matching": lambda measured: (
-            _percent(measured.get("circular_multilingual", measured["plain_multilingual"])) if measured else "–"
+            _percent(measured.get("circular_multilingual", measured["plain_multilingual"]))
+            if measured and has_two_matchings
+            else "–"
         ),
         "95% interval": lambda measured: (
             f"{100 * measured['low']:.1f}–{100 * measured['high']:.1f}" if measured else "–"
@@ -375,12 +438,18 @@ def compare(first: Path, *others: Path) -> str:
     by_name = {"A": settings} | {name: other_settings for name, (other_settings, _) in results.items()}
     lines = [", ".join(f"{name}: {_model_and_answer(of_name)}" for name, of_name in by_name.items()), ""]
     verdicts: dict[Verdict, str] = {"hit": "exact matching", "hit_multilingual": "multilingual matching"}
-    for verdict, title in verdicts.items():
-        pairs = {
+    pairs_of = {
+        title: {
             (name, language): _pairs(rows, results[name][1], language, verdict)
             for name in results
             for language in languages[name]
         }
+        for verdict, title in verdicts.items()
+    }
+    exact, multilingual = pairs_of.values()
+    if exact == multilingual:  # No text is read where models choose options: both tables would be the same.
+        pairs_of = {"accuracy (%)": exact}
+    for title, pairs in pairs_of.items():
         p_values = _p_values(pairs)
         for name in results:
             lines += [

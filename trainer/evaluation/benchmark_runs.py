@@ -40,7 +40,14 @@ from trainer.evaluation.benchmark_files import (
     warn_of_another_edition,
     with_in_training,
 )
-from trainer.evaluation.benchmark_results import is_circular, judge, read_out_languages, report, summarize
+from trainer.evaluation.benchmark_results import (
+    introduction,
+    is_circular,
+    judge,
+    read_out_languages,
+    report,
+    summarize,
+)
 from trainer.evaluation.result_types import Answer, BenchmarkFile, Results, ResultsFile, Row, Settings, Wordings
 from trainer.evaluation.written_answers import compare_wordings
 from trainer.languages import check_language_in_name
@@ -294,7 +301,8 @@ def write_results(
         written["wordings"] = wordings
     write_text(folder / "results.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     side_by_side = {"model": written["results"], **baselines}
-    markdown = report(side_by_side, written["router"], wordings)
+    markdown = introduction(settings, written["results"], baselines, wordings is not None)
+    markdown += "\n" + report(side_by_side, written["router"], wordings)
     write_text(folder / "results.md", markdown)
     save(draw_accuracies(side_by_side), folder / "accuracy.png")
     files = ["results.json", "results.md", "predictions.jsonl", "accuracy.png"]

@@ -18,7 +18,7 @@ from trainer import REPOSITORY
 from trainer.common.edition import edition, project_url
 from trainer.common.pictures import open_picture
 from trainer.common.sources import check_parrot
-from trainer.evaluation.benchmark_results import report
+from trainer.evaluation.benchmark_results import benchmark_name, how_answered, report
 from trainer.evaluation.benchmark_runs import weights_of
 from trainer.evaluation.result_types import ResultsFile
 from trainer.publish import CardArguments, PublishArguments
@@ -99,7 +99,6 @@ def read_results(arguments: CardArguments) -> CardResults | None:
             f"{file} has the results of other weights than those of {arguments.model}: measure the model that you "
             "publish, with a new --output."
         )
-    names = {Path(file["file"]).stem.removesuffix(f"_{language}") for language, file in settings["benchmark"].items()}
     # A baseline may be another model in a local folder. The card must not show the folder's path.
     baselines = {
         Path(name).name if Path(name).exists() else name: of_baseline
@@ -108,7 +107,7 @@ def read_results(arguments: CardArguments) -> CardResults | None:
     return {
         **results,
         "baselines": baselines,
-        "benchmark": ", ".join(sorted(names)),
+        "benchmark": benchmark_name(settings),
         "answered": sum(
             of_language["all"]["rows"] for of_language in results["results"].values() if of_language["all"]
         ),
@@ -210,6 +209,7 @@ def write_card(arguments: CardArguments, base: Base | None, folder: Path) -> Non
         project_url=project_url(),
         config=read_config(arguments.model),
         results=results,
+        how_answered=how_answered(results["settings"], results["baselines"]) if results else None,
         table=report({"model": results["results"], **results["baselines"]}, results["router"], results.get("wordings"))
         if results
         else None,
