@@ -17,7 +17,8 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from tests.conftest import write_data
-from trainer.build_benchmark import BuildArguments, build_benchmark, main, read_own_questions
+from trainer.build_benchmark import BuildArguments
+from trainer.evaluation.benchmark_builder import build_benchmark
 from trainer.evaluation.benchmark_files import (
     LETTERS,
     Question,
@@ -26,6 +27,7 @@ from trainer.evaluation.benchmark_files import (
     training_file,
     with_in_training,
 )
+from trainer.evaluation.own_questions import main, read_own_questions
 
 
 COLORS = ("red", "green", "blue", "white")

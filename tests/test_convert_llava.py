@@ -16,7 +16,8 @@ from trl.data_utils import prepare_multimodal_messages
 
 from tests.processes import python
 from tests.tiny import tiny_processor
-from trainer.convert_llava import ConvertArguments, convert_files, find_image, main, split_marks, stream_array
+from trainer.convert_llava import ConvertArguments
+from trainer.training.llava_rows import convert_files, find_image, main, split_marks, stream_array
 
 
 ROOT = Path(__file__).parents[1]

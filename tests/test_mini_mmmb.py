@@ -386,7 +386,7 @@ def test_the_same_settings_are_not_built_again(arguments: MiniMMMBArguments, cap
     assert "reused" in capsys.readouterr().out
     sources = json.loads((Path(arguments.output) / "settings.json").read_text())["sources"]
     files = {"mini_mmmb.py", "toy_world/data_set.py", "toy_world/card.py", "toy_world/world.py", "toy_world/emoji.py"}
-    files |= {"build_benchmark.py"}
+    files |= {"evaluation/benchmark_builder.py"}
     assert files | {"toy_world/emoji_data/table.json", "languages/tr.json"} <= sources.keys()
 
 

@@ -17,8 +17,8 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import write_data
 from tests.test_sft import history, train
 from trainer import one_line_errors
-from trainer.convert_llava import FEATURES as CONVERTED
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
+from trainer.training.llava_rows import FEATURES as CONVERTED
 from trainer.training.parrot_trainer import ParrotTrainer
 from trainer.training.training_rows import SCHEMA, open_stored, undecoded
 

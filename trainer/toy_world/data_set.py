@@ -20,7 +20,7 @@ from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 from tqdm.auto import tqdm
 
-from trainer.build_benchmark import build_benchmark
+from trainer.evaluation.benchmark_builder import build_benchmark
 from trainer.evaluation.benchmark_files import Question
 from trainer.languages import FOLDER
 from trainer.mini_mmmb import MiniMMMBArguments
@@ -54,7 +54,7 @@ FEATURES = Features(
 # A change to one of these files may change the data set, so that one that was built before is not reused.
 SOURCES = (
     *("mini_mmmb.py", "toy_world/data_set.py", "toy_world/card.py", "toy_world/world.py", "toy_world/emoji.py"),
-    "build_benchmark.py",
+    "evaluation/benchmark_builder.py",
 )
 
 
