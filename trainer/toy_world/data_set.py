@@ -12,6 +12,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -248,34 +249,17 @@ def build(arguments: MiniMMMBArguments) -> None:
     captioned = {"align": train}
     if arguments.captions:
         captioned["captions"] = World(select_concepts(), TRAIN_STYLES, arguments.image_size, is_test=False)
-    jobs: dict[str, tuple[Callable[..., Iterator[dict[str, Any]]], int, dict[str, Any]]] = {
-        f"{name}/train": (
-            align_rows,
-            len(world.drawn) * arguments.align_views,
-            {"seed": arguments.seed, "world": world},
-        )
+    parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        f"{name}/train": partial(align_rows, len(world.drawn) * arguments.align_views, world, arguments.seed)
         for name, world in captioned.items()
     }
-    jobs |= {
-        "instruct/train": (
-            instruct_rows,
-            arguments.train,
-            {"split": "train", "shares": shares, "arguments": arguments},
-        ),
-        "instruct/validation": (
-            instruct_rows,
-            arguments.validation,
-            {"split": "validation", "shares": balanced, "arguments": arguments},
-        ),
-    }
-    for name, (rows, number, options) in jobs.items():
+    parts["instruct/train"] = partial(instruct_rows, arguments.train, train, "train", shares, arguments)
+    parts["instruct/validation"] = partial(
+        instruct_rows, arguments.validation, train, "validation", balanced, arguments
+    )
+    for name, rows in parts.items():
         with TemporaryDirectory() as cache:
-            dataset = Dataset.from_generator(
-                rows,
-                features=FEATURES,
-                cache_dir=cache,
-                gen_kwargs={"number": number, "world": train, **options},
-            )
+            dataset = Dataset.from_generator(rows, features=FEATURES, cache_dir=cache)
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             dataset.to_parquet(output / f"{name}-00000-of-00001.parquet")
         print(f"{output / name}: {len(dataset)} pictures.")
