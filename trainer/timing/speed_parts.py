@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -112,11 +112,15 @@ class Line:
     """A line of the table. A `ratio` of 2 says that ours is twice as fast, or half as large."""
 
     what: str
-    ratio: float
+    ratio: float = field(init=False)
     ours: float
     peer: float
     unit: str
     peer_name: str
+
+    def __post_init__(self) -> None:
+        more_is_better = "/s" in self.unit or self.unit == "%"
+        self.ratio = self.ours / self.peer if more_is_better else self.peer / self.ours
 
     def __str__(self) -> str:
         return (
@@ -128,7 +132,7 @@ def memory_rows(what: str, memory: dict[str, float], peer_name: str) -> list[Lin
     """Returns a line about two peaks in MiB; none if one is as small as the allocator's own changes."""
     if not min(memory.values()) > 8:  # this is also true for NaN
         return []
-    return [Line(what, memory["peer"] / memory["ours"], memory["ours"], memory["peer"], "MiB", peer_name)]
+    return [Line(what, **memory, unit="MiB", peer_name=peer_name)]
 
 
 class Bench:
@@ -296,16 +300,7 @@ def measure_data(bench: Bench) -> list[Line]:
     torch.set_num_threads(threads)
     speeds = {name: 32 / duration for name, duration in seconds.items()}
     length = len(collators["ours"]([data[0]])["input_ids"][0])
-    return [
-        Line(
-            f"data, {length} tokens a row",
-            speeds["ours"] / speeds["peer"],
-            speeds["ours"],
-            speeds["peer"],
-            "rows/s a core",
-            "LlavaProcessor",
-        )
-    ]
+    return [Line(f"data, {length} tokens a row", **speeds, unit="rows/s a core", peer_name="LlavaProcessor")]
 
 
 @torch.inference_mode()
@@ -336,10 +331,9 @@ def measure_experts(bench: Bench) -> list[Line]:
         # An expert has three matrices. Each weight costs two FLOP, a multiplication and an addition.
         speed = 6 * shape[0] * shape[1] * size * inner * active / duration / 1e12
         what = f"experts, {name}, {shape[0]} images"
-        rows.append(Line(what, speed / product_speed, speed, product_speed, "TFLOP/s", "matrix product"))
+        rows.append(Line(what, speed, product_speed, "TFLOP/s", "matrix product"))
         if name != "all":
-            of_all = seconds["all"]
-            rows.append(Line(what, of_all / duration, 1e3 * duration, 1e3 * of_all, "ms", "all experts"))
+            rows.append(Line(what, 1e3 * duration, 1e3 * seconds["all"], "ms", "all experts"))
     memory = {name: bench.peak_memory(way) for name, way in (("ours", ways["all"]), ("peer", stacked))}
     return rows + memory_rows("experts, all, memory", memory, "experts stacked")
 
@@ -381,10 +375,9 @@ def measure_latency(bench: Bench) -> list[Line]:
         first = bench.time(**{name: partial(generate, name, 1) for name in models})
         further = [{name: seconds_after_first(name) for name in models} for _ in range(bench.rounds)]
         what = f"batch {number}, {inputs['input_ids'].shape[1]} tokens"
-        ours, peer = 1e3 * first["ours"], 1e3 * first["peer"]
-        rows.append(Line(f"first token, {what}", peer / ours, ours, peer, "ms", "LLaVA"))
-        ours, peer = (16 * number / min(seconds[name] for seconds in further) for name in models)
-        rows.append(Line(f"further tokens, {what}", ours / peer, ours, peer, "tokens/s", "LLaVA"))
+        rows.append(Line(f"first token, {what}", 1e3 * first["ours"], 1e3 * first["peer"], "ms", "LLaVA"))
+        speeds = {name: 16 * number / min(seconds[name] for seconds in further) for name in models}
+        rows.append(Line(f"further tokens, {what}", **speeds, unit="tokens/s", peer_name="LLaVA"))
     return rows + _bfloat16_rows(bench, inputs)
 
 
@@ -398,8 +391,8 @@ def _bfloat16_rows(bench: Bench, inputs: BatchFeature) -> list[Line]:
         ours=lambda: model(**inputs | {"pixel_values": inputs["pixel_values"].bfloat16()}, logits_to_keep=1),
         peer=lambda: bench.model(**inputs, logits_to_keep=1),
     )
-    ours, peer = 1e3 * seconds["ours"], 1e3 * seconds["peer"]
-    return [Line(f"bfloat16, first token, batch {len(inputs['input_ids'])}", peer / ours, ours, peer, "ms", "float32")]
+    what = f"bfloat16, first token, batch {len(inputs['input_ids'])}"
+    return [Line(what, 1e3 * seconds["ours"], 1e3 * seconds["peer"], "ms", "float32")]
 
 
 def benchmark_questions(bench: Bench) -> list[Question]:
@@ -430,11 +423,11 @@ def measure_benchmark(bench: Bench, arguments: SpeedArguments) -> list[Line]:
         questions = benchmark_questions(bench)
     speeds, same = compare_ways(model, processor, questions, rounds=min(arguments.rounds, 3), batch_size=48)
     rows = [
-        Line(f"benchmark, {way}", speed / speeds["reference"], speed, speeds["reference"], "questions/s", "reference")
+        Line(f"benchmark, {way}", speed, speeds["reference"], "questions/s", "reference")
         for way, speed in speeds.items()
         if way != "reference"
     ]
-    return [*rows, Line("benchmark, same letters", same, 100 * same, 100.0, "%", "reference")]
+    return [*rows, Line("benchmark, same letters", 100 * same, 100.0, "%", "reference")]
 
 
 class _Clock(TrainerCallback):
@@ -523,7 +516,7 @@ def _compare_heads(bench: Bench, trainer: SFTTrainer) -> list[Line]:
     memory = {name: bench.peak_memory(partial(run, way)) for name, way in (("ours", ours), ("peer", reference))}
     name = "the head on every position"
     return [
-        Line("forward and backward", seconds["peer"] / seconds["ours"], seconds["ours"], seconds["peer"], "s", name),
+        Line("forward and backward", **seconds, unit="s", peer_name=name),
         *memory_rows("forward and backward, memory", memory, name),
     ]
 
@@ -553,13 +546,13 @@ def measure_training(bench: Bench) -> list[Line]:
                 trainer.model.unload()  # ours and the peer share modules, so remove the adapters
             del trainer
         way = "LoRA" if with_lora else "full"
-        ours, peer = results["ours"], results["peer"]
-        seconds = (peer["seconds"] / ours["seconds"], ours["seconds"], peer["seconds"])
-        rows.append(Line(f"training, {way}, a step of {bench.size.batch_size}", *seconds, "s", "SFTTrainer, LLaVA"))
-        memory = {name: result["memory"] for name, result in results.items()}
-        rows += memory_rows(f"training, {way}, memory", memory, "SFTTrainer, LLaVA")
-        speeds = (speed / product_speed, speed, product_speed)
-        rows.append(Line(f"training, {way}", *speeds, "TFLOP/s", "matrix product"))
+        seconds, memory = (
+            {name: result[measure] for name, result in results.items()} for measure in ("seconds", "memory")
+        )
+        what, peer_name = f"training, {way}, a step of {bench.size.batch_size}", "SFTTrainer, LLaVA"
+        rows.append(Line(what, **seconds, unit="s", peer_name=peer_name))
+        rows += memory_rows(f"training, {way}, memory", memory, peer_name)
+        rows.append(Line(f"training, {way}", speed, product_speed, "TFLOP/s", "matrix product"))
         rows += further
     return rows
 
@@ -578,8 +571,7 @@ def measure_processes(size: str, rounds: int) -> list[Line]:
     alone, shared = (_launch(number, size, rounds) for number in (1, 2))
     units = {"training": "s a step", "benchmark": "s"}
     return [
-        Line(f"two processes, {what}", alone[what] / shared[what], shared[what], alone[what], unit, "one process")
-        for what, unit in units.items()
+        Line(f"two processes, {what}", shared[what], alone[what], unit, "one process") for what, unit in units.items()
     ]
 
 
