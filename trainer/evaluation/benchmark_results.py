@@ -355,11 +355,10 @@ def report(results: Mapping[str, Results], router: Router | None, wordings: Word
     has_rotations = any("circular" in (model[language]["all"] or {}) for language in languages)
     # No text is read where a model chooses an option: then both matchings agree.
     has_two_matchings = any(
-        measured[kind] != measured[f"{kind}_multilingual"]
+        measured["plain"] != measured["plain_multilingual"]
+        or measured.get("circular") != measured.get("circular_multilingual")
         for language in languages
         if (measured := model[language]["all"])
-        for kind in ("plain", "circular")
-        if kind in measured
     )
     details: dict[str, Callable[[Measured | None], str]] = {
         "plain": lambda measured: _percent(measured["plain"]) if measured and has_rotations else "–",
