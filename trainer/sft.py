@@ -346,12 +346,11 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
 
 def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
     """
-    Loads the model, with a quantised language model if the arguments say so.
+    Loads a model that `check_model` has checked, with a quantised language model if the arguments say so.
 
     Raises:
-        `ValueError`: as `check_model` does, or if adapters would train a model without experts.
+        `ValueError`: if adapters would train a model without experts.
     """
-    check_model(script_args, model_args)
     if quantization_config := get_quantization_config(model_args):
         quantization_config.llm_int8_skip_modules = NOT_QUANTIZED
     model = ParrotForConditionalGeneration.from_pretrained(
