@@ -60,26 +60,20 @@ def train(world: Path, output: Path, *arguments: str) -> Path:
     return output
 
 
-def test_without_an_accelerator_the_precision_is_float32_unless_one_asks_for_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_accelerator", [False, True])
+def test_an_accelerator_computes_in_bfloat16_and_a_cpu_in_float32_unless_one_asks_for_another(
+    has_accelerator: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("trainer.sft", "transformers.training_args"):
-        monkeypatch.setattr(f"{module}.is_torch_bf16_gpu_available", lambda: False)
+        monkeypatch.setattr(f"{module}.is_torch_bf16_gpu_available", lambda: has_accelerator)
     common = {"output_dir": str(tmp_path), "report_to": "none"}
-    assert [ParrotSFTConfig(**common, use_cpu=cpu).bf16 for cpu in (False, True)] == [False, False]
-    assert ParrotSFTConfig(**common, use_cpu=True, bf16=True).bf16
-    with pytest.raises(ValueError, match=r"bf16=True: this machine has no accelerator.*Leave bf16 out"):
-        ParrotSFTConfig(**common, bf16=True)
-
-
-def test_an_accelerator_computes_in_bfloat16_unless_one_asks_for_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("trainer.sft", "transformers.training_args"):
-        monkeypatch.setattr(f"{module}.is_torch_bf16_gpu_available", lambda: True)
-    common = {"output_dir": str(tmp_path), "report_to": "none"}
-    assert ParrotSFTConfig(**common).bf16
+    assert ParrotSFTConfig(**common).bf16 == has_accelerator
     assert not ParrotSFTConfig(**common, bf16=False).bf16
+    assert not ParrotSFTConfig(**common, use_cpu=True).bf16
+    assert ParrotSFTConfig(**common, use_cpu=True, bf16=True).bf16
+    if not has_accelerator:
+        with pytest.raises(ValueError, match=r"bf16=True: this machine has no accelerator.*Leave bf16 out"):
+            ParrotSFTConfig(**common, bf16=True)
 
 
 def history(output: Path) -> list[dict[str, float]]:
