@@ -8,7 +8,7 @@ the column `image` names files in a folder beside it, or in `data.zip`.
 import base64
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -52,7 +52,9 @@ def read_exams(file: Path, language: str, needs_images: bool) -> Iterator[tuple[
     Raises:
         `ValueError`: if a picture is missing.
     """
-    pictures = _Pictures(file)
+    folders = (file.parent, file.parent.parent)
+    archives = [folder / PICTURES for folder in folders if (folder / PICTURES).is_file()]
+    archive = zipfile.ZipFile(archives[0]) if archives else None
     left_out = 0
     for number, row in enumerate(_read(file).to_dict("records")):
         if row["language"] != language:
@@ -61,11 +63,13 @@ def read_exams(file: Path, language: str, needs_images: bool) -> Iterator[tuple[
         if not row["image"] or any(option.lower().endswith(SUFFIXES) for option in options):
             left_out += 1
             continue
-        answer = int(row["answer"])
+        answer, image = int(row["answer"]), row["image"]
+        if needs_images:
+            image = base64.b64encode(_read_picture(image, folders, archive, f"{file}, row {number}")).decode()
         yield (
             {
                 "index": str(number),
-                "image": pictures.read(row["image"], f"{file}, row {number}") if needs_images else row["image"],
+                "image": image,
                 "question": row["question"].replace("<image>", "").strip(),  # as the authors of Kaleidoscope do
                 **dict(zip(ascii_uppercase, options, strict=False)),
                 "answer": ascii_uppercase[answer] if 0 <= answer < len(options) else str(answer),
@@ -89,27 +93,16 @@ def _read(file: Path) -> pandas.DataFrame:
         raise ValueError(f"{file} is not a parquet file with Kaleidoscope's columns {columns}: {reason}") from error
 
 
-class _Pictures:
-    """The pictures beside a file of questions."""
-
-    def __init__(self, file: Path) -> None:
-        self.folders = (file.parent, file.parent.parent)
-        archives = [folder / PICTURES for folder in self.folders if (folder / PICTURES).is_file()]
-        self.archive = zipfile.ZipFile(archives[0]) if archives else None
-
-    def read(self, name: str, place: str) -> str:
-        """A picture in base64."""
-        return base64.b64encode(self._bytes(name, place)).decode()
-
-    def _bytes(self, name: str, place: str) -> bytes:
-        if ".." not in Path(name).parts:
-            for folder in self.folders:
-                if (folder / name).is_file():
-                    return (folder / name).read_bytes()
-            for member in (INSIDE + name, name):
-                if self.archive and member in self.archive.NameToInfo:
-                    return self.archive.read(member)
-        raise ValueError(
-            f"{place}: there is no picture {name!r} in {self.folders[-1]} nor in its {PICTURES}. Put the picture or "
-            "the archive into this folder."
-        )
+def _read_picture(name: str, folders: Sequence[Path], archive: zipfile.ZipFile | None, place: str) -> bytes:
+    """Reads a picture from one of the folders, or from the archive."""
+    if ".." not in Path(name).parts:
+        for folder in folders:
+            if (folder / name).is_file():
+                return (folder / name).read_bytes()
+        for member in (INSIDE + name, name):
+            if archive and member in archive.NameToInfo:
+                return archive.read(member)
+    raise ValueError(
+        f"{place}: there is no picture {name!r} in {folders[-1]} nor in its {PICTURES}. Put the picture or the "
+        "archive into this folder."
+    )
