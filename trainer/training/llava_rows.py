@@ -10,25 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset, Features, Value
 
 from trainer.common.pictures import open_picture
 from trainer.convert_llava import ConvertArguments
+from trainer.training.training_rows import SCHEMA
 
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 IMAGE_MARK = "<image>"
 UNREAD = ("images", "video", "videos", "audio", "audios")  # Keys that are not read: a row that has one is an error.
-FEATURES = Features(
-    {
-        "id": Value("string"),
-        "messages": List(
-            {"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}
-        ),
-        "images": List(Image()),
-        "language": Value("string"),
-    }
-)
+FEATURES = Features({"id": Value("string")} | {name: SCHEMA[name] for name in ("messages", "images", "language")})
 
 
 def stream_array(file: TextIO, chunk: int = 1 << 16) -> Iterator[Any]:
