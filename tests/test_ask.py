@@ -43,6 +43,7 @@ def test_each_question_is_answered_as_generate_does(world: Path, tmp_path: Path)
     [
         ({"model": "models/none"}, "--model='models/none': there is no such folder"),
         ({"image": "none.jpg"}, r"--image none.jpg cannot be read: there is no such file\. Give another picture\.$"),
+        ({"image": "models"}, r"--image models cannot be read: it is a folder\. Give another picture\.$"),
         ({"model": "."}, "--model='.' has no config.json"),
         ({"question": ["?", " "]}, r"--question=\['\?', ' '\] has an empty question"),
         ({"image": "page.jpg"}, "--image page.jpg cannot be read: it is not an image file"),

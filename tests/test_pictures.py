@@ -89,6 +89,8 @@ def test_pillow_s_exceptions_of_every_kind_become_one(content: bytes, reason: st
 def test_a_missing_file_and_a_file_that_is_not_a_picture_have_different_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="row 3 cannot be read: there is no such file"):
         open_picture(tmp_path / "none.png", "row 3")
+    with pytest.raises(ValueError, match="row 3 cannot be read: it is a folder"):
+        open_picture(tmp_path, "row 3")
     (tmp_path / "page.png").write_text("<html>")
     with pytest.raises(ValueError, match="row 3 cannot be read: it is not an image file"):
         open_picture(tmp_path / "page.png", "row 3")

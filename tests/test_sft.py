@@ -35,6 +35,7 @@ from trainer.sft import (
     load_model,
     lora_config,
     main,
+    read_arguments,
     warn_of_untrained_projector,
 )
 from trainer.training.parrot_trainer import ParrotTrainer
@@ -468,8 +469,9 @@ def test_qlora_quantizes_the_language_model_alone_and_its_adapter_fits_the_whole
         (["--load_in_8bit"], "with use_peft"),
         (["--load_in_4bit", "--use_peft", "--dtype", "auto"], "bfloat16 instead of 'auto'"),
         (["--lerning_rate", "1"], "lerning_rate"),
-        (["--datasets", "data"], "give either dataset_name"),
-        (["--test_split_size", "0.5"], "give either dataset_name"),
+        (["--datasets", "data"], r"^dataset_name='.*' and datasets \(data\): give only one of them\."),
+        (["--dataset_name", ""], r"^dataset_name='': there are no data to train on\. Give a Hub id or a folder\.$"),
+        (["--test_split_size", "0.5"], r"test_split_size=0\.5 is for datasets, and not for dataset_name="),
         (["--eval_strategy", "epoch"], r"no split 'test' in .*, only \['train'\]"),
     ],
 )
@@ -478,3 +480,33 @@ def test_arguments_that_contradict_each_other_are_errors(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train(world, tmp_path, *arguments)
+
+
+def test_a_recipe_and_a_data_set_s_name_contradict_each_other(world: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixture.yaml"
+    recipe.write_text(yaml.safe_dump({"datasets": [{"path": "data/mine"}]}))
+    with pytest.raises(ValueError, match=r"^dataset_name='.*' and datasets \(data/mine\): give only one of them\."):
+        train(world, tmp_path / "out", "--config", str(recipe))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "nope.yaml"], r"^--config='nope\.yaml': there is no such file\. Give a YAML recipe\.$"),
+        (["--config=nope.yaml"], r"^--config='nope\.yaml': there is no such file"),
+        (["--config", "demo_alin.yaml"], r"Did you mean .*trainer/recipes/demo_align\.yaml\?$"),
+        (["--config"], r"^--config='': there is no such file"),
+        (["--config", "trainer"], r"^--config='trainer': there is no such file"),
+    ],
+)
+def test_a_recipe_that_does_not_exist_is_an_error_that_names_it(words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_arguments(words)
+
+
+def test_an_output_folder_that_is_a_file_is_an_error_before_anything_is_loaded(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ValueError, match=r"^--output_dir='.*file/out' lies in .*file, which is a file: give a new folder\.$"
+    ):
+        train(world, tmp_path / "file" / "out", "--dataset_name", "nowhere")

@@ -3,18 +3,22 @@
 """Errors of the commands end as one line."""
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from transformers import HfArgumentParser
 
 from modeling_parrot import ParrotConfig
-from trainer import one_line_errors
+from trainer import HelpFormatter, one_line_errors
+from trainer.common.command_line import parse_arguments
 
 
 class Rows:
@@ -59,9 +63,56 @@ def test_an_error_of_our_checks_ends_as_its_one_line(fail: Callable[[], object])
     assert ended.value.code == f"error: {original.value}"
 
 
-def test_a_missing_file_ends_as_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^error: .*No such file or directory: '.*nowhere'$"), one_line_errors():
-        (tmp_path / "nowhere").read_text()
+@pytest.mark.parametrize(
+    ("words", "argument"),
+    [
+        ([], ""),
+        (["--data", "{}"], "--data "),
+        (["--data={}"], "--data "),
+        (["--one", "x", "--data", "y", "{}"], "--data "),
+    ],
+)
+def test_a_wrong_path_ends_as_one_line_that_names_its_argument(
+    words: list[str], argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing, folder, file = tmp_path / "nowhere", tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+
+    def fails(path: Path, use: Callable[[], object], reason: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["command", *(word.format(path) for word in words)])
+        with pytest.raises(SystemExit, match=rf"^error: {argument}{path}\S*(: .+)?: {reason}"), one_line_errors():
+            use()
+
+    fails(missing, missing.read_text, r"there is no such file or folder\. Correct the path\.$")
+    fails(folder, folder.read_text, r"this is a folder\. Give a file\.$")
+    fails(file, file.mkdir, r"there is a file of this name\. Give another folder\.$")
+    fails(file, (file / "below").mkdir, r"a file cannot hold other files\. Give a folder\.$")
+
+
+def test_help_shows_the_defaults_that_say_something_and_no_other() -> None:
+    @dataclass
+    class Arguments:
+        needed: str = field(metadata={"help": "Needed."})
+        maybe: str | None = field(default=None, metadata={"help": "Maybe."})
+        several: list[str] = field(default_factory=list, metadata={"help": "Several."})
+        count: int = field(default=0, metadata={"help": "Count."})
+        fast: bool = field(default=True, metadata={"help": "Fast."})
+
+    text = " ".join(HfArgumentParser(Arguments, formatter_class=HelpFormatter).format_help().split())
+    assert re.findall(r"(\w+)\. \(default: (\S+)\)", text) == [("Count", "0"), ("Fast", "True")]
+
+
+def test_an_empty_value_of_a_command_is_an_error_that_names_the_argument() -> None:
+    @dataclass
+    class Arguments:
+        output: str
+        question: list[str]
+
+    with pytest.raises(ValueError, match=r"^--output='': a value is empty\. Write it, or leave it out\.$"):
+        parse_arguments(Arguments, "", ["--output", "", "--question", "?"])
+    with pytest.raises(ValueError, match=r"^--question=\['\?', ''\]: a value is empty"):
+        parse_arguments(Arguments, "", ["--output", "here", "--question", "?", ""])
 
 
 def test_a_file_that_a_worker_misses_ends_as_one_line(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parrot's commands, and the data and benchmark modules that they share."""
 
+import errno
+import itertools
 import re
 import sys
 import traceback
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,24 @@ OWN = ("trainer", "modeling_parrot")
 PACKAGES = tuple(REPOSITORY / name for name in OWN)
 
 
+# What is wrong with a path, in the words of a user. Other errors of the operating system keep their own words.
+PATH_ERRORS = {
+    errno.ENOENT: "there is no such file or folder. Correct the path",
+    errno.EISDIR: "this is a folder. Give a file",
+    errno.ENOTDIR: "a file cannot hold other files. Give a folder",
+    errno.EEXIST: "there is a file of this name. Give another folder",
+    errno.EACCES: "you may not read or write it. Change its permissions, or give another path",
+}
+
+
 class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the line breaks of a command's manual, and adds the defaults to the help."""
+    """Keeps the line breaks of a command's manual, and adds to the help those defaults that say something."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        # A required argument has no default, and None, an empty value and a switch that is off are no news.
+        if action.required or action.nargs == 0 or action.default in (None, "", []):
+            return action.help
+        return super()._get_help_string(action)
 
 
 @contextmanager
@@ -27,10 +45,10 @@ def one_line_errors() -> Iterator[None]:
     Ends a command with one line on stderr and exit code 1, without a traceback, for an error that the user can mend.
 
     Such errors are every OSError (files, disks), every error of the network or of huggingface_hub, every package that
-    is not installed, and every ValueError that our own code raises, also where a library wraps it. Any other exception
-    may be a fault of the program and keeps its traceback. Progress bars end before the error is printed. The context
-    belongs only around the command line, because programs that call the functions need the exceptions. It can be a
-    decorator, too.
+    is not installed, and every ValueError that our own code raises, also where a library wraps it. A wrong path is
+    named with its argument. Any other exception may be a fault of the program and keeps its traceback. Progress bars
+    end before the error is printed. The context belongs only around the command line, because programs that call the
+    functions need the exceptions. It can be a decorator, too.
     """
     try:
         yield
@@ -55,6 +73,8 @@ def _message_for_user(error: BaseException | None) -> str | None:
         if isinstance(error, ValueError):
             if files and any(Path(files[-1]).resolve().is_relative_to(package) for package in PACKAGES):
                 return message
+        elif isinstance(error, OSError) and error.errno in PATH_ERRORS and isinstance(error.filename, (str, Path)):
+            return f"{_argument_and_path(Path(error.filename))}: {PATH_ERRORS[error.errno]}."
         elif isinstance(error, OSError) or type(error).__module__ == "huggingface_hub.errors":
             return text  # The second kind is, for example, a value of a wrong type in a config.json.
         elif type(error).__module__ in NETWORK:
@@ -64,6 +84,20 @@ def _message_for_user(error: BaseException | None) -> str | None:
             return None if package in OWN else _missing_package(text.rstrip("."), package)
         error = error.__cause__
     return None
+
+
+def _argument_and_path(path: Path) -> str:
+    """A path, after the argument of the command line that gave it or a folder that holds it, if there is one."""
+    argument = ""
+    parts = [word.split("=", 1) if word.startswith("--") else [word] for word in sys.argv[1:]]
+    for word in itertools.chain.from_iterable(parts):
+        if word.startswith("--"):
+            argument = word
+        elif word and argument and Path(word) == path:
+            return f"{argument} {path}"
+        elif word and argument and Path(word) != Path() and Path(word) in path.parents:
+            return f"{argument} {word}: {path}"
+    return str(path)
 
 
 def _missing_package(reason: str, package: str) -> str:

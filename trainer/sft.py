@@ -44,6 +44,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +75,7 @@ from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from trainer import HelpFormatter, one_line_errors
 from trainer.common.data_files import data_files
 from trainer.common.edition import edition
-from trainer.common.sources import check_parrot, check_source
+from trainer.common.sources import check_output, check_parrot, check_source
 from trainer.training.lora import set_lora_targets, set_trained_tokens
 from trainer.training.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
 from trainer.training.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
@@ -177,10 +178,18 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
         `ValueError`: if arguments contradict each other, or if the data or a split do not exist.
     """
     name, parts = script_args.dataset_name, script_args.datasets
-    if bool(name) == bool(parts) or (name and script_args.test_split_size):
+    if not name and not parts:
+        raise ValueError(f"dataset_name={name!r}: there are no data to train on. Give a Hub id or a folder.")
+    if name and parts:
+        paths = ", ".join(part.path for part in parts)
         raise ValueError(
-            f"dataset_name={name!r}, datasets={parts} and test_split_size={script_args.test_split_size}: give either "
-            "dataset_name or datasets; test_split_size is for datasets only."
+            f"dataset_name={name!r} and datasets ({paths}): give only one of them. --dataset_name '' takes the "
+            "recipe's datasets."
+        )
+    if name and script_args.test_split_size:
+        raise ValueError(
+            f"test_split_size={script_args.test_split_size} is for datasets, and not for dataset_name={name!r}: leave "
+            "it out, or list the data set in datasets."
         )
     if name:
         check_source(name, "--dataset_name", "dataset")
@@ -388,10 +397,39 @@ def lora_config(
     return config
 
 
+def read_arguments(words: list[str]) -> tuple[ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig]:
+    """
+    Reads the recipe and the command line.
+
+    Raises:
+        `ValueError`: in one line, if there is no such recipe, or if an argument is unknown or has a wrong value.
+    """
+    parser = TrlParser(
+        (ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig),
+        description=__doc__,
+        usage="%(prog)s [--config RECIPE] [--ARGUMENT VALUE ...]",
+        formatter_class=HelpFormatter,
+    )
+    # TrlParser takes --config out itself, and only in this form.
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    if "--config" in words:
+        recipe = "".join(words[words.index("--config") + 1 :][:1])
+        if not Path(recipe).is_file():
+            recipes = Path(__file__).parent / "recipes"
+            near = get_close_matches(Path(recipe).name, [file.name for file in recipes.glob("*.yaml")], cutoff=0.7)
+            hint = f" Did you mean {recipes / near[0]}?" if near else ""
+            raise ValueError(f"--config={recipe!r}: there is no such file. Give a YAML recipe.{hint}")
+    try:
+        return parser.parse_args_and_config(words)
+    except (TypeError, ValueError, yaml.YAMLError) as error:  # raised by TRL, argparse, dataclasses and PyYAML
+        raise ValueError(" ".join(str(error).split())) from error
+
+
 def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
     """Checks the arguments, loads, trains and saves the model, and pushes it with `--push_to_hub`."""
     check_model(script_args, model_args)
     output_dir = training_args.output_dir
+    check_output(output_dir, "--output_dir")
     checkpoint = training_args.resume_from_checkpoint or last_checkpoint(output_dir)
     print_plan(script_args, training_args)
     arguments = run_arguments(script_args, training_args, model_args)
@@ -446,15 +484,5 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
 
 
 if __name__ == "__main__":
-    parser = TrlParser(
-        (ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig),
-        description=__doc__,
-        usage="%(prog)s [--config RECIPE] [--ARGUMENT VALUE ...]",
-        formatter_class=HelpFormatter,
-    )
     with one_line_errors():
-        try:
-            arguments = parser.parse_args_and_config()
-        except (TypeError, ValueError, yaml.YAMLError) as error:  # raised by TRL, argparse, dataclasses and PyYAML
-            raise ValueError(" ".join(str(error).split())) from error
-        main(*arguments)
+        main(*read_arguments(sys.argv[1:]))

@@ -27,7 +27,11 @@ def parse_arguments(
         kwargs: further arguments of `argparse.ArgumentParser`.
 
     Raises:
-        `ValueError`: if the dataclass refuses the arguments.
+        `ValueError`: if the dataclass refuses the arguments, or if one is empty, as an unset variable of a shell is.
     """
     parser = HfArgumentParser(kind, description=manual, formatter_class=HelpFormatter, **kwargs)
-    return parser.parse_args_into_dataclasses(words)[0]
+    arguments = parser.parse_args_into_dataclasses(words)[0]
+    for name, value in vars(arguments).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise ValueError(f"--{name}={value!r}: a value is empty. Write it, or leave it out.")
+    return arguments

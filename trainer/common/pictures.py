@@ -37,6 +37,11 @@ def open_picture(
 
 
 def _in_one_line(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+    for kind, reason in (
+        (FileNotFoundError, "there is no such file"),
+        (IsADirectoryError, "it is a folder"),
+        (PermissionError, "its permissions do not allow it"),
+    ):
+        if isinstance(error, kind):
+            return reason
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

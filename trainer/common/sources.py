@@ -77,6 +77,23 @@ def check_source(
         ) from error
 
 
+def check_output(name: str, argument: str) -> None:
+    """
+    Checks, before the work begins, that a folder can be written.
+
+    Args:
+        name: the folder, which may not exist yet.
+        argument: the name of the user's argument that holds `name`, for the error.
+
+    Raises:
+        `ValueError`: in one line, if the folder or a folder above it is a file.
+    """
+    for path in (Path(name), *Path(name).parents):
+        if path.is_file():
+            where = "is a file" if path == Path(name) else f"lies in {path}, which is a file"
+            raise ValueError(f"{argument}={name!r} {where}: give a new folder.")
+
+
 def check_parrot(name: str, argument: str, revision: str | None = None, needs_weights: bool = True) -> None:
     """
     Checks that a folder or a Hub repository holds a Parrot, or an adapter of one. It also checks the files

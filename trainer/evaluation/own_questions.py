@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from trainer.build_benchmark import BuildArguments
 from trainer.common.data_files import data_files
 from trainer.common.pictures import open_picture
-from trainer.common.sources import check_source
+from trainer.common.sources import check_output, check_source
 from trainer.evaluation.benchmark_builder import build_benchmark
 from trainer.evaluation.benchmark_files import LETTERS, Question, read_rows
 from trainer.training import training_rows
@@ -124,6 +124,7 @@ def _image(image: Any, folder: Path, place: str) -> bytes:
 
 def main(arguments: BuildArguments) -> None:
     """Builds the benchmark and prints its report and the names of its files."""
+    check_output(arguments.output, "--output")
     train, name = None, arguments.train or ""
     if name:
         train = training_rows.undecoded(_load(name, "train", "--train"))

@@ -26,7 +26,7 @@ from transformers import (
 from modeling_parrot import ParrotConfig, ParrotForConditionalGeneration, ParrotProcessor
 from modeling_parrot.chat_format import ChatFormat
 from modeling_parrot.modeling_parrot import find_answers
-from trainer.common.sources import check_source
+from trainer.common.sources import check_output, check_source
 from trainer.compose import ComposeArguments
 
 
@@ -382,8 +382,7 @@ def compose_into_folder(args: ComposeArguments) -> None:
     Raises:
         `ValueError`: if the folder is a file or holds weights, or if the parts do not fit together.
     """
-    if Path(args.output).is_file():
-        raise ValueError(f"--output={args.output!r} is a file: give a new folder.")
+    check_output(args.output, "--output")
     if any(Path(args.output).glob("*.safetensors")):
         raise ValueError(f"--output={args.output!r} already holds weights: give a new folder.")
     model, processor = compose(args)

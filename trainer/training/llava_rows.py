@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from datasets import Dataset, Features, Value
 
 from trainer.common.pictures import open_picture
+from trainer.common.sources import check_output
 from trainer.convert_llava import ConvertArguments
 from trainer.training.training_rows import SCHEMA
 
@@ -177,6 +178,7 @@ def convert_files(args: ConvertArguments) -> Iterator[dict[str, Any]]:
 
 def main(args: ConvertArguments) -> None:
     """Converts the files and prints the number of rows."""
+    check_output(args.output, "--output")
     with TemporaryDirectory() as cache_dir:
         dataset = Dataset.from_generator(
             convert_files, features=FEATURES, cache_dir=cache_dir, gen_kwargs={"args": args}, writer_batch_size=256
