@@ -129,6 +129,17 @@ def test_every_command_explains_itself_without_torch() -> None:
         check_manual(name, manual)
 
 
+def test_the_work_of_a_command_lies_in_a_room() -> None:
+    """A command's file in trainer/ holds its arguments, so that --help imports little and no room imports its work."""
+    # sft.py is a whole training script, as TRL's are. ask.py and make_demo.py import nothing that is slow.
+    exceptions = {"sft.py", "ask.py", "make_demo.py"}
+    for path in COMMANDS:
+        if path.parent.name == "trainer" and path.name not in exceptions:
+            nodes = ast.parse(path.read_text(encoding="utf-8")).body
+            functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+            assert functions <= {"read_command_line"}, path
+
+
 @pytest.mark.filterwarnings("ignore:.* found in sys.modules")
 @pytest.mark.parametrize("name", NEED_TORCH)
 def test_a_command_that_needs_torch_explains_itself_too(
