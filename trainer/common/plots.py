@@ -20,8 +20,8 @@ FEWEST_ANSWERS = 10  # Fewest answers for which an interval is drawn: with fewer
 
 def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
     """
-    Draws a table of each expert's weight for each language. A number is the weight; its colour is the difference from
-    the expert's mean over the languages, so that a router that does not route has no colours.
+    Draws a table of each expert's weight for each language. A number is the weight in percent; its colour is the
+    difference from the expert's mean over the languages, so that a router that does not route has no colours.
 
     Args:
         weights: probabilities of the experts by language.
@@ -29,7 +29,7 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
     """
     experts = len(next(iter(weights.values())))
     figure, axes = pyplot.subplots(
-        figsize=(2.5 + experts, max(3.8, 2 + 0.32 * (1 + len(weights)))), layout="constrained"
+        figsize=(max(8, 2.5 + experts), max(3.8, 2 + 0.32 * (1 + len(weights)))), layout="constrained"
     )
     image = show_router(axes, weights, largest_difference(weights))
     axes.set(ylabel="language")
@@ -61,11 +61,11 @@ def show_router(axes: Axes, weights: Mapping[str, Sequence[float]], limit: float
     axes.set_xticks(range(table.shape[1]), [str(expert) for expert in range(table.shape[1])])
     axes.set_yticks(range(len(rows)), list(rows))
     axes.axhline(0.5, color="black", linewidth=1)
-    axes.set(xlabel="expert")
+    axes.set(xlabel="expert (weights in percent)")
     for row, values in enumerate(rows.values()):
         for column, weight in enumerate(values):
             color = "white" if abs(differences[row, column]) > 0.6 * limit else "black"
-            axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=color)
+            axes.text(column, row, f"{100 * weight:.1f}", ha="center", va="center", color=color)
     return image
 
 
@@ -137,16 +137,15 @@ def draw_accuracies(results: Mapping[str, Results]) -> Figure:
     bars.grid(axis="y", linewidth=0.3)
     bars.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     table = [[_percent_of(model[language]["category"].get(name)) for language in languages] for name in categories]
-    image = heat.imshow(table, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+    heat.imshow(table, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     heat.set_xticks(range(len(languages)), languages)
     heat.set_yticks(range(len(categories)), categories)
-    heat.set(xlabel="language of the question", title="Accuracy of the model in each category")
+    heat.set(xlabel="language of the question", title="Accuracy of the model in each category (%)")
     for row, percents in enumerate(table):
         for column, percent in enumerate(percents):
             if not np.isnan(percent):
                 color = "black" if percent > 60 else "white"
                 heat.text(column, row, f"{percent:.0f}", ha="center", va="center", color=color, fontsize=9)
-    figure.colorbar(image, ax=heat, label="accuracy (%)")
     return figure
 
 

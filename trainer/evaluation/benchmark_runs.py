@@ -310,7 +310,8 @@ def write_results(
         title = "Each expert's mean weight, by the language of the question"
         if "accuracy" in router:
             title += (
-                f"\nthey identify the language of {router['accuracy']:.0%} of questions; chance {router['chance']:.0%}"
+                f"\nA linear read-out of the weights identifies the language of {router['accuracy']:.0%} of questions "
+                f"(chance {router['chance']:.0%})"
             )
         save(draw_router(router["weights"], title), folder / "router.png")
         files.append("router.png")
