@@ -20,6 +20,7 @@ from trainer import one_line_errors
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
 from trainer.training.llava_rows import FEATURES as CONVERTED
 from trainer.training.parrot_trainer import ParrotTrainer
+from trainer.training.row_checks import check_rows
 from trainer.training.training_rows import SCHEMA, open_stored, undecoded
 
 
@@ -215,6 +216,42 @@ def test_a_bad_row_is_named(kind: str, collator: Any, tmp_path: Path) -> None:
         del row["_source"]
     with pytest.raises(ValueError, match="Row 5 of a batch of 6: "):
         collator(rows)
+
+
+@pytest.mark.parametrize("kind", ["mark", "no answer", "tool", "role"])
+def test_a_bad_row_is_named_before_the_model_is_loaded(
+    kind: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.sft.load_model", None)
+    arguments = ["--dataset_name", write_bad(tmp_path / "data", kind), "--eval_strategy", "no"]
+    with pytest.raises(ValueError, match=rf"data \(train\), row 5: .*{bad_rows()[kind][1]}"):
+        train(world, tmp_path / "out", *arguments)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_good_rows_of_every_form_pass_the_check_in_any_order(form: str, tmp_path: Path) -> None:
+    folder = write_form(tmp_path / "data", form)
+    (data,) = load_data(ParrotScriptArguments(dataset_name=str(folder)), "train")
+    check_rows([data, data.shuffle(seed=0), data.select([3, 1]), data.select([])], "<image>", needs_answer=True)
+
+
+@pytest.mark.parametrize("form", [form for form, features in FORMS.items() if {"image", "images"} & features.keys()])
+def test_a_missing_file_or_number_of_pictures_is_seen_in_every_form(form: str, tmp_path: Path) -> None:
+    folder = write_form(tmp_path / "data", form)
+    (data,) = load_data(ParrotScriptArguments(dataset_name=str(folder)), "train")
+    stored = undecoded(data)
+    if "strings and empty" not in form and "bytes" not in form:
+        path, column = str(tmp_path / "data.png"), "image" if "image" in data.column_names else "images"
+        is_path = Value("string") in (data.features[column], getattr(data.features[column], "feature", None))
+        missing = path + ".gone" if is_path else {"path": path + ".gone", "bytes": None}
+        rows = [*stored.to_list()[:3], stored[3] | {column: missing if column == "image" else [missing]}]
+        bad = Dataset.from_list(rows, features=stored.features).shuffle(seed=0)
+        with pytest.raises(ValueError, match=r"row 3: images\[0\]: there is no such file, '.*data\.png\.gone'"):
+            check_rows([bad], "<image>", needs_answer=True)
+    if data.features["messages"] != STRINGS and "images" in data.column_names:
+        rows = [*stored.to_list()[:3], stored[3] | {"images": []}]
+        with pytest.raises(ValueError, match=r"row 3: Number of images provided \(0\) does not match number of image"):
+            check_rows([Dataset.from_list(rows, features=stored.features)], "<image>", needs_answer=True)
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

@@ -78,6 +78,7 @@ from trainer.common.edition import edition
 from trainer.common.sources import check_output, check_parrot, check_source
 from trainer.training.lora import set_lora_targets, set_trained_tokens
 from trainer.training.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
+from trainer.training.row_checks import check_rows
 from trainer.training.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
 from trainer.training.training_rows import concatenate, pictures_of, undecoded, with_source
 
@@ -446,8 +447,9 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     if not training_args.resume_from_checkpoint and is_finished(output_dir, training_args):
         print(f"{output_dir} holds the finished model of this run. Nothing is left to train.")
         return
-    model = load_model(script_args, model_args)
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    check_rows([train_dataset, *eval_dataset], processor.image_token, training_args.assistant_only_loss)
+    model = load_model(script_args, model_args)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
     if not model_args.use_peft:  # With LoRA, peft freezes all that it does not adapt.
         freeze(model, script_args.stage)

@@ -7,8 +7,7 @@ import json
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +27,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.common.plots import draw_losses, draw_router, save
+from trainer.training.row_checks import check_messages, naming_the_row
 from trainer.training.training_rows import SOURCE, open_stored, pictures_of, undecoded
 
 
@@ -218,7 +218,7 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     if _has_wrong_loss(collator, rows[0]):
         return collator(rows)  # raises TRL's error about the arguments, which concerns all rows
     for row, source in zip(rows, sources, strict=True):
-        with _errors_naming(row, source):
+        with naming_the_row(row.get("messages"), source):
             _prepare(row, collator)
     languages = {}
     if "language" in rows[0]:
@@ -229,7 +229,7 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     except Exception:  # The chat template and the tokenizer have their own classes of errors.
         limit = f", with max_length={collator.max_length}" if collator.max_length else ""
         for row, source in zip(rows, sources, strict=True):
-            with _errors_naming(row, source + limit):
+            with naming_the_row(row.get("messages"), source + limit):
                 collator([dict(row)])
         raise
 
@@ -239,16 +239,6 @@ def _has_wrong_loss(collator: DataCollator, row: dict[str, Any]) -> bool:
     if not isinstance(collator, DataCollatorForVisionLanguageModeling):
         return False
     return collator.completion_only_loss if "messages" in row else collator.assistant_only_loss
-
-
-@contextmanager
-def _errors_naming(row: dict[str, Any], source: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        message = f"{source}: {kind}{str(error).rstrip('.')}. The row: {str(row.get('messages'))[:300]}"
-        raise ValueError(message) from error
 
 
 def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
@@ -264,17 +254,7 @@ def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
         row["images"] = [open_stored(picture, f"images[{index}]") for index, picture in enumerate(pictures)]
     if not (isinstance(collator, DataCollatorForVisionLanguageModeling) and "messages" in row):
         return
-    mark = collator.processor.image_token
-    for message in row["messages"]:
-        content = message.get("content")
-        texts = [content] if isinstance(content, str) else [part.get("text") for part in content or []]
-        if any(mark in text for text in texts if text):
-            raise ValueError(
-                f"a text holds {mark!r}: remove it. Pictures of the column `images` are put before the first text, or "
-                'where the row has a part {"type": "image"}.'
-            )
-    if collator.assistant_only_loss and not any(message["role"] == "assistant" for message in row["messages"]):
-        raise ValueError("it has no turn of the role 'assistant' to learn from. Leave the row out.")
+    check_messages(row["messages"], collator.processor.image_token, collator.assistant_only_loss)
 
 
 def record(
