@@ -236,7 +236,7 @@ def test_good_rows_of_every_form_pass_the_check_in_any_order(form: str, tmp_path
 
 
 @pytest.mark.parametrize("form", [form for form, features in FORMS.items() if {"image", "images"} & features.keys()])
-def test_a_missing_file_or_number_of_pictures_is_seen_in_every_form(form: str, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_wrong_number_of_pictures_are_errors_in_every_form(form: str, tmp_path: Path) -> None:
     folder = write_form(tmp_path / "data", form)
     (data,) = load_data(ParrotScriptArguments(dataset_name=str(folder)), "train")
     stored = undecoded(data)
