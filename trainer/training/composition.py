@@ -391,5 +391,6 @@ def compose_into_folder(args: ComposeArguments) -> None:
     config = model.config
     print(
         f"{args.output}: {model.num_parameters():,} parameters, {config.image_seq_length} tokens an image, "
-        f"image query {config.image_query!r}, {config.num_experts} experts, {len(processor.tokenizer):,} words."
+        f"image query {config.image_query!r}, {config.num_experts} experts, "
+        f"{len(processor.tokenizer):,} tokens in the vocabulary."
     )
