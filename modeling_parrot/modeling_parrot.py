@@ -162,7 +162,10 @@ class ParrotExperts(nn.Module):
         return output.unflatten(0, (num_images, -1)).sum(dim=1, dtype=hidden_states.dtype)
 
     def _by_expert(self, selected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The order that sorts `selected` by expert, the images in it, (N * S,), and their number per expert, (E,)."""
+        """
+        Returns the order that sorts the entries of `selected` by expert, of shape (N * S,), the image of each entry in
+        this order, of shape (N * S,), and each expert's number of images, of shape (E,).
+        """
         order = selected.flatten().argsort(stable=True)
         return order, order // selected.shape[1], F.one_hot(selected.flatten(), len(self.gate_up_proj)).sum(dim=0)
 

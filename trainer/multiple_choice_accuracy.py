@@ -102,9 +102,9 @@ class Phrases(NamedTuple):
 def _languages_folder() -> Path:
     """The folder of the language files. It lies beside this file, but evaluate runs a copy of this file alone."""
     file = Path(__file__)
-    if (note := file.with_suffix(".json")).exists():  # evaluate notes beside its copy where the file was
+    if (note := file.with_suffix(".json")).exists():  # evaluate writes it beside its copy
         file = Path(json.loads(note.read_text(encoding="utf-8"))["original file path"])
-    # That checkout may be gone since. Another one may be on Python's path.
+    # The checkout with this path may have been deleted since, and another one may be on Python's path.
     folders = [file.resolve().parent / "languages", *(Path(entry, "trainer", "languages") for entry in sys.path)]
     for folder in folders:
         if (folder / "en.json").is_file():
@@ -258,7 +258,7 @@ def _is_declared(text: str, match: re.Match) -> bool:
 def _is_heading(text: str, match: re.Match) -> bool:
     """Whether the answer begins with the letter and a mark or a reason, and lists no other letter: "B. dog"."""
     before, after = text[: match.start()], text[match.end() :]
-    is_marked = before.strip()[-1:] in tuple("([{*\"'「【") if before else False
+    is_marked = before.strip()[-1:] in tuple("([{*\"'「【")
     is_marked = is_marked or bool(re.match(r"\s*[*\"']*[.):、,)\-–—\]]", after))
     is_marked = is_marked or bool(match[0].isupper() and REASON.match(after))
     return is_marked and not before.strip(PUNCTUATION + " ") and not LISTED.search(after)

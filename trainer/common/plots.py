@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from trainer.evaluation.result_types import Measured, Results
 
 
-SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours, so that an even router looks even.
+SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours (a weight), so that an even router looks even.
 FEWEST_ANSWERS = 10  # Fewest answers for which an interval is drawn: with fewer, it is too wide to say anything.
 
 
@@ -39,7 +39,10 @@ def draw_router(weights: Mapping[str, Sequence[float]], title: str) -> Figure:
 
 
 def largest_difference(weights: Mapping[str, Sequence[float]]) -> float:
-    """The largest difference of an expert's weight from its mean over languages, in percentage points, for colours."""
+    """
+    The range of the router's colours, in percentage points: the largest difference of an expert's weight from its mean
+    over languages, or SMALLEST_DIFFERENCE if that is larger.
+    """
     table = np.array(list(weights.values()))  # (languages, experts)
     return 100 * float(max(SMALLEST_DIFFERENCE, np.abs(table - table.mean(axis=0)).max()))
 

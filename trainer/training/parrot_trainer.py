@@ -267,12 +267,12 @@ def record(
 ) -> None:
     """
     Writes `training.json`, the history of the model: the recipe, hardware, time and versions of this run, after the
-    runs that made its base model. A path on this machine is recorded by its last name only.
+    runs that made its base model. If an argument is a path on this machine, only its last part is recorded.
 
     Args:
         arguments: the run's arguments by name.
         folder: the trained model's folder.
-        seconds: duration of training, counted from where it was resumed, if it was.
+        seconds: duration of training; of a resumed training, since it was resumed.
         state: the trainer's state at the end.
         resumed_from: the checkpoint that training was resumed from, or None.
         editions: the editions of this project that trained the model.

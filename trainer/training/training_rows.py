@@ -173,8 +173,8 @@ def _undecoded_feature(feature: Any) -> Any:
 
 def open_stored(picture: Any, place: str) -> Any:
     """
-    Opens a picture as a PIL image. Open images, and those that transformers loads (URLs, base64), are returned as they
-    are.
+    Opens a picture as a PIL image. An image that is already open, and one that transformers loads (a URL or base64),
+    are returned as they are.
 
     Raises:
         `ValueError`: if the file does not exist or cannot be read.
