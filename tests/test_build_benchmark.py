@@ -111,7 +111,7 @@ def test_uneven_letters_are_found(questions: list[Question], tmp_path: Path) -> 
         tmp_path,
     )
     assert "one in 'en': the answers are A 20, B 0, C 0, D 0; 5 each would be even." in text
-    assert "one in 'en': by letter alone 100.0% are right, chance is 25.0%." in text
+    assert "one in 'en': guessing by letter is right in 100.0%; chance is 25.0%." in text
 
 
 @pytest.mark.parametrize(("way", "words"), [("text", "red {}"), ("longest", "{} the very long one")])
@@ -123,7 +123,7 @@ def test_answers_that_can_be_guessed_without_the_picture_are_found(
         right = "red" if way == "text" else words.format(question.index)
         changed.append(replace(question, options=question.options | {question.answer: right}))
     text = report(changed, tmp_path)
-    assert f"en: by {way} alone 100.0% are right, chance is 25.0%." in text
+    assert f"en: guessing by {way} is right in 100.0%; chance is 25.0%." in text
     assert "by letter alone" not in text
 
 

@@ -140,10 +140,10 @@ def check_parallel(questions: Sequence[Question]) -> list[str]:
                 pairs = zip(group, values, strict=True)
                 by_language = ", ".join(f"{question.language} {value}" for question, value in pairs)
                 findings[fault].append(f"{index} ({by_language})")
-    return [f"Indices that {fault} ({len(indices)}): {_some(indices)}" for fault, indices in findings.items()]
+    return [f"Indices that {fault} ({len(indices)}): {_first_few(indices)}" for fault, indices in findings.items()]
 
 
-def _some(values: Sequence[Any]) -> str:
+def _first_few(values: Sequence[Any]) -> str:
     return ", ".join(map(str, values[:LISTED])) + ", ..." * (len(values) > LISTED)
 
 
@@ -209,7 +209,7 @@ def check_blind(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
             chance = accuracies.pop("chance")
             limit = chance + DEVIATIONS * (chance * (1 - chance) / len(group)) ** 0.5
             findings += [
-                f"{name}: by {way} alone {100 * accuracy:.1f}% are right, chance is {100 * chance:.1f}%."
+                f"{name}: guessing by {way} is right in {100 * accuracy:.1f}%; chance is {100 * chance:.1f}%."
                 for way, accuracy in accuracies.items()
                 if accuracy > limit
             ]
@@ -225,7 +225,7 @@ def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
     )
 
 
-Fingerprints = dict[str, tuple[bytes, np.ndarray]]  # by an image in base64
+Fingerprints = dict[str, tuple[bytes, np.ndarray]]  # the keys are images in base64
 
 
 def check_duplicates(questions: Sequence[Question], prints: Fingerprints) -> list[str]:
@@ -234,7 +234,7 @@ def check_duplicates(questions: Sequence[Question], prints: Fingerprints) -> lis
     for question in questions:
         indices_of[question.language, prints[question.image][0], question.text][base_index(question.index)] = None
     return [
-        f"The same question is asked about the same picture in {language!r}: indices {_some(list(indices))}."
+        f"The same question is asked about the same picture in {language!r}: indices {_first_few(list(indices))}."
         for (language, _, _), indices in indices_of.items()
         if len(indices) > 1
     ]
@@ -272,7 +272,8 @@ def check_train(
         findings, and by language the indices of questions with a picture that training has in the same or nearly the
         same form.
     """
-    pictures = {prints[question.image][0]: question for question in reversed(questions)}  # the first question of each
+    # Each picture stands for the first question about it.
+    pictures = {prints[question.image][0]: question for question in reversed(questions)}
     hashes = np.stack([prints[question.image][1] for question in pictures.values()])  # (P, 32)
     all_pixels, names_of = list(pictures), _names_by_turns(questions)
     same: dict[bytes, int] = {}  # pixels, and the first training row that has them
@@ -298,7 +299,7 @@ def check_train(
         if prints[question.image][0] in same.keys() | near.keys():
             indices[question.language].append(question.index)
     findings = [
-        f"{len(matches)} of {total} {fault}: {_some([f'{name} (training row {number})' for name, number in matches])}"
+        f"{len(matches)} of {total} {fault}: {_first_few([f'{name} (training row {row})' for name, row in matches])}"
         for matches, total, fault in (
             (same_pictures, len(pictures), "pictures are in the training data, pixel by pixel"),
             (
