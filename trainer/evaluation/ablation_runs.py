@@ -160,8 +160,8 @@ class Experiment:
     def __init__(self, recipe: Recipe, output: Path, jobs: int) -> None:
         self.recipe, self.output = recipe, output
         self.pool = ThreadPoolExecutor(jobs)
-        # transformers 5.24 can load a model in only one thread at a time: weights of others stay on the meta device,
-        # see https://github.com/huggingface/transformers/issues/41782. The lock may go when it can load several.
+        # In transformers 5.24, only one thread at a time can load a model. In other threads, weights stay on the meta
+        # device: https://github.com/huggingface/transformers/issues/41782. Remove the lock when this is fixed.
         self.loading = threading.Lock()
         self.environments: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
@@ -288,10 +288,10 @@ def put_experts(composed: Path, aligned: Path, output: Path) -> None:
     shutil.copy(aligned / "training.json", output)  # last, because this file marks the folder as complete
 
 
-def _chosen(names: list[str], known: list[str], kind: str, file: str) -> list[str]:
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{file} has no {kind} {', '.join(unknown)}, only {', '.join(known)}.")
-    return [name for name in known if name in names] if names else known
+def _select(names: list[str], all_names: list[str], kind: str, file: str) -> list[str]:
+    if unknown := [name for name in names if name not in all_names]:
+        raise ValueError(f"{file} has no {kind} {', '.join(unknown)}, only {', '.join(all_names)}.")
+    return [name for name in all_names if name in names] if names else all_names
 
 
 def check_sources(recipe: Recipe, benchmarks: Sequence[str]) -> None:
@@ -315,8 +315,8 @@ def check_sources(recipe: Recipe, benchmarks: Sequence[str]) -> None:
 def run_ablation(arguments: AblationArguments) -> None:
     """Checks the recipe, runs the experiment and writes its reports."""
     recipe = read_recipe(arguments.config)
-    arms = _chosen(arguments.arms, list(recipe.arms), "arms", arguments.config)
-    benchmarks = _chosen(arguments.benchmarks, list(recipe.benchmarks), "benchmarks", arguments.config)
+    arms = _select(arguments.arms, list(recipe.arms), "arms", arguments.config)
+    benchmarks = _select(arguments.benchmarks, list(recipe.benchmarks), "benchmarks", arguments.config)
     check_sources(recipe, benchmarks)
     jobs = torch.accelerator.device_count() or os.cpu_count() or 1 if arguments.jobs is None else arguments.jobs
     if jobs < 1:

@@ -415,10 +415,10 @@ def with_in_training(questions: list[Question], file: Path, language: str) -> li
     Sets `in_training` of a file's questions. It stays None if `trainer.build_benchmark` has not compared this edition
     of the file with training data.
     """
-    listed = training_file(file.parent, file.stem.rpartition("_")[0])
-    if not listed.is_file():
+    record_file = training_file(file.parent, file.stem.rpartition("_")[0])
+    if not record_file.is_file():
         return questions
-    record = json.loads(listed.read_text(encoding="utf-8"))
+    record = json.loads(record_file.read_text(encoding="utf-8"))
     if record["sha256"].get(language) != sha256(file):
         return questions
     name, indices = record["training_data"], set(record["indices"][language])

@@ -10,7 +10,7 @@ from trainer.mini_mmmb import MiniMMMBArguments
 from trainer.toy_world.emoji import LANGUAGES, TEST_STYLES, TRAIN_STYLES
 
 
-CARD = """---
+HEAD = """---
 license: other
 license_name: mixed-see-notice
 license_link: NOTICE
@@ -24,7 +24,7 @@ configs:
   data_files:
   - {split: train, path: align/train-*.parquet}
 """
-CARD_END = """---
+TEXT = """---
 # mini-MMMB
 
 Emoji, alone and in scenes, with captions, conversations and a multiple-choice benchmark, in these languages:
@@ -62,7 +62,7 @@ what was checked in its files. This command measures a Parrot:
 `NOTICE` names sources, versions and licences. Art: Noto (Apache-2.0), Twemoji and EmojiOne (CC-BY-4.0), Fluent (MIT),
 OpenMoji (CC-BY-SA-4.0, share-alike, only in `mini_mmmb_openmoji_*.tsv`). Names: Unicode License v3.
 """
-CAPTIONS_CARD = """- config_name: captions
+CAPTIONS_HEAD = """- config_name: captions
   data_files:
   - {split: train, path: captions/train-*.parquet}
 """
@@ -94,11 +94,11 @@ def write_data_card(arguments: MiniMMMBArguments) -> None:
         for name, (what, styles) in files.items()
         if any(output.glob(name.replace("<language>", "*")))
     ]
-    text = CARD_END.format(
+    text = TEXT.format(
         languages=" ".join(LANGUAGES),
         command=shlex.join(words),
         files="\n".join(rows),
         output=arguments.output,
         benchmark=shlex.quote(f"{arguments.output}/mini_mmmb_{{language}}.tsv"),
     )
-    (output / "README.md").write_text(CARD + CAPTIONS_CARD * arguments.captions + text, encoding="utf-8")
+    (output / "README.md").write_text(HEAD + CAPTIONS_HEAD * arguments.captions + text, encoding="utf-8")
