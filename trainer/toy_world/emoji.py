@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The art and the words of mini-MMMB: emoji as several vendors draw them, their names, and sentences about them.
 
-`trainer/languages/` has a table of sentences and names for each of 20 languages. To add a language, add a file with
-the same keys. Each kind of question has wordings for training, and may have others that only the benchmark asks in.
-The names come from CLDR. A name stands in quotation marks or alone, so that the grammar of a sentence does not depend
-on it. `names.json.xz` has the names in a hundred other languages. The questions of such a language are in English
-until it has a table.
+`trainer/languages/` has the sentences of 20 languages, and the names in MMMB's six. To add a language, add a file
+with the same keys. Each kind of question has wordings for training, and may have held-out wordings, which only the
+benchmark uses. The names come from CLDR. A name stands in quotation marks or alone, so that the grammar of a sentence
+does not depend on it. `names.json.xz` has the names in 112 other languages. The questions of such a language are in
+English until it has sentences.
 """
 
 import io
@@ -47,7 +47,7 @@ def _names() -> dict[str, dict[str, str]]:
 def _load_table(language: str) -> dict[str, Any]:
     table, names = sentences(language), _names().get(language)
     if table is None and names is None:
-        raise ValueError(f"There are no names in {language!r}: choose from {', '.join(sorted(_names()))}.")
+        raise ValueError(f"There are no names in {language!r}: choose from {', '.join(sorted({*_names(), *MMMB}))}.")
     if table is None:
         warnings.warn(
             f"There are names in {language!r}, but no sentences in {FOLDER / language}.json: its questions are asked "
