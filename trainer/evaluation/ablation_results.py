@@ -5,7 +5,7 @@ Analyses an ablation: accuracies over seeds, paired differences between arms, ro
 
 Every interval and p-value is of a mean. Answers about one picture are correlated, and so are answers of one training
 run. Therefore the mean is estimated by least squares (statsmodels' OLS) with errors clustered two ways, by seed and by
-picture (Cameron, Gelbach and Miller 2011), and a t distribution with one degree of freedom less than there are seeds.
+picture (Cameron, Gelbach and Miller 2011), and a t distribution with S - 1 degrees of freedom for S seeds.
 Differences are paired: two arms answer the same question with the same seed. With a single seed, errors are clustered
 by picture alone, and an interval does not cover other seeds.
 """

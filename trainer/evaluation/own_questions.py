@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a benchmark's questions from rows of one's own, for `python -m trainer.build_benchmark`."""
+"""Reads a user's rows as questions and builds a benchmark of them, for `python -m trainer.build_benchmark`."""
 
 import base64
 import re

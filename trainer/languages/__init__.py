@@ -10,8 +10,8 @@ Each language has one file, such as `tr.json`. To add a language, add a file wit
 - `phrases`: only if `read_letter_multilingual` is to read written answers in this language; see `Phrases` in
   `trainer/multiple_choice_accuracy.py`;
 - all other entries: the sentences and words of mini-MMMB (`trainer/toy_world/emoji.py`), only if it is to have this
-  language. Each kind of question has `trained` wordings, of which the benchmark asks in the first, and `held_out`
-  wordings (or an empty list), which training never shows.
+  language. Each kind of question has `trained` wordings and `held_out` wordings. The benchmark uses the first of the
+  `trained` ones. Training never shows the `held_out` ones; their list may be empty.
 """
 
 import json

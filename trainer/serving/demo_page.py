@@ -111,7 +111,7 @@ def draw_experts(parrot: StreamingParrot, picture: Image.Image, question: str) -
 
 
 def build_page(parrot: StreamingParrot, pictures: list[str]) -> gradio.Blocks:
-    """The page."""
+    """Builds the page: a picture and a question, beside them the answer and the experts' weights."""
 
     def answer(picture: Image.Image | None, question: str) -> Iterator[tuple[str, Figure | None]]:
         if picture is None or not question.strip():

@@ -345,7 +345,7 @@ class TokenClock(StoppingCriteria):
         self.ends: list[float] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Returns for each sequence that it goes on."""
+        """Returns False for each sequence, so that none stops, (B,)."""
         self.ends.append(time.perf_counter())
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
@@ -487,6 +487,7 @@ def _step_flops(trainer: SFTTrainer) -> float:
     def added_product(_sum: torch.Size, left: torch.Size, right: torch.Size, **_kwargs: Any) -> int:
         return 2 * left.numel() * right[1]
 
+    # FlopCounterMode counts addmm but not addmm_, which adds the experts' products to their sum.
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as counter:
         trainer.training_step(trainer.model, batch)
     trainer.model.zero_grad()
@@ -592,7 +593,7 @@ def _launch(processes: int, size: str, rounds: int) -> dict[str, float]:
 
 
 def measure_share(size: str, rounds: int) -> dict[str, float]:
-    """Measures the seconds of a training step and of all questions, of which this process does its share."""
+    """Measures the seconds of a training step and of all questions. This process does its share of both."""
     state = PartialState(cpu=not torch.cuda.is_available())
     whole = SIZES[size]
     share = replace(whole, batch_size=whole.batch_size // state.num_processes, questions=64)

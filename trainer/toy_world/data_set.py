@@ -52,7 +52,7 @@ FEATURES = Features(
         "style": Value("string"),
     }
 )
-# A change to one of these files may change the data set, so that one that was built before is not reused.
+# A change to one of these files may change the data set. An earlier data set is then built again.
 SOURCES = (
     *("mini_mmmb.py", "toy_world/data_set.py", "toy_world/card.py", "toy_world/world.py", "toy_world/emoji.py"),
     "evaluation/benchmark_builder.py",
@@ -237,7 +237,7 @@ def build(arguments: MiniMMMBArguments) -> None:
     here = Path(__file__).parents[1]
     sources = [here / name for name in SOURCES] + [*DATA.rglob("*.json*"), *FOLDER.glob("*.json")]
     settings["sources"] = {str(file.relative_to(here)): zlib.crc32(file.read_bytes()) for file in sorted(sources)}
-    shares, balanced = map(read_language_shares, (arguments.language_shares, ()))
+    shares, balanced = read_language_shares(arguments.language_shares), read_language_shares(())
     settings_file = output / "settings.json"
     if settings_file.exists() and json.loads(settings_file.read_text()) == settings:
         print(f"{output} already holds this data set: it is reused.")
