@@ -215,8 +215,6 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
     """Makes a batch of rows, with the languages of its rows and images. An error names the row."""
     rows = [dict(row) for row in rows]
     sources = [row.pop(SOURCE, None) or f"Row {index} of a batch of {len(rows)}" for index, row in enumerate(rows)]
-    if _has_wrong_loss(collator, rows[0]):
-        return collator(rows)  # raises TRL's error about the arguments, which concerns all rows
     for row, source in zip(rows, sources, strict=True):
         with naming_the_row(row.get("messages"), source):
             _prepare(row, collator)
@@ -232,13 +230,6 @@ def _collate(collator: DataCollator, rows: list[dict[str, Any]]) -> dict[str, An
             with naming_the_row(row.get("messages"), source + limit):
                 collator([dict(row)])
         raise
-
-
-def _has_wrong_loss(collator: DataCollator, row: dict[str, Any]) -> bool:
-    """Whether the loss is set to completions, but the rows are conversations, or the other way round."""
-    if not isinstance(collator, DataCollatorForVisionLanguageModeling):
-        return False
-    return collator.completion_only_loss if "messages" in row else collator.assistant_only_loss
 
 
 def _prepare(row: dict[str, Any], collator: DataCollator) -> None:
