@@ -465,7 +465,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
     print_trained(model)
     if checkpoint:
         print(f"Going on from {checkpoint}.")
-    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    train_result = trainer.train(resume_from_checkpoint=checkpoint)
     if script_args.stage == "align":  # The experts were bypassed for this stage only.
         model.config.use_experts = own_use_experts
     if not model_args.use_peft:  # trained weights are in float32 so far, also in the checkpoints
@@ -475,7 +475,7 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         for picture in draw_run(trainer.state.log_history, Path(output_dir)):
             print(f"Drawn: {picture}")
         recipe = vars(training_args) | vars(model_args) | vars(script_args)
-        record(recipe, Path(output_dir), trained.metrics["train_runtime"], trainer.state, checkpoint, editions)
+        record(recipe, Path(output_dir), train_result.metrics["train_runtime"], trainer.state, checkpoint, editions)
     trainer.save_state()  # last: it marks the run as finished
     if training_args.push_to_hub:
         name = script_args.dataset_name

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from trainer.evaluation.result_types import Measured, Results
 
 
-SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours (a weight), so that an even router looks even.
+SMALLEST_DIFFERENCE = 0.05  # Smallest range of the router's colours, as a weight: an even router looks even.
 FEWEST_ANSWERS = 10  # Fewest answers for which an interval is drawn: with fewer, it is too wide to say anything.
 
 

@@ -32,7 +32,7 @@ def check_messages(messages: list[dict[str, Any]], mark: str, needs_answer: bool
     Checks that no text contains the mark of an image, and that there is an answer if one is needed.
 
     Raises:
-        `ValueError`: if not.
+        `ValueError`: if a text contains it, or if the answer is missing.
     """
     for message in messages:
         content = message.get("content")
@@ -71,8 +71,8 @@ def _check_rows(data: Dataset, column: str, mark: str, needs_answer: bool) -> No
         return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
 
     # Only the paths are read, because the pictures themselves may be larger than the memory.
-    paths_by_chunk = pa.chunked_array(map(_paths, data.data.column(column).chunks), pa.large_list(pa.string()))
-    path_rows = Dataset(pa.table({"paths": paths_by_chunk}), indices_table=data._indices)
+    all_paths = pa.chunked_array(map(_paths, data.data.column(column).chunks), pa.large_list(pa.string()))
+    path_rows = Dataset(pa.table({"paths": all_paths}), indices_table=data._indices)
     text_rows = data.select_columns(["messages", SOURCE])
     for texts, pictures in zip(text_rows.iter(1000), path_rows.iter(1000), strict=True):
         for messages, source, paths in zip(texts["messages"], texts[SOURCE], pictures["paths"], strict=True):
