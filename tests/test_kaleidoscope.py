@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kaleidoscope's files, in the format that the card of its data set describes."""
 
-import io
+import base64
 import json
 import zipfile
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, Features, List, Value
-from PIL import Image
 
+from tests.conftest import encode
 from tests.hub import LoopbackHub, run_python
 from tests.tiny import tiny_model, tiny_processor
 from trainer.benchmark import RunArguments
@@ -35,6 +35,7 @@ FEATURES = Features(
 
 
 def exam(language: str, **cells: Any) -> dict[str, Any]:
+    """A row of Kaleidoscope's file."""
     row = dict.fromkeys(TEXTS, "") | {"language": language, "question": f"? {language}", "category_en": "Biology"}
     row |= {"options": ["x", "y", "z"], "answer": 1, "general_category_en": "STEM", "image": "data/exam/q.png"}
     return row | cells
@@ -46,14 +47,8 @@ def write(folder: Path, rows: list[dict[str, Any]], color: str | None = "red") -
     Dataset.from_list(rows, features=FEATURES).to_parquet(folder / FILE)
     if color:
         with zipfile.ZipFile(folder / PICTURES, "w") as archive:
-            archive.writestr("final_data/data/exam/q.png", png(color))
+            archive.writestr("final_data/data/exam/q.png", base64.b64decode(encode(color)))
     return folder / FILE
-
-
-def png(color: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (20, 30), color).save(file, "PNG")
-    return file.getvalue()
 
 
 def test_options_answers_and_pictures_are_read_as_they_are_and_what_has_no_picture_is_left_out(tmp_path: Path) -> None:
@@ -75,7 +70,7 @@ def test_options_answers_and_pictures_are_read_as_they_are_and_what_has_no_pictu
     assert (second.index, second.answer, second.matched_options["A"]) == ("4", "A", "None")
     assert open_image(first).getpixel((0, 0)) == (255, 0, 0)
     (tmp_path / "data" / "exam").mkdir()
-    (tmp_path / "data" / "exam" / "q.png").write_bytes(png("blue"))  # the pictures are unpacked beside the archive
+    (tmp_path / "data" / "exam" / "q.png").write_bytes(base64.b64decode(encode("blue")))  # unpacked beside the archive
     assert open_image(read_benchmark(file, "lt")[0]).getpixel((0, 0)) == (0, 0, 255)
 
 
