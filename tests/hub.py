@@ -86,6 +86,7 @@ class Repository:
         return next(reversed(self.commits), "")
 
     def commit(self, files: dict[str, bytes]) -> str:
+        """Adds a commit that holds only these files. Returns its sha."""
         tree = [f"{path} {object_id(path, content)}" for path, content in sorted(files.items())]
         sha = hashlib.sha1("\n".join([self.head, *tree]).encode()).hexdigest()
         self.commits[sha] = files
@@ -160,6 +161,7 @@ class LoopbackHub(ThreadingHTTPServer):
         repository.commit(files)
 
     def respond(self, request: Request) -> Response:
+        """Notes a request and answers it."""
         with self._lock:
             self.requests.append(f"{request.method} {unquote(request.path)}")
             try:
@@ -332,6 +334,7 @@ def object_id(path: str, content: bytes) -> str:
 
 
 def folders(files: dict[str, bytes]) -> set[str]:
+    """All folders in which files lie."""
     return {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
 
 

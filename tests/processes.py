@@ -98,6 +98,7 @@ def serve(address: str) -> list[str]:
 
 
 def collect_children(*_: object) -> None:
+    """Waits for all children that have ended, so that none stays a zombie."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

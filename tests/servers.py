@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""Servers with OpenAI's interface for tests: started on a free port of 127.0.0.1, asked, stopped."""
+"""Servers with OpenAI's interface for tests: they start on a free port of 127.0.0.1 and stop after the test."""
 
 import base64
 import io
@@ -65,6 +65,7 @@ def server(command: list[str], environment: dict[str, str], log: Path) -> Iterat
 
 
 def _wait(process: subprocess.Popen, address: str, log: Path) -> None:
+    """Waits until the server answers; a `RuntimeError` if it ends or takes too long."""
     for _ in range(START_SECONDS):
         if process.poll() is not None:
             break

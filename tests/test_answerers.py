@@ -27,6 +27,7 @@ from trainer.training.composition import prepare_tokenizer
 
 @pytest.fixture
 def questions(benchmark: str) -> list[Question]:
+    """Three questions in English, and the same in Turkish."""
     return [
         question
         for language in ("en", "tr")
@@ -36,6 +37,7 @@ def questions(benchmark: str) -> list[Question]:
 
 @pytest.fixture(scope="module")
 def model(world: Path) -> ParrotForConditionalGeneration:
+    """A model whose experts and router change the answers."""
     model = ParrotForConditionalGeneration.from_pretrained(world / "model").eval()
     torch.manual_seed(0)
     torch.nn.init.normal_(model.model.moe.experts.down_proj, std=0.5)
@@ -109,7 +111,7 @@ def largest_difference(
 @pytest.mark.parametrize(
     ("way", "is_blind"), [("letter", False), ("letter", True), ("text", False), ("text", True), ("pmi", False)]
 )
-def test_options_score_as_each_does_asked_alone(
+def test_each_option_of_a_batch_scores_as_it_does_alone(
     model: ParrotForConditionalGeneration,
     processor: ParrotProcessor,
     questions: list[Question],
@@ -217,7 +219,7 @@ def test_options_have_the_same_scores_whatever_cache_a_language_model_has(
     assert largest_difference(model, processor, questions, way) < 1e-4
 
 
-def test_written_answers_are_those_of_generate_asked_alone(
+def test_written_answers_of_a_batch_are_those_of_generate_for_each_question_alone(
     model: ParrotForConditionalGeneration, processor: ParrotProcessor, questions: list[Question]
 ) -> None:
     answerer = ParrotAnswerer(model, processor, "generate", max_new_tokens=6)

@@ -32,6 +32,7 @@ OPTIONS = {"A": "cat", "B": "dog"}
 
 
 def ask(index: int | str, answer: str = "A", language: str = "en", category: str = "objects") -> Question:
+    """A question with two options and without a picture."""
     return Question(
         str(index), language, "", "?", OPTIONS, answer, category=category, l2_category="l2", matched_options=OPTIONS
     )
@@ -42,6 +43,7 @@ def by_key(*questions: Question) -> dict[tuple[str, str], Question]:
 
 
 def answers(*predictions: tuple[int, str], language: str = "en") -> list[dict[str, str]]:
+    """Written answers, each with its index."""
     return [{"index": str(index), "language": language, "prediction": text} for index, text in predictions]
 
 
@@ -226,6 +228,7 @@ def test_without_a_router_or_with_one_language_there_is_no_read_out() -> None:
 def write(
     folder: Path, hits: list[tuple[bool, bool]], sha256: str = "s", language: str = "en", **settings: str
 ) -> Path:
+    """Writes results.json and predictions.jsonl with these verdicts. Returns the path of results.json."""
     folder.mkdir()
     rows = [
         {"index": str(index), "language": language, "hit": hit, "hit_multilingual": multilingual}

@@ -70,6 +70,7 @@ def questions(tmp_path: Path) -> list[Question]:
 
 
 def report(questions: list[Question], tmp_path: Path, train: Any = None) -> str:
+    """Builds a benchmark and returns its report."""
     build_benchmark(questions, tmp_path / "out", "mine", train)
     return (tmp_path / "out" / "mine_report.md").read_text()
 
@@ -274,6 +275,7 @@ def test_a_row_that_cannot_be_used_is_named(change: dict[str, str], message: str
 
 
 def read_jsonl(folder: Path, **change: Any) -> Question:
+    """Reads a row of a JSONL file, with some cells changed."""
     picture(folder / "0.png", 0)
     row = {"language": "en", "image": "0.png", "question": "?", "options": ["x", "y"], "answer": "B"} | change
     (folder / "test.jsonl").write_text(json.dumps(row) + "\n")

@@ -117,6 +117,7 @@ CHAT = [
 
 
 def save_tower(name: str, folder: Path) -> str:
+    """Writes a tiny tower and its image processor. Returns the folder."""
     torch.manual_seed(0)
     AutoModel.from_config(TOWERS[name]).save_pretrained(folder / name)
     LlavaImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder / name)
@@ -126,6 +127,7 @@ def save_tower(name: str, folder: Path) -> str:
 def save_language_model(
     config: PreTrainedConfig, folder: Path, template: str | None = "", tokens: list[str] | None = None
 ) -> str:
+    """Writes a tiny language model, with further special tokens. If empty, the template is the tokenizer's own."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(PARITY / "parrot-tiny", config=Qwen2Config())
     if template != "":
@@ -139,6 +141,7 @@ def save_language_model(
 
 
 def composed(tower: str, language_model: str, output: Path, **kwargs: Any) -> tuple:
+    """Composes a Parrot, saves it and loads it again, with its processor."""
     arguments = ComposeArguments(tower, language_model, str(output), **kwargs)
     model, processor = compose(arguments)
     model.save_pretrained(output)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def turns(*values: str) -> list[dict[str, str]]:
+    """A conversation in LLaVA's format."""
     return [{"from": ("human", "gpt")[number % 2], "value": value} for number, value in enumerate(values)]
 
 
@@ -68,6 +69,7 @@ BAD = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """A folder with pictures, three of them damaged."""
     (tmp_path / "images" / "a").mkdir(parents=True)
     Image.new("RGB", (30, 20), "red").save(tmp_path / "images" / "a" / "red.png")
     Image.new("RGB", (20, 30), "blue").save(tmp_path / "images" / "blue.png")
@@ -79,6 +81,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def arguments(folder: Path, *rows: list, **kwargs: object) -> ConvertArguments:
+    """Writes each list of rows to a file of its own. Returns the arguments that convert them."""
     files = []
     for number, content in enumerate(rows):
         files.append(str(folder / f"{number}.json"))
@@ -126,7 +129,7 @@ def test_a_bad_row_stops_with_its_file_and_index(message: str, folder: Path) -> 
         list(convert_files(arguments(folder, GOOD, [*GOOD[:2], BAD[message]])))
 
 
-def test_bad_rows_are_set_aside_when_asked(folder: Path) -> None:
+def test_bad_rows_are_set_aside_if_the_arguments_say_so(folder: Path) -> None:
     aside = folder / "bad.jsonl"
     main(arguments(folder, [*BAD.values(), *GOOD], bad_rows=str(aside)))
     assert load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))["train"].num_rows == len(GOOD)

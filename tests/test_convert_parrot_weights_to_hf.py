@@ -27,6 +27,7 @@ BLOCK_CASES = sorted(path.stem for path in (PARITY / "cases").glob("h_*.json"))
 
 
 def load_case(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Settings and tensors that were recorded from the reference code."""
     folder = PARITY / "cases"
     return json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors")
 
@@ -43,6 +44,7 @@ def expand(rows: torch.Tensor, image_rows: torch.Tensor, value: int) -> torch.Te
 
 
 def edit_config(checkpoint: Path, **changes: object) -> None:
+    """Changes values of a checkpoint's config; None removes one."""
     file = checkpoint / "config.json"
     config = json.loads(file.read_text()) | changes
     file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))

@@ -94,6 +94,7 @@ def test_a_missing_model_is_an_error_of_one_line() -> None:
 
 @pytest.fixture(scope="module")
 def page(parrot: StreamingParrot, picture: Path) -> Iterator[object]:
+    """The page in a browser, when it shows its first question and picture."""
     if not CHROMIUM:
         pytest.skip("no Chromium")
     blocks = build_page(parrot, [str(picture)])
@@ -103,7 +104,7 @@ def page(parrot: StreamingParrot, picture: Path) -> Iterator[object]:
         try:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(url)
-            # A question that is written before the page has its first one would be replaced by it.
+            # The page fills in its first question late. It would overwrite a question that is written earlier.
             sync_api.expect(page.get_by_label("Question")).to_have_value(QUESTIONS[0]["en"], timeout=60_000)
             sync_api.expect(page.locator("img").first).to_be_visible(timeout=60_000)
             page.wait_for_load_state("networkidle")

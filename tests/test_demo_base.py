@@ -65,9 +65,9 @@ def test_chats_ask_about_english_captions_in_each_language_and_in_no_wording_tha
         questions = TABLES[language]["questions"]
         kinds = [questions["name"], questions["describe"], *questions["recognition"].values()]
         chats = [messages for target, messages in rows if target == language]
-        asked = {messages[0]["content"].split("\n")[1] for messages in chats}
-        assert len(chats) == 200 and len(asked) > 30
-        assert asked <= {text for kind in kinds for text in kind["trained"]}
+        wordings = {messages[0]["content"].split("\n")[1] for messages in chats}
+        assert len(chats) == 200 and len(wordings) > 30
+        assert wordings <= {text for kind in kinds for text in kind["trained"]}
         for user, assistant in chats:
             caption = user["content"].split("\n")[0]
             assert any(caption.startswith(start) for start in captions)
@@ -97,6 +97,7 @@ def _six_languages_again() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
+    """Arguments that train the smallest parts for two steps, and data for them."""
     folder = tmp_path_factory.mktemp("demo")
     sizes = {"align_views": 1, "train": 12, "validation": 6, "test_per_category": 1}
     data = MiniMMMBArguments(str(folder / "data"), concepts=50, image_size=32, captions=True, **sizes)

@@ -92,6 +92,7 @@ def train(world: Path, output: Path, launch: list[str], *arguments: str) -> list
 
 @pytest.fixture(scope="module")
 def one(world: Path) -> tuple[Path, list[dict[str, float]]]:
+    """A run in one process: its folder and what it logged."""
     return world / "one", train(world, world / "one", ONE)
 
 

@@ -21,6 +21,7 @@ def git(folder: Path, *command: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of another project, which takes the place of this one."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')

@@ -42,6 +42,7 @@ def questions() -> list[Question]:
 
 
 def chat_about(question: Question, color: str) -> list[dict[str, Any]]:
+    """The chat that a harness makes of a question about a picture of one colour."""
     content = [
         {"type": "image", "image": Image.new("RGB", (20, 30), color)},
         {"type": "text", "text": question.prompt},

@@ -131,7 +131,7 @@ def test_a_range_is_served_and_a_wrong_token_or_an_unknown_address_is_refused(
     assert "GET /api/models/org/name/discussions" in hub.requests
 
 
-def test_a_process_finds_the_repository_only_if_asked_and_shows_why_it_fails(tmp_path: Path) -> None:
+def test_a_process_finds_the_repository_only_with_its_argument_and_shows_why_it_fails(tmp_path: Path) -> None:
     code = "from importlib.util import find_spec\nassert find_spec('modeling_parrot'), 'not found'\nprint('found')"
     assert run_python(code, {}, tmp_path, with_repository=True, new_interpreter=True) == "found\n"
     with pytest.raises(RuntimeError, match="AssertionError: not found"):

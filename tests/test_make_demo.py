@@ -26,6 +26,7 @@ def command(code: str) -> str:
 
 @pytest.fixture
 def two_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts two short phases in the place of those of the demo."""
     done = tmp_path / "done"
     first = Phase("first", "a file", 20, [(command(f"open({str(done)!r}, 'w'); print('noise')"), str(done))])
     second = Phase(

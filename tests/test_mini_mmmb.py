@@ -159,8 +159,8 @@ def test_the_benchmark_is_drawn_in_any_language_that_unicode_has_names_in(tmp_pa
         assert all(len(set(question.options.values())) == 4 for question in questions)
         others = rows["zu" if language != "zu" else "lb"]
         animals = [question for question in questions if question.category == "animals"]
-        known = set(TABLES[language]["names"].values())
-        assert {text for question in animals for text in question.options.values()} <= known
+        names = set(TABLES[language]["names"].values())
+        assert {text for question in animals for text in question.options.values()} <= names
         has_sentences = language not in ("zu", "lb")
         for question, other in zip(questions[:2], others, strict=False):
             assert (question.text != other.text) == has_sentences
@@ -171,9 +171,9 @@ def test_the_benchmark_is_drawn_in_any_language_that_unicode_has_names_in(tmp_pa
 def test_over_a_hundred_languages_have_names_and_one_without_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="There are no names in 'xx': choose from af, ak, am") as error:
         build(MiniMMMBArguments(output=str(tmp_path), languages=["xx"]))
-    known = str(error.value).rpartition("choose from ")[2].rstrip(".").split(", ")
-    assert len(known) > 100
-    for language in known:
+    languages = str(error.value).rpartition("choose from ")[2].rstrip(".").split(", ")
+    assert len(languages) > 100
+    for language in languages:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             use_languages([language])
@@ -325,15 +325,15 @@ def test_training_asks_in_many_wordings_but_in_none_of_the_held_out_ones(
     arguments: MiniMMMBArguments, tmp_path: Path
 ) -> None:
     rows = load(arguments, "instruct", "train", tmp_path)
-    asked = {turn["content"] for row in rows for turn in row["messages"][::2]}
-    assert len(asked) > 200
-    assert any(text[0].islower() and text[-1] not in "?." for text in asked)  # as people type
+    questions = {turn["content"] for row in rows for turn in row["messages"][::2]}
+    assert len(questions) > 200
+    assert any(text[0].islower() and text[-1] not in "?." for text in questions)  # as people type
     own = {row["index"]: row for row in benchmark(arguments, "en")}
     other = benchmark(arguments, "en", "mini_mmmb_wordings")
     assert len(other) == len(own) / 2
     assert Counter(row["answer"] for row in other) == dict.fromkeys("ABCD", len(other) // 4)
     for row in other:
-        assert row["question"] not in asked and row["question"] != own[row["index"]]["question"]
+        assert row["question"] not in questions and row["question"] != own[row["index"]]["question"]
         assert all(row[name] == own[row["index"]][name] for name in ("image", "answer", *"ABCD"))
     assert len({row["question"] for row in other if row["category"] in RECOGNITION}) > 8
 

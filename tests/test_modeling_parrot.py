@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parrot authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model: the equations of the method, the words that guide, and the behaviour of transformers' own models."""
+"""The model: its equations, the words that guide the router, and the behaviour of transformers' own models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +47,7 @@ def pixels(number: int, seed: int = 0) -> torch.Tensor:
 
 
 def padded(*rows: list[int], side: str = "left") -> dict[str, torch.Tensor]:
+    """A batch of rows of token ids."""
     length = max(map(len, rows))
     padding = [[PAD] * (length - len(row)) for row in rows]
     ids = torch.tensor([pad + row if side == "left" else row + pad for row, pad in zip(rows, padding, strict=True)])
@@ -61,6 +62,7 @@ def router_logits(
 
 @contextmanager
 def recorded_router_logits(model: ParrotForConditionalGeneration) -> Iterator[list[torch.Tensor]]:
+    """Records the router logits of each call within the context."""
     record = []
     handle = model.model.moe.register_forward_hook(lambda _module, _inputs, output: record.append(output[1].detach()))
     yield record
@@ -242,7 +244,7 @@ def test_memory_grows_with_the_number_of_pictures_and_not_with_its_square() -> N
     assert largest[1] < 2.5 * largest[0]
 
 
-# Which words guide
+# The words that guide the router
 
 
 def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGeneration) -> None:
@@ -252,7 +254,7 @@ def test_the_answer_does_not_route_its_own_image(model: ParrotForConditionalGene
         torch.testing.assert_close(with_answer, alone)
     model_without_header = tiny_model(tiny_config(assistant_header_ids=None))
     before, after = (router_logits(model_without_header, PROMPT + a, pixel_values=pixels(1)) for a in ([], ANSWER))
-    assert (before - after).abs().max() > 0.01  # with an answer that guides, the comparison above would fail
+    assert (before - after).abs().max() > 0.01  # if answers guided the router, the comparison above would fail
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -266,7 +268,7 @@ def test_routing_is_the_same_padded_batched_and_alone(side: str, model: ParrotFo
     torch.testing.assert_close(batch, alone)
 
 
-def test_all_words_except_the_answers_guide(model: ParrotForConditionalGeneration) -> None:
+def test_all_words_except_the_answers_guide_the_router(model: ParrotForConditionalGeneration) -> None:
     again = [*USER, 80, 81, *END, *HEADER]
     chat = [*PROMPT, *ANSWER, *again, 90, 91, *END]
     ids = torch.tensor([chat])
@@ -282,7 +284,7 @@ def test_all_words_except_the_answers_guide(model: ParrotForConditionalGeneratio
     assert model.model.get_guidance_mask(ids, model.get_input_embeddings()(ids))[0, -6:].all()
 
 
-def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide() -> None:
+def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide_the_router() -> None:
     user, assistant, end = 485, 486, [487, 198]
     model = tiny_model(tiny_config(assistant_header_ids=[assistant, 198], turn_start_ids=[user]))
 
@@ -306,7 +308,7 @@ def test_where_each_role_has_its_own_token_the_words_of_every_user_turn_guide() 
     embeds = model.get_input_embeddings()(torch.tensor([chat(70, 80)]))
     by_embeds = model(inputs_embeds=embeds, pixel_values=images, output_router_logits=True).router_logits
     torch.testing.assert_close(by_embeds, alone)
-    # Without the users' token, the second question does not guide, and the first comparison above would fail.
+    # Without the users' token, the second question does not guide the router: the first comparison above would fail.
     model.config.turn_start_ids = None
     assert torch.equal(*[router_logits(model, chat(70, question), pixel_values=images) for question in (80, 81)])
 
@@ -422,7 +424,7 @@ def test_left_padded_generation_equals_single(model: ParrotForConditionalGenerat
     ],
     ids=str,
 )
-def test_generation_options_give_the_same_tokens(
+def test_other_options_of_generate_give_the_same_tokens(
     options: dict, model: ParrotForConditionalGeneration, batch: dict[str, torch.Tensor], greedy: torch.Tensor
 ) -> None:
     if "prompt_lookup_num_tokens" in options:  # it takes only one sample

@@ -452,7 +452,7 @@ ANSWERS = [
     ("answer", "options", "letters"),
     [(answer, options, letters) for options, answers in ANSWERS for answer, letters in answers.items()],
 )
-def test_both_readings_of_an_answer(answer: str, options: dict[str, str], letters: str) -> None:
+def test_each_matching_reads_its_letter_in_an_answer(answer: str, options: dict[str, str], letters: str) -> None:
     read = (read_letter(answer, options), read_letter_multilingual(answer, options))
     assert read == tuple(letter if letter != " " else None for letter in letters)
 

@@ -20,12 +20,14 @@ from trainer.training.parrot_trainer import ParrotTrainer
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    """A `compute_metrics` that counts the tokens of the answers."""
     answers = prediction.label_ids[:, 1:] != -100
     right = prediction.predictions.argmax(-1)[:, :-1] == prediction.label_ids[:, 1:]
     return {"accuracy": right[answers].mean(), "answers": answers.sum()}
 
 
 def squared(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """A `compute_loss_func` that differs from the usual loss."""
     losses = torch.nn.functional.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     return losses**2
 

@@ -25,6 +25,7 @@ def measured(accuracy: float, count: int = 40, questions: int = 40) -> dict[str,
 
 
 def results(languages: int, count: int = 40) -> dict[str, Any]:
+    """Results in some languages. In the first, no question about colours has an answer."""
     return {
         f"l{number}": {
             "all": measured(0.5, count),

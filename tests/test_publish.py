@@ -74,6 +74,7 @@ def measured(
     languages: tuple[str, ...] = ("en", "tr"),
     per_category: int | None = None,
 ) -> list[dict[str, Any]]:
+    """Runs the benchmark. Returns its judged answers."""
     run(
         RunArguments(
             model=str(model),
@@ -356,7 +357,7 @@ def test_the_reference_s_cards_are_what_the_command_writes_and_say_that_they_quo
     assert "Quoted, not measured by us" in card.text
 
 
-def test_every_card_reads_well() -> None:
+def test_every_card_has_its_metadata_and_pictures_and_no_trace_of_the_template() -> None:
     files = list(CARDS.glob("*/README.md"))
     assert len(files) >= 3
     for file in files:

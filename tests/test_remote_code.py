@@ -81,6 +81,7 @@ def approximately(pushed: dict) -> dict:
 
 
 def load(name: str, folder: Path, environment: dict[str, str], cwd: Path) -> dict:
+    """Loads a model by its name in a process without this repository. Returns what LOAD prints."""
     code = LOAD.replace("NAMES", repr((name, str(folder))))
     return json.loads(run_python(code, environment, cwd).splitlines()[-1])
 

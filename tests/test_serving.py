@@ -59,6 +59,7 @@ needs_new_loader = pytest.mark.skipif(
 
 
 def load_as_serve_does(folder: Path, cwd: Path, in_table: bool) -> str:
+    """Loads a model with the loader of `transformers serve`. Returns its class and modality."""
     code = SERVE_LOADER.replace("FOLDER", repr(str(folder))).replace("IN_TABLE", str(in_table))
     return run_python(code, {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cwd)}, cwd).splitlines()[-1]
 

@@ -42,6 +42,7 @@ from trainer.training.parrot_trainer import ParrotTrainer
 
 
 def train(world: Path, output: Path, *arguments: str) -> Path:
+    """Trains for four steps as `trainer/sft.py` does with these arguments. Returns the output folder."""
     parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
     common = {
         "model_name_or_path": world / "model",
@@ -256,7 +257,7 @@ def test_lora_adapts_the_language_model_alone_and_merges_to_the_same(world: Path
 
 
 def test_streamed_data_trains_the_same_and_evaluation_has_each_language_too(world: Path, tmp_path: Path) -> None:
-    # At learning rate 0 an epoch over the training data is the evaluation of it.
+    # With a learning rate of 0, an epoch of training has the losses of an evaluation on the same rows.
     common = ["--max_steps", "3", "--learning_rate", "0", "--train_sampling_strategy", "sequential"]
     evaluate = ["--eval_strategy", "steps", "--eval_steps", "3", "--dataset_test_split", "train"]
     streamed = train(

@@ -69,6 +69,7 @@ def write_form(folder: Path, form: str, number: int = 4) -> Path:
 
 
 def mix(tmp_path: Path, *folders: Path, **arguments: Any) -> ParrotScriptArguments:
+    """The arguments of a recipe that mixes data sets."""
     recipe = tmp_path / "mixture.yaml"
     recipe.write_text(yaml.safe_dump({"datasets": [{"path": str(folder)} for folder in folders], **arguments}))
     parser = TrlParser((ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig))
@@ -165,6 +166,8 @@ def test_a_mixture_takes_files_by_the_readers_of_datasets(tmp_path: Path) -> Non
 
 
 def bad_rows() -> dict[str, tuple[dict[str, Any], str]]:
+    """Rows that cannot be used, each with a pattern of its error."""
+
     def row(content: Any = "?", images: Any = None, answer: str = "assistant", **kwargs: Any) -> dict[str, Any]:
         messages = [{"role": "user", "content": content}, {"role": answer, "content": "!"}]
         return {"messages": messages, "images": images or [], "language": "en"} | kwargs
@@ -188,6 +191,7 @@ def bad_rows() -> dict[str, tuple[dict[str, Any], str]]:
 
 
 def write_bad(folder: Path, kind: str) -> str:
+    """Writes a data set with a bad row after five good ones."""
     good = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
     rows = [{"messages": good, "images": [], "language": "en"}] * 5 + [bad_rows()[kind][0]]
     return str(write_data(folder, rows))

@@ -93,6 +93,7 @@ def save(folder: Path, text: dict[str, Any], vision: dict[str, Any], image_size:
 
 
 def answers_of_transformers(folder: Path, use_experts: bool = True) -> list[Answer]:
+    """The answers to `CHATS`, each asked alone."""
     model = ParrotForConditionalGeneration.from_pretrained(folder).eval()
     model.config.use_experts = use_experts
     processor = ParrotProcessor.from_pretrained(folder)
@@ -120,6 +121,7 @@ def for_vllm(chat: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def engine(folder: Path, **options: Any) -> Iterator[Any]:
+    """A Parrot in vLLM, within the context."""
     defaults = {
         "dtype": "float32",
         "max_model_len": 512,
@@ -280,7 +282,7 @@ def test_the_server_gives_an_openai_client_the_tokens_of_transformers_streamed_a
         A.save(tmp_path / "picture.png")
         code = SNIPPETS[0].replace(ADDRESS, address)
         printed = run_python(code, {"HF_HOME": str(tmp_path / "home")}, tmp_path, new_interpreter=True)
-        assert printed[:-1].startswith(whole.rstrip("\N{REPLACEMENT CHARACTER}"))  # it asks for more tokens
+        assert printed[:-1].startswith(whole.rstrip("\N{REPLACEMENT CHARACTER}"))  # the snippet asks for more tokens
 
 
 WITHOUT_PLUGIN = """

@@ -27,6 +27,7 @@ NUM_IMAGE_TOKENS = 5  # 28 pixels in patches of 14, and [CLS]
 
 
 def tiny_config(**kwargs: Any) -> ParrotConfig:
+    """The config of a Parrot that computes in milliseconds."""
     text = {
         "model_type": "qwen2",
         "vocab_size": 512,
