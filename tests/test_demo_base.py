@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import (
     AutoImageProcessor,
@@ -113,6 +114,15 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> DemoBaseArguments:
     )
 
 
+def test_the_tower_s_captions_are_of_300_things_among_them_all_of_the_benchmark(arguments: DemoBaseArguments) -> None:
+    aligned, captioned = (
+        set(Dataset.from_parquet(f"{arguments.data}/{name}/train-00000-of-00001.parquet")["concept"])
+        for name in ("align", "captions")
+    )
+    assert (len(aligned), len(captioned)) == (50, 300)
+    assert aligned < captioned
+
+
 @pytest.mark.slow
 def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(arguments.output)
@@ -124,7 +134,7 @@ def test_parts_load_and_are_not_trained_again(arguments: DemoBaseArguments, monk
     assert (model.config.vocab_size, model.config.eos_token_id) == (len(tokenizer), tokenizer.eos_token_id)
     assert isinstance(AutoModel.from_pretrained(folder / "vision_tower"), CLIPVisionModel)
     processor = AutoImageProcessor.from_pretrained(folder / "vision_tower", backend="pil")
-    assert processor.crop_size == {"height": 32, "width": 32}
+    assert processor.crop_size == {"height": arguments.image_size, "width": arguments.image_size}
     assert json.loads((folder / "language_model" / "measures.json").read_text()).keys() == {"loss_de", "loss_tr"}
     measures = json.loads((folder / "vision_tower" / "measures.json").read_text())
     logged = sorted((folder / "checkpoints" / "vision_tower").glob("*/trainer_state.json"))[-1].read_text()

@@ -509,3 +509,11 @@ def test_a_question_that_misses_words_never_becomes_a_wording_that_training_does
         for kind in (kinds["name"], kinds["describe"], *kinds["recognition"].values()):
             for wording in kind["trained"] * 100:
                 assert not is_unseen_wording(as_typed(wording, rng, may_miss_words=True))
+
+
+def test_a_question_as_people_type_it_misses_words_and_has_words_with_their_letters_in_another_order() -> None:
+    rng, question = random.Random(0), "Can you tell me what this is?"
+    typed = {as_typed(question, rng, may_miss_words=True) for _ in range(300)}
+    assert {question, "can you tell me what this is"} < typed
+    assert any(len(text.split()) < len(question.split()) for text in typed)
+    assert any(sorted(text) == sorted(question) and "tell" not in text for text in typed)

@@ -6,9 +6,9 @@
     python -m trainer.demo_base --data data/demo --output models/demo-base
 
 OUTPUT/language_model gets a byte-level BPE tokenizer and a Qwen2. The Qwen2 is trained on questions in all languages
-about English captions. OUTPUT/vision_tower gets the vision tower of a CLIP. The CLIP is trained on pictures of all
-things of mini-MMMB, not only those of the demo. Its captions are in English only, because Parrot addresses the bias of
-vision towers towards English.
+about English captions. OUTPUT/vision_tower gets the vision tower of a CLIP. The CLIP is trained on pictures of
+300 things, not only the 50 of the demo. Its captions are in English only, because Parrot addresses the bias of vision
+towers towards English.
 An interrupted run resumes from its last checkpoint. A finished part is not trained again.
 """
 
@@ -32,14 +32,14 @@ class DemoBaseArguments:
         default=4000, metadata={"help": "Number of tokens in the vocabulary of the language model."}
     )
     language_model_steps: int = field(
-        default=700, metadata={"help": "Training steps of the language model, each with 32 texts."}
+        default=500, metadata={"help": "Training steps of the language model, each with 32 texts."}
     )
     vision_tower_steps: int = field(
-        default=1200,
+        default=700,
         metadata={"help": "Training steps of the vision tower, each with up to 128 pictures of different things."},
     )
     image_size: int = field(
-        default=32, metadata={"help": "Side of the tower's input in pixels. Pictures are resized to it."}
+        default=48, metadata={"help": "Side of the tower's input in pixels. Pictures are resized to it."}
     )
     patch_size: int = field(default=8, metadata={"help": "Side of a patch in pixels. Smaller patches are slower."})
     save_steps: int = field(default=100, metadata={"help": "Steps between two checkpoints."})

@@ -39,7 +39,8 @@ class MiniMMMBArguments:
     captions: bool = field(
         default=False,
         metadata={
-            "help": "Also write a configuration `captions` with pictures of all 789 things, to train a vision tower."
+            "help": "Also write a configuration `captions` with pictures of 300 things, to train a vision tower. The "
+            "benchmark's things are among them."
         },
     )
     train: int = field(default=24_000, metadata={"help": "Conversations to train on. Each is about one picture."})

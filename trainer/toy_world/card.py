@@ -80,7 +80,7 @@ def write_data_card(arguments: MiniMMMBArguments) -> None:
     files = {
         "instruct/": (f"{arguments.train} conversations, each about one picture and in one language", train),
         "align/": ("pictures of one thing, with English captions", train),
-        "captions/": ("the same, for all things that have a name, to train a vision tower", train),
+        "captions/": ("the same, for 300 things or more, to train a vision tower", train),
         "mini_mmmb_<language>.tsv": ("the benchmark: multiple-choice questions, one file for each language", fluent),
         "mini_mmmb_openmoji_<language>.tsv": ("the same benchmark in a harder style", openmoji),
         "mini_mmmb_wordings_<language>.tsv": (

@@ -52,6 +52,8 @@ FEATURES = Features(
         "style": Value("string"),
     }
 )
+# The number of things in `captions`. A small tower that learns more of them learns each less well in the same time.
+CAPTIONED = 300
 # A change to one of these files may change the data set. An earlier data set is then built again.
 SOURCES = (
     *("mini_mmmb.py", "toy_world/data_set.py", "toy_world/card.py", "toy_world/world.py", "toy_world/emoji.py"),
@@ -248,7 +250,10 @@ def build(arguments: MiniMMMBArguments) -> None:
     train = World(concepts, TRAIN_STYLES, arguments.image_size, is_test=False)
     captioned = {"align": train}
     if arguments.captions:
-        captioned["captions"] = World(select_concepts(), TRAIN_STYLES, arguments.image_size, is_test=False)
+        others = [concept for concept in select_concepts() if concept not in concepts]
+        random.Random(arguments.seed).shuffle(others)
+        captions = [*concepts, *others][: max(CAPTIONED, len(concepts))]
+        captioned["captions"] = World(captions, TRAIN_STYLES, arguments.image_size, is_test=False)
     parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         f"{name}/train": partial(align_rows, len(world.drawn) * arguments.align_views, world, arguments.seed)
         for name, world in captioned.items()

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset, load_dataset
+from pytorch_optimizer import SOAP
 from torch.nn import functional as F
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
     DataCollatorForSeq2Seq,
+    PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2Tokenizer,
@@ -47,6 +49,14 @@ def train(trainer: Trainer) -> None:
     trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 
 
+def soap(model: PreTrainedModel, weight_decay: float) -> SOAP:
+    """
+    An optimizer that needs about half as many steps as AdamW here, each a third slower (https://arxiv.org/abs/2409.11321).
+    The side of the embeddings that is longer than `max_precondition_dim` is treated as in Adam.
+    """
+    return SOAP(model.parameters(), lr=3e-3, betas=(0.95, 0.95), weight_decay=weight_decay, max_precondition_dim=600)
+
+
 def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kwargs: Any) -> TrainingArguments:
     """The training arguments that both parts share."""
     return TrainingArguments(
@@ -54,7 +64,6 @@ def training_arguments(arguments: DemoBaseArguments, part: str, steps: int, **kw
         max_steps=steps,
         warmup_steps=min(30, steps // 10),
         lr_scheduler_type="cosine",
-        adam_beta2=0.98,
         save_steps=arguments.save_steps,
         save_total_limit=1,
         logging_steps=min(50, steps),
@@ -179,13 +188,13 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
             arguments,
             "language_model",
             arguments.language_model_steps,
-            learning_rate=3e-3,
             # The order is random. Batches of similar lengths are batches of one language: with them the model learned
             # far less.
             per_device_train_batch_size=32,
         ),
         train_dataset=tokenize(tokenizer, chats),
         data_collator=AnswerCollator(DataCollatorForSeq2Seq(tokenizer)),
+        optimizers=(soap(model, weight_decay=0.0), None),
     )
     train(trainer)
     model.save_pretrained(output)
@@ -274,8 +283,8 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
         CLIPConfig(
             projection_dim=128,
             vision_config={
-                "hidden_size": 192,
-                "intermediate_size": 576,
+                "hidden_size": 128,
+                "intermediate_size": 384,
                 "num_hidden_layers": 3,
                 "num_attention_heads": 4,
                 "image_size": side,
@@ -300,13 +309,12 @@ def train_vision_tower(arguments: DemoBaseArguments, rows: Dataset, output: Path
             arguments,
             "vision_tower",
             arguments.vision_tower_steps,
-            learning_rate=1e-3,
-            weight_decay=0.05,
             per_device_train_batch_size=pairs.batch_size,
             train_sampling_strategy="sequential",
         ),
         train_dataset=pairs,
         data_collator=_augmented,
+        optimizers=(soap(model, weight_decay=0.05), None),
     )
     train(trainer)
     image_processor.save_pretrained(output)

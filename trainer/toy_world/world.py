@@ -105,9 +105,10 @@ class WorldQuestion:
 def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) -> str:
     """
     A question as people type it: sometimes it begins with a small letter and has no mark at its end. If it may miss
-    words, half of the questions miss some or have two in another order. A model that learns from such questions does
-    not depend on single words, so that it understands wordings that it has not seen. A question that would become a
-    wording that training never shows stays as it is.
+    words, half of the questions miss some, have two in another order, or have words with their letters in another
+    order. A model that learns from such questions does not depend on single words and ignores those that it does not
+    know, so that it understands wordings that it has not seen. A question that would become a wording that training
+    never shows stays as it is.
     """
     typed = question
     if rng.random() < 0.25:
@@ -119,6 +120,7 @@ def as_typed(question: str, rng: random.Random, may_miss_words: bool = False) ->
         if len(parts) > 1 and rng.random() < 0.3:
             place = rng.randrange(len(parts) - 1)
             parts[place : place + 2] = parts[place + 1], parts[place]
+        parts = ["".join(rng.sample(part, len(part))) if rng.random() < 0.15 else part for part in parts]
         typed = space.join(parts)
     return question if is_unseen_wording(typed) else typed
 
