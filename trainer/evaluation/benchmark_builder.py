@@ -220,9 +220,8 @@ def _fingerprints(image: PILImage.Image) -> tuple[bytes, np.ndarray]:
     """A hash of the pixels, and a difference hash: for 16 x 16 parts, whether the part to the right is brighter."""
     pixels = image.convert("RGB")
     small = np.asarray(pixels.convert("L").resize((HASH_SIZE + 1, HASH_SIZE), PILImage.Resampling.BILINEAR), dtype=int)
-    return hashlib.sha256(pixels.tobytes() + repr(pixels.size).encode()).digest(), np.packbits(
-        small[:, 1:] > small[:, :-1]
-    )
+    digest = hashlib.sha256(pixels.tobytes() + repr(pixels.size).encode()).digest()
+    return digest, np.packbits(small[:, 1:] > small[:, :-1])
 
 
 Fingerprints = dict[str, tuple[bytes, np.ndarray]]  # the keys are images in base64

@@ -81,7 +81,7 @@ def _question(row: dict[str, Any], folder: Path, place: str, counts: Counter[str
     )
 
 
-def _options(row: dict[str, Any], cells: dict[str, str], place: str) -> tuple[str, ...]:
+def _options(row: dict[str, Any], cells: dict[str, str], place: str) -> list[str]:
     cell = row.get("options")
     if isinstance(cell, str) and cell:
         raise ValueError(f"{place}: the options {cell!r} are one text. Give a list, or the columns A, B, ...")
@@ -93,10 +93,10 @@ def _options(row: dict[str, Any], cells: dict[str, str], place: str) -> tuple[st
         options = [cells[letter] for letter in letters]
     if not 2 <= len(options) <= len(LETTERS) or "" in options:
         raise ValueError(f"{place}: there are the options {options}. Give 2 to 26 options, none of them empty.")
-    return tuple(options)
+    return options
 
 
-def _answer(answer: str, options: tuple[str, ...], place: str) -> str:
+def _answer(answer: str, options: list[str], place: str) -> str:
     letters = LETTERS[: len(options)]
     matches = {letter for letter, text in zip(letters, options, strict=True) if answer in (letter, text)}
     if len(matches) > 1:
@@ -125,9 +125,8 @@ def _image(image: Any, folder: Path, place: str) -> bytes:
 def main(arguments: BuildArguments) -> None:
     """Builds the benchmark and prints its report and the names of its files."""
     check_output(arguments.output, "--output")
-    train, name = None, arguments.train or ""
-    if name:
-        train = training_rows.undecoded(_load(name, "train", "--train"))
+    name = arguments.train or ""
+    train = training_rows.undecoded(_load(name, "train", "--train")) if name else None
     questions, output = list(read_own_questions(arguments)), Path(arguments.output)
     files = build_benchmark(questions, output, arguments.name, train, Path(name).name if Path(name).exists() else name)
     report = output / f"{arguments.name}_report.md"

@@ -166,7 +166,8 @@ def benchmark_pictures(
         for index in range(per_category):
             rng = random.Random(f"{seed} {split} {category} {index}")
             if category in RECOGNITION:
-                drawn = [other for other in world.by_category[category] if other.code in load_style(world.styles[0])]
+                style = load_style(world.styles[0])
+                drawn = [concept for concept in world.by_category[category] if concept.code in style]
                 random.Random(f"{seed} {category}").shuffle(drawn)
                 yield category, world.picture(category, rng, drawn[index % len(drawn)])
                 continue
@@ -275,10 +276,10 @@ def build(arguments: MiniMMMBArguments) -> None:
         build_benchmark(questions_about(pictures), output, name)
         print(f"{output / name}_*.tsv: {len(pictures)} questions in each of {len(LANGUAGES)} languages.")
         if style == TEST_STYLES[0]:
-            if entries := questions_about(pictures, held_out=True):
-                build_benchmark(entries, output, f"{name}_wordings")
+            if questions := questions_about(pictures, held_out=True):
+                build_benchmark(questions, output, f"{name}_wordings")
                 print(f"{output / name}_wordings_*.tsv: half of them, in held-out wordings.")
-            if missing := sorted(set(LANGUAGES) - {entry.language for entry in entries}):
+            if missing := sorted(set(LANGUAGES) - {question.language for question in questions}):
                 print(f"There are no held-out wordings in {', '.join(missing)}: no such file in these languages.")
             draw_sheet(pictures).save(output / "sheet.png")
             (output / "example.jpg").write_bytes(_jpeg(pictures[0][1].image))
