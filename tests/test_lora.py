@@ -154,7 +154,7 @@ def test_the_tokens_of_the_markup_are_trained_and_merged(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--use_peft"], ["--stage", "align"]], ids=["full", "lora", "align"])
-def test_an_adapter_as_the_model_is_refused_with_what_to_do(arguments: list[str], world: Path, tmp_path: Path) -> None:
+def test_an_adapter_as_the_model_is_refused_with_advice(arguments: list[str], world: Path, tmp_path: Path) -> None:
     adapter = train(world, tmp_path / "adapter", "--use_peft", "--max_steps", "1")
     for folder in (adapter, adapter / "checkpoint-1"):
         with pytest.raises(ValueError, match=r"is a LoRA adapter\. Merge it .* trainer\.publish .*--dry_run") as error:

@@ -753,7 +753,7 @@ def test_the_experts_compile_with_their_gradients(number: int | None, dtype: tor
 # Errors
 
 
-def test_images_and_placeholders_that_differ_are_an_error(model: ParrotForConditionalGeneration) -> None:
+def test_different_numbers_of_images_and_placeholders_are_an_error(model: ParrotForConditionalGeneration) -> None:
     with pytest.raises(ValueError, match=r"2 images of 5 tokens each were given, and the samples hold \[5, 10\]"):
         model(**padded(PROMPT, OTHER), pixel_values=pixels(2))
     cut = padded(PROMPT[: len(USER) + 3], OTHER + IMAGE[:2])
@@ -798,7 +798,7 @@ def test_the_default_config_is_made_without_arguments_and_holds_no_path(tmp_path
 
 
 @pytest.mark.parametrize("model_class", [ParrotModel, ParrotForConditionalGeneration])
-def test_an_engine_that_checks_whether_it_can_run_a_parrot_gets_an_error_with_what_to_do(
+def test_an_engine_that_checks_whether_it_can_run_a_parrot_gets_an_error_that_says_what_to_do(
     model_class: type[ParrotPreTrainedModel],
 ) -> None:
     with pytest.raises(ValueError, match=r"without Parrot's experts\. .* pip install -e '\.\[vllm\]'"):
