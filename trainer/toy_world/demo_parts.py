@@ -209,8 +209,8 @@ def train_language_model(arguments: DemoBaseArguments, concepts: list[Concept], 
 def augment(pictures: torch.Tensor) -> torch.Tensor:
     """Flips, rotates, shears, scales, shifts and tints each picture at random."""
     number = len(pictures)
-    angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.2
-    scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.2
+    angle, shear, *shift = (torch.rand(4, number) - 0.5) * 0.34
+    scale, aspect = 1 + (torch.rand(2, number) - 0.5) * 0.34
     flip = torch.randint(2, (number,)) * 2 - 1
     affine = torch.zeros(number, 2, 3)
     affine[:, 0, 0] = angle.cos() * scale * aspect * flip
