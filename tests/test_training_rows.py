@@ -16,12 +16,13 @@ from trl import TrlParser
 from modeling_parrot import ParrotForConditionalGeneration, ParrotProcessor
 from tests.conftest import write_data
 from tests.test_sft import history, train
+from tests.tiny import tiny_processor
 from trainer import one_line_errors
 from trainer.sft import ParrotModelConfig, ParrotScriptArguments, ParrotSFTConfig, load_data
 from trainer.training.llava_rows import FEATURES as CONVERTED
 from trainer.training.parrot_trainer import ParrotTrainer
 from trainer.training.row_checks import check_rows
-from trainer.training.training_rows import SCHEMA, open_stored, undecoded
+from trainer.training.training_rows import SCHEMA, open_stored, pictures_of, undecoded
 
 
 STRINGS = List({"role": Value("string"), "content": Value("string")})
@@ -184,8 +185,10 @@ def bad_rows() -> dict[str, tuple[dict[str, Any], str]]:
         "cut": (picture(whole.getvalue()[:60]), r"images\[0\] \(bytes\) cannot be read"),
         "mark": (row("<image>\n?", images=[{"bytes": whole.getvalue(), "path": None}]), r"holds '<image>': remove it"),
         "no answer": (row(answer="user"), "no turn of the role 'assistant'"),
+        "empty answer": (row(messages=[row()["messages"][0], {"role": "assistant", "content": ""}]), "no turn"),
+        "null": (row(content=None), "None is neither a text nor parts"),
         "tool": (row(answer="tool"), "no turn of the role 'assistant'"),
-        "role": (row(messages=[{"role": "gpt", "content": "?"}, *row()["messages"]]), "Invalid role in message: gpt"),
+        "role": (row(messages=[{"role": "gpt", "content": "?"}, *row()["messages"]]), "none of the roles .* 'gpt'"),
         "system": (row(messages=late_system), "TemplateError: .*"),
     }
 
@@ -222,7 +225,7 @@ def test_a_bad_row_is_named(kind: str, collator: Any, tmp_path: Path) -> None:
         collator(rows)
 
 
-@pytest.mark.parametrize("kind", ["mark", "no answer", "tool", "role"])
+@pytest.mark.parametrize("kind", ["mark", "no answer", "empty answer", "null", "tool", "role", "system"])
 def test_a_bad_row_is_named_before_the_model_is_loaded(
     kind: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +239,8 @@ def test_a_bad_row_is_named_before_the_model_is_loaded(
 def test_good_rows_of_every_form_pass_the_check_in_any_order(form: str, tmp_path: Path) -> None:
     folder = write_form(tmp_path / "data", form)
     (data,) = load_data(ParrotScriptArguments(dataset_name=str(folder)), "train")
-    check_rows([data, data.shuffle(seed=0), data.select([3, 1]), data.select([])], "<image>", needs_answer=True)
+    for rows in (data, data.shuffle(seed=0), data.select([3, 1]), data.select([])):
+        assert check_rows(rows, tiny_processor(), needs_answer=True) is rows
 
 
 @pytest.mark.parametrize("form", [form for form, features in FORMS.items() if {"image", "images"} & features.keys()])
@@ -251,11 +255,92 @@ def test_a_missing_file_and_a_wrong_number_of_pictures_are_errors_in_every_form(
         rows = [*stored.to_list()[:3], stored[3] | {column: missing if column == "image" else [missing]}]
         bad = Dataset.from_list(rows, features=stored.features).shuffle(seed=0)
         with pytest.raises(ValueError, match=r"row 3: images\[0\]: there is no such file, '.*data\.png\.gone'"):
-            check_rows([bad], "<image>", needs_answer=True)
+            check_rows(bad, tiny_processor(), needs_answer=True)
     if data.features["messages"] != STRINGS and "images" in data.column_names:
         rows = [*stored.to_list()[:3], stored[3] | {"images": []}]
         with pytest.raises(ValueError, match=r"row 3: Number of images provided \(0\) does not match number of image"):
-            check_rows([Dataset.from_list(rows, features=stored.features)], "<image>", needs_answer=True)
+            check_rows(Dataset.from_list(rows, features=stored.features), tiny_processor(), needs_answer=True)
+
+
+def write_rows(folder: Path, *columns: dict[str, Any]) -> ParrotScriptArguments:
+    """A data set of JSON lines; its rows have a question and its answer, unless they have other messages."""
+    turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "red"}]
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps({"messages": turns} | row) + "\n" for row in columns))
+    return ParrotScriptArguments(dataset_name=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["keys", "list", "both", "null"])
+def test_pictures_in_dicts_and_in_lists_of_several_forms_are_read(kind: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "data.png")
+    text = [{"type": "text", "text": "What?"}]
+    without_picture = [{"role": role, "content": text} for role in ("user", "assistant")]
+    rows = {
+        "keys": [{"images": [{"path": path}]}],
+        "list": [{"image": [path]}],
+        "both": [{"images": [path]}, {"images": [{"path": path}]}],
+        "null": [{"images": None, "messages": without_picture}, {"images": path}],
+    }[kind]
+    folder = write_form(tmp_path / "data", "parts and pictures")
+    alone = write_rows(tmp_path / "other", *rows)
+    for arguments in (alone, mix(tmp_path, tmp_path / "other", folder), mix(tmp_path, folder, tmp_path / "other")):
+        (data,) = load_data(arguments, "train")
+        for row in check_rows(undecoded(data), tiny_processor(), needs_answer=True):
+            assert [open_stored(picture, "").size for picture in pictures_of(row)] in ([(9, 9)], [])
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": "What?"}, r"row 0: its `messages` are not a list"),
+        ({"messages": {"role": ["user"], "content": ["?"]}}, r"row 0: its `messages` are not a list"),
+        ({"messages": [{"from": "human", "value": "?"}]}, r"row 0: a message has none of the roles"),
+        ({"messages": [{"role": "user", "content": ["?"]}]}, r"row 0: \['\?'\] is neither a text nor parts"),
+        ({"messages": [{"role": "user", "content": "?"}]}, r"row 0: it has no turn of the role 'assistant'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}]},
+            "a part holds its picture",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, r"row 0: "),
+        ({"images": [3]}, r"other \(train\): the column `images` holds List\(Value\('int64'\)\)"),
+        ({"images": [{"url": "a.png"}]}, r"other \(train\): the column `images` holds"),
+        ({"image": [["a.png"]]}, r"other \(train\): the column `image` holds"),
+        ({"language": ["en", "tr"]}, r"other \(train\): the column `language` holds List"),
+    ],
+)
+def test_rows_of_other_forms_are_refused_in_one_line_also_in_a_mixture_and_without_pictures(
+    row: dict[str, Any], message: str, streaming: bool, tmp_path: Path
+) -> None:
+    alone = write_rows(tmp_path / "other", row)
+    alone.streaming = streaming
+    folder = write_form(tmp_path / "data", "parts and pictures")
+    for arguments in (alone, mix(tmp_path, folder, tmp_path / "other", streaming=streaming)):
+        with pytest.raises(ValueError, match=message) as error:
+            list(check_rows(load_data(arguments, "train")[0], tiny_processor(), needs_answer=True))
+        assert "\n" not in str(error.value)
+
+
+def test_an_empty_picture_of_a_list_is_named(tmp_path: Path) -> None:
+    (data,) = load_data(write_rows(tmp_path / "data", {"images": ["https://a/b.png"]}, {"images": [None]}), "train")
+    with pytest.raises(ValueError, match=r"row 1: images\[0\] is empty"):
+        check_rows(data, tiny_processor(), needs_answer=True)
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["read", "streamed"])
+def test_data_without_rows_and_an_unknown_configuration_are_named(
+    streaming: bool, world: Path, tmp_path: Path
+) -> None:
+    arguments = ["--streaming", str(streaming), "--dataset_name"]
+    write_rows(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"empty cannot be read: .*Is a file empty\?"):
+        train(world, tmp_path / "out", *arguments, str(tmp_path / "empty"))
+    (tmp_path / "none").mkdir()
+    Dataset.from_dict({"messages": []}, Features({"messages": STRINGS})).to_parquet(tmp_path / "none" / "a.parquet")
+    with pytest.raises(ValueError, match=r"have no rows|none cannot be read: .*no data"):
+        train(world, tmp_path / "out", *arguments, str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"data with dataset_config='sw' cannot be read: .*'sw' not found"):
+        train(world, tmp_path / "out", *arguments, str(world / "data"), "--dataset_config", "sw")
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

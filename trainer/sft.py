@@ -51,7 +51,6 @@ from typing import Literal
 import yaml
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
-from datasets.exceptions import DatasetGenerationError
 from peft import LoraConfig
 from transformers import set_seed
 from transformers.utils import is_torch_bf16_gpu_available, is_torch_xla_available
@@ -195,7 +194,7 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
     if name:
         check_source(name, "--dataset_name", "dataset")
         config, streaming = script_args.dataset_config, script_args.streaming or script_args.dataset_streaming
-        with _naming_data(name):
+        with _naming_data(f"{name}{f' with dataset_config={config!r}' if config else ''}"):
             data = load_dataset(name, name=config, data_files=data_files(name, config), streaming=streaming)
     else:
         data = load_mixture(script_args)
@@ -212,8 +211,8 @@ def load_data(script_args: ParrotScriptArguments, *splits: str) -> list[Dataset 
 def _naming_data(name: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, DatasetGenerationError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+    except Exception as error:  # datasets raises errors of many kinds, such as StopIteration for an empty file
+        reason = " ".join(str(error.__cause__ or error).split()) or f"{type(error).__name__}. Is a file empty?"
         raise ValueError(f"The data set {name} cannot be read: {reason}") from error
 
 
@@ -241,7 +240,7 @@ def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, 
         raise ValueError("Streamed data have no known length: leave out fraction and test_split_size, or streaming.")
     parts = []
     for config in configs:
-        with _naming_data(config.path):
+        with _naming_data(f"{config.path}{f' with name={config.name!r}' if config.name else ''}"):
             files = config.data_files or (None if config.data_dir else data_files(config.path, config.name))
             single = DatasetMixtureConfig([replace(config, data_files=files, fraction=None)], streaming=streaming)
             part = get_dataset(single)["train"]
@@ -258,11 +257,13 @@ def load_mixture(script_args: ParrotScriptArguments) -> DatasetDict | dict[str, 
 
 def check_data(data: Dataset | IterableDataset, stage: str, training_args: ParrotSFTConfig) -> None:
     """
-    Checks the columns of the data, and in stage "align" that there are pictures.
+    Checks that there are rows, their columns, and in stage "align" that there are pictures.
 
     Raises:
         `ValueError`: if training could learn nothing from data of this kind.
     """
+    if next(iter(undecoded(data)), None) is None:
+        raise ValueError("The data have no rows: give other data, or a larger fraction of them.")
     columns = data.column_names or list(next(iter(data)))
     if training_args.assistant_only_loss and "messages" not in columns:
         raise ValueError(
@@ -448,7 +449,10 @@ def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, mod
         print(f"{output_dir} holds the finished model of this run. Nothing is left to train.")
         return
     processor = ParrotProcessor.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
-    check_rows([train_dataset, *eval_dataset], processor.image_token, training_args.assistant_only_loss)
+    needs_answer = training_args.assistant_only_loss
+    train_dataset, *eval_dataset = [
+        check_rows(data, processor, needs_answer) for data in (train_dataset, *eval_dataset)
+    ]
     model = load_model(script_args, model_args)
     own_use_experts, own_dtype = model.config.use_experts, model.dtype
     if not model_args.use_peft:  # With LoRA, peft freezes all that it does not adapt.

@@ -27,8 +27,8 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from modeling_parrot import ParrotForConditionalGeneration, ParrotModel
 from trainer.common.plots import draw_losses, draw_router, save
-from trainer.training.row_checks import check_messages, naming_the_row
-from trainer.training.training_rows import SOURCE, open_stored, pictures_of, undecoded
+from trainer.training.row_checks import check_messages
+from trainer.training.training_rows import SOURCE, naming_the_row, open_stored, pictures_of, undecoded
 
 
 # The arguments that are written to training.json. The others concern one machine, or are secrets such as hub_token.

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names the source of each row of training data, brings data sets into one schema, and opens pictures one by one."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from trainer.common import pictures
 
 
 SOURCE = "_source"  # with an underscore, because data sets may have a column `source`
+ROLES = ("system", "user", "assistant", "tool")
 # The rows of a mixture. A message has a list of parts and not a string, because pictures may stand between texts.
 SCHEMA = Features(
     {
@@ -24,7 +27,19 @@ SCHEMA = Features(
         SOURCE: Value("string"),
     }
 )
+BYTES = ("binary", "large_binary")
 IMAGE = Image()  # opens a picture that is not a local file, e.g. in an archive, as `datasets` itself would
+
+
+@contextmanager
+def naming_the_row(messages: Any, source: str) -> Iterator[None]:
+    """Turns every error into a `ValueError` that names the row's source and quotes its messages."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        message = f"{source}: {kind}{str(error).rstrip('.')}. The row: {str(messages)[:300]}"
+        raise ValueError(message) from error
 
 
 def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | IterableDataset:
@@ -32,8 +47,9 @@ def with_source(data: Dataset | IterableDataset, name: str) -> Dataset | Iterabl
     Adds a column `_source` with the origin of each row, such as `data/mine, row 3`.
 
     Raises:
-        `ValueError`: if the data have no column to train on.
+        `ValueError`: if the data have no column to train on, or if a column holds no languages or no pictures.
     """
+    _check_features(data.features or {}, name)
     if isinstance(data, Dataset):
         check_columns(data.column_names, name)
         return data.add_column(SOURCE, [f"{name}, row {index}" for index in range(len(data))])
@@ -57,6 +73,20 @@ def check_columns(columns: list[str], name: str) -> None:
         raise ValueError(f"{name} has the columns {columns}, but no `messages`. {advice}.")
 
 
+def _check_features(features: Mapping[str, Any], name: str) -> None:
+    if isinstance(features.get("language"), (List, LargeList, dict)):
+        raise ValueError(f"{name}: the column `language` holds {features['language']}. Give each row one language.")
+    for column in features.keys() & {"image", "images"}:
+        kind = features[column]
+        kind = kind.feature if isinstance(kind, (List, LargeList)) else kind
+        is_other = isinstance(kind, Value) and kind.dtype not in ("string", "large_string", *BYTES, "null")
+        has_no_keys = isinstance(kind, dict) and not {"path", "bytes"} & kind.keys()
+        if isinstance(kind, (List, LargeList)) or is_other or has_no_keys:
+            raise ValueError(
+                f"{name}: the column `{column}` holds {features[column]}. Give pictures, their paths or their bytes."
+            )
+
+
 def concatenate(parts: list[Dataset] | list[IterableDataset]) -> Dataset | IterableDataset:
     """Concatenates the parts. If their features differ, their rows are brought into `SCHEMA` first."""
     features = [part.features for part in parts]
@@ -71,8 +101,9 @@ def _to_schema(data: Dataset | IterableDataset) -> Dataset | IterableDataset:
         return data.map(_row_to_schema, features=SCHEMA).select_columns([*SCHEMA])
     if "messages" not in data.column_names:
         raise ValueError(f"{data[0][SOURCE]} has no `messages`: only conversations can be part of a mixture.")
-    has_list = isinstance(data.features.get("images", SCHEMA["images"]), (List, LargeList))
-    if "image" in data.column_names or not has_list:
+    images = data.features.get("images", SCHEMA["images"])
+    is_simple = isinstance(images, (List, LargeList)) and isinstance(images.feature, (Image, Value, dict))
+    if "image" in data.column_names or not is_simple:
         return undecoded(data).map(_row_to_schema, features=SCHEMA, remove_columns=data.column_names)
     columns = [name for name in ("language", SOURCE) if name in data.column_names]
     texts = data.select_columns(["messages", *columns])
@@ -101,29 +132,46 @@ def _row_to_schema(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _messages_to_schema(
-    messages: list[dict[str, Any]] | None, num_images: int, source: str | None
-) -> list[dict[str, Any]]:
+def _messages_to_schema(messages: Any, num_images: int, source: str | None) -> list[dict[str, Any]]:
     """Turns messages into lists of parts. Pictures go before the first user text if it is a string, as in TRL."""
-    if messages is None:
-        raise ValueError(f"{source}: it has no `messages`. Leave it out.")
+    with naming_the_row(messages, source or "A row"):
+        check_turns(messages)
     turns, images_placed = [], False
     for message in messages:
-        content = message.get("content")
+        content = message["content"]
         if isinstance(content, str):
-            before = 0 if images_placed or message.get("role") != "user" else num_images
-            images_placed = images_placed or message.get("role") == "user"
+            before = 0 if images_placed or message["role"] != "user" else num_images
+            images_placed = images_placed or message["role"] == "user"
             content = [{"type": "image"}] * before + [{"type": "text", "text": content}]
-        if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
-            raise ValueError(f"{source}: {content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
-        keys = ("image", "path", "url", "image_url")
-        if with_picture := [part for part in content if any(part.get(key) for key in keys)]:
-            raise ValueError(
-                f"{source}: a part holds its picture, {with_picture[0]!r:.100}. Put it into the column `images`."
-            )
         parts = [{"type": part["type"], "text": part.get("text")} for part in content]
-        turns.append({"role": message.get("role"), "content": parts})
+        turns.append({"role": message["role"], "content": parts})
     return turns
+
+
+def check_turns(messages: Any) -> None:
+    """
+    Checks that a row's messages are a list of roles and contents.
+
+    Raises:
+        `ValueError`: if they are not, if a content is neither a text nor a list of parts, or if a part holds a picture
+            itself.
+    """
+    if not isinstance(messages, list):
+        raise ValueError("its `messages` are not a list of roles and contents. Repair the row, or leave it out.")
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise ValueError(f"a message has none of the roles {', '.join(ROLES)}: {message!r:.100}. Repair it.")
+        _check_content(message.get("content"))
+
+
+def _check_content(content: Any) -> None:
+    if isinstance(content, str):
+        return
+    if not isinstance(content, list) or not all(isinstance(part, dict) and part.get("type") for part in content):
+        raise ValueError(f"{content!r:.100} is neither a text nor parts with a `type`. Repair the row.")
+    keys = ("image", "path", "url", "image_url", "base64")
+    if with_picture := [part for part in content if any(part.get(key) for key in keys)]:
+        raise ValueError(f"a part holds its picture, {with_picture[0]!r:.100}. Put it into the column `images`.")
 
 
 def as_stored(picture: Any) -> Any:
@@ -140,15 +188,14 @@ def pictures_of(row: dict[str, Any]) -> list[Any]:
     Raises:
         `ValueError`: if `image` is empty. The message begins with the row's source, if the row has one.
     """
-    if "image" not in row:
-        images = row.get("images")
-        return [] if images is None else images if isinstance(images, list) else [images]
-    if row["image"] is None:
+    pictures = row.get("image" if "image" in row else "images")
+    pictures = [] if pictures is None else pictures if isinstance(pictures, list) else [pictures]
+    if "image" in row and not pictures:
         place = f"{row[SOURCE]}: " if SOURCE in row else ""
         raise ValueError(
             f"{place}its `image` is empty. Leave the row out, or use a column `images`, a list that may be empty."
         )
-    return [row["image"]]
+    return pictures
 
 
 def undecoded(data: Dataset | IterableDataset | None) -> Any:
@@ -177,8 +224,10 @@ def open_stored(picture: Any, place: str) -> Any:
     are returned as they are.
 
     Raises:
-        `ValueError`: if the file does not exist or cannot be read.
+        `ValueError`: if there is no picture, or if its file does not exist or cannot be read.
     """
+    if picture is None:
+        raise ValueError(f"{place} is empty. Take it out of the list, or leave the row out.")
     if isinstance(picture, str) and (len(picture) > 1000 or picture.startswith(("http://", "https://", "data:"))):
         return picture
     picture = as_stored(picture)
