@@ -263,6 +263,11 @@ def test_a_missing_part_is_named_in_one_line_before_the_first_run(
     assert not (tmp_path / "ablation").exists()
 
 
+def test_a_missing_recipe_is_named_before_the_heavy_imports() -> None:
+    with pytest.raises(ValueError, match=r"config='nope\.yaml': there is no such file"):
+        AblationArguments("nope.yaml")
+
+
 def test_a_recipe_overrides_keys_of_another(world: Path, tmp_path: Path) -> None:
     base = write_recipe(tmp_path, world, "bench_{language}.tsv")
     other = tmp_path / "other.yaml"

@@ -188,6 +188,21 @@ def test_unanswered_questions_are_a_warning_and_answers_without_a_question_an_er
         score(replace(arguments, predictions=[str(file)] * 2))
 
 
+def test_wrong_paths_are_named_before_any_question_is_asked(arguments: RunArguments, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    other = replace(arguments, output=str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"There is no benchmark file none_en\.tsv"):
+        run(replace(other, wordings="none_{language}.tsv"))
+    with pytest.raises(ValueError, match=r"--output='.*file' is a file"):
+        run(replace(other, output=str(tmp_path / "file")))
+    assert not (tmp_path / "other").exists()
+    scored = ScoreArguments(benchmark=arguments.benchmark, predictions=[str(tmp_path)], output=str(tmp_path / "s"))
+    with pytest.raises(ValueError, match=r"--predictions: .* is a folder\. Give a file"):
+        score(scored)
+    with pytest.raises(ValueError, match=r"--predictions: there is no file none\.tsv"):
+        score(replace(scored, predictions=["none.tsv"]))
+
+
 def test_answers_are_scored_without_images_or_a_known_language(tmp_path: Path) -> None:
     file = write_tsv(tmp_path / "any.tsv", [{"index": 7, "question": "?", "A": "x", "B": "y", "answer": "B"}])
     (tmp_path / "answers.tsv").write_text("index\tprediction\n7\t(B)\n")

@@ -375,7 +375,7 @@ def test_a_command_with_an_error_fails_in_one_line_and_writes_nothing(tmp_path: 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: There is no file none.csv.\n"
+    assert done.stderr == "error: --rows: there is no file none.csv.\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -223,6 +223,8 @@ def test_line_breaks_at_a_mark_stay_as_in_the_reference(value: str, text: str) -
         ({"json": ["none.json"]}, "--json: there is no file none.json"),
         ({"json": ["rows_sw.json"]}, "rows_sw.json ends with the language 'sw', but it would be read as 'en'"),
         ({"image_dir": "none"}, "--image_dir: there is no folder none"),
+        ({"bad_rows": "none/bad.jsonl"}, "--bad_rows: none/bad.jsonl is no file in an existing folder"),
+        ({"bad_rows": "."}, "--bad_rows: . is no file in an existing folder"),
         ({"language": ["en", "zh"]}, "1 files and 2 languages"),
     ],
 )

@@ -32,3 +32,5 @@ def test_unknown_parts_are_named() -> None:
         SpeedArguments(parts=["datas"])
     with pytest.raises(ValueError, match="give both or neither"):
         SpeedArguments(parts=list(PARTS), model="models/demo-parrot")
+    with pytest.raises(ValueError, match=r"--output: none/speed\.json is no file in an existing folder"):
+        SpeedArguments(output="none/speed.json")

@@ -70,6 +70,7 @@ def test_an_error_of_our_checks_ends_as_its_one_line(fail: Callable[[], object])
         (["--data", "{}"], "--data "),
         (["--data={}"], "--data "),
         (["--one", "x", "--data", "y", "{}"], "--data "),
+        (["--above", "/", "--data", "{}"], "--data "),
     ],
 )
 def test_a_wrong_path_ends_as_one_line_that_names_its_argument(

@@ -87,17 +87,17 @@ def _message_for_user(error: BaseException | None) -> str | None:
 
 
 def _argument_and_path(path: Path) -> str:
-    """A path, after the argument of the command line that gave it or a folder that holds it, if there is one."""
-    argument = ""
+    """A path, after the argument of the command line that gave it or the nearest folder that holds it, if any did."""
+    argument, nearest, holder = "", "", Path()
     parts = [word.split("=", 1) if word.startswith("--") else [word] for word in sys.argv[1:]]
     for word in itertools.chain.from_iterable(parts):
         if word.startswith("--"):
             argument = word
         elif word and argument and Path(word) == path:
             return f"{argument} {path}"
-        elif word and argument and Path(word) != Path() and Path(word) in path.parents:
-            return f"{argument} {word}: {path}"
-    return str(path)
+        elif word and argument and Path(word) in path.parents and len(Path(word).parts) > len(holder.parts):
+            nearest, holder = argument, Path(word)
+    return f"{nearest} {holder}: {path}" if nearest else str(path)
 
 
 def _missing_package(reason: str, package: str) -> str:

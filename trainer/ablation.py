@@ -19,6 +19,7 @@ its recipe, its log, the model and the answers.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from trainer import one_line_errors
 from trainer.common.command_line import parse_arguments
@@ -45,6 +46,10 @@ class AblationArguments:
             "help": "Number of runs side by side (default: one for each GPU; without a GPU, one for each core)."
         },
     )
+
+    def __post_init__(self) -> None:
+        if not Path(self.config).is_file():  # TRL, which the rest of the command imports, takes long to import
+            raise ValueError(f"config={self.config!r}: there is no such file. Give a YAML recipe.")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class ConvertArguments:
                 raise ValueError(f"--json: there is no file {name}.")
         if not Path(self.image_dir).is_dir():
             raise ValueError(f"--image_dir: there is no folder {self.image_dir}.")
+        if self.bad_rows and (Path(self.bad_rows).is_dir() or not Path(self.bad_rows).parent.is_dir()):
+            raise ValueError(f"--bad_rows: {self.bad_rows} is no file in an existing folder. Give a file.")
 
     def languages(self) -> list[str]:
         """The language of each file."""

@@ -26,6 +26,7 @@ does not count; a time is the least of the other --rounds. A line about memory i
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from trainer import one_line_errors
@@ -57,6 +58,8 @@ class SpeedArguments:
             raise ValueError(f"parts={sorted(unknown)} are unknown: give some of {list(PARTS)}.")
         if bool(self.model) != bool(self.benchmark):
             raise ValueError(f"model={self.model!r} and benchmark={self.benchmark!r}: give both or neither.")
+        if self.output and (Path(self.output).is_dir() or not Path(self.output).parent.is_dir()):
+            raise ValueError(f"--output: {self.output} is no file in an existing folder. Give a file.")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,19 @@ def check_source(
         ) from error
 
 
+def check_file(name: str, argument: str) -> None:
+    """
+    Checks that a file exists.
+
+    Raises:
+        `ValueError`: in one line, if it does not, or if it is a folder.
+    """
+    if Path(name).is_dir():
+        raise ValueError(f"{argument}: {name} is a folder. Give a file.")
+    if not Path(name).is_file():
+        raise ValueError(f"{argument}: there is no file {name}.")
+
+
 def check_output(name: str, argument: str) -> None:
     """
     Checks, before the work begins, that a folder can be written.

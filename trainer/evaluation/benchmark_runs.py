@@ -20,7 +20,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from trainer.benchmark import BenchmarkArguments, RunArguments, ScoreArguments
 from trainer.common.edition import edition
 from trainer.common.plots import draw_accuracies, draw_router, save
-from trainer.common.sources import check_parrot, check_source
+from trainer.common.sources import check_file, check_output, check_parrot, check_source
 from trainer.evaluation.answerers import (
     Answerer,
     ParrotAnswerer,
@@ -335,11 +335,13 @@ def run(arguments: RunArguments) -> ResultsFile | None:
         raise ValueError(f"The baselines {titles} cannot be told apart from each other or from the model.")
     model = find_participant(arguments.model, "--model", arguments)
     others = [find_participant(name, "--baselines", arguments) for name in arguments.baselines]
+    check_output(arguments.output, "--output")
     state = PartialState(timeout=PATIENCE)
     questions, benchmark = read_questions(arguments, arguments.per_category)
     for participant in (model, *others):
         if participant.needs_english:
             english_questions(participant.name, questions)
+    in_other_words = read_wordings(arguments.wordings, arguments, questions) if arguments.wordings else None
     output = Path(arguments.output)
     settings, rows = run_one(model, output, arguments, questions, benchmark, state)
     baselines = {}
@@ -347,7 +349,7 @@ def run(arguments: RunArguments) -> ResultsFile | None:
         folder = output / "baselines" / participant.name.replace(":", "-").strip("/").replace("/", "-")
         _, answers = run_one(participant, folder, arguments, questions, benchmark, state)
         baselines[title] = summarize(answers, questions)
-    wordings = ask_wordings(arguments.wordings, arguments, questions, state) if arguments.wordings else None
+    wordings = ask_wordings(*in_other_words, arguments, questions, state) if in_other_words else None
     if not state.is_main_process:
         return None
     settings |= {
@@ -358,23 +360,45 @@ def run(arguments: RunArguments) -> ResultsFile | None:
     return write_results(output, settings, rows, questions, baselines, wordings)
 
 
-def ask_wordings(wordings: str, arguments: RunArguments, questions: Questions, state: PartialState) -> Wordings | None:
+def read_wordings(
+    wordings: str, arguments: RunArguments, questions: Questions
+) -> tuple[Questions, dict[str, BenchmarkFile]]:
     """
-    Asks the questions of `--wordings`, and the same questions in the benchmark's words.
-
-    Returns:
-        the result of `compare_wordings`; None in all processes but the first.
+    Reads the questions of `--wordings`, before any question is asked.
 
     Raises:
-        `ValueError`: if the benchmark does not contain one of the questions.
+        `ValueError`: if a file cannot be read, or if the benchmark does not contain one of the questions.
     """
-    arguments = replace(arguments, benchmark=[wordings], answer="open")
-    other, described = read_questions(arguments)
+    other, described = read_questions(replace(arguments, benchmark=[wordings], answer="open"))
     if missing := [question.place for key, question in other.items() if key not in questions]:
         raise ValueError(
             f"{missing[0]}: the benchmark has no question with this index ({len(missing) - 1} more indices of "
             "--wordings are missing). Give other wordings of the benchmark's questions, and leave out --per_category."
         )
+    return other, described
+
+
+def ask_wordings(
+    other: Questions,
+    described: dict[str, BenchmarkFile],
+    arguments: RunArguments,
+    questions: Questions,
+    state: PartialState,
+) -> Wordings | None:
+    """
+    Asks the questions of `--wordings`, and the same questions in the benchmark's words.
+
+    Args:
+        other: the questions of `--wordings`.
+        described: their files.
+        arguments: the arguments of the run.
+        questions: the benchmark's questions.
+        state: the process.
+
+    Returns:
+        the result of `compare_wordings`; None in all processes but the first.
+    """
+    arguments = replace(arguments, answer="open")
     own = {key: questions[key] for key in other}
     model = find_participant(arguments.model, "--model", arguments)
     folder, judged = Path(arguments.output) / "wordings", {}
@@ -396,6 +420,9 @@ def score(arguments: ScoreArguments) -> ResultsFile:
     Raises:
         `ValueError`: if a file cannot be read, or if it answers a question that the benchmark does not contain.
     """
+    check_output(arguments.output, "--output")
+    for name in arguments.predictions:
+        check_file(name, "--predictions")
     questions, benchmark = read_questions(arguments, to_ask=False)
     languages, files = list(benchmark), [Path(name) for name in arguments.predictions]
     if len(files) not in (1, len(languages)):

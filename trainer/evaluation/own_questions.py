@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from trainer.build_benchmark import BuildArguments
 from trainer.common.data_files import data_files
 from trainer.common.pictures import open_picture
-from trainer.common.sources import check_output, check_source
+from trainer.common.sources import check_file, check_output, check_source
 from trainer.evaluation.benchmark_builder import build_benchmark
 from trainer.evaluation.benchmark_files import LETTERS, Question, read_rows
 from trainer.training import training_rows
@@ -31,6 +31,7 @@ def read_own_questions(arguments: BuildArguments) -> Iterator[Question]:
     file = Path(arguments.rows)
     rows: Iterable[dict[str, Any]]
     if file.suffix in (".csv", ".tsv", ".xlsx", ".jsonl"):
+        check_file(arguments.rows, "--rows")
         rows = read_rows(file)
     elif file.is_file():
         rows = _load(str(file.parent), "train", "--rows", file.name)
