@@ -309,7 +309,7 @@ def test_the_answers_in_each_language_are_read_from_vlmevalkit_s_own_result_file
         ]
     )
     table.to_excel(tmp_path / "model_MMMB.xlsx", index=False)
-    assert read_answers(tmp_path / "model_MMMB.xlsx", "zh", is_one_of_several=True) == {"7": "A", "8": "B"}
+    assert read_answers(tmp_path / "model_MMMB.xlsx", "zh", has_several_languages=True) == {"7": "A", "8": "B"}
     assert read_answers(tmp_path / "model_MMMB.xlsx", "en") == {"7": "C"}
 
 

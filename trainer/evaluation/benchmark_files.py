@@ -430,14 +430,14 @@ def base_index(index: str) -> str:
     return str(int(index) % ROTATION) if index.isdecimal() and int(index) >= ROTATION else index
 
 
-def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> dict[str, str]:
+def read_answers(file: Path, language: str, has_several_languages: bool = False) -> dict[str, str]:
     """
     Reads the answers in one language, by index.
 
     Args:
         file: a .tsv, .csv, .xlsx or .jsonl with `index` and `prediction`. If it has a column `language`, only the rows
             of `language` are read.
-        is_one_of_several: whether the file holds answers in several languages; then it must have a column `language`.
+        has_several_languages: whether the file holds answers in several languages; it then needs a column `language`.
 
     Raises:
         `ValueError`: if the file cannot be read; it names the file and the row.
@@ -450,7 +450,7 @@ def read_answers(file: Path, language: str, is_one_of_several: bool = False) -> 
         for name in ("index", "prediction"):
             if name not in row:
                 raise ValueError(f"{file}, row {number}: there is no column {name!r} among {list(row)}.")
-        if is_one_of_several and "language" not in row:
+        if has_several_languages and "language" not in row:
             raise ValueError(
                 f"{file}, row {number}: there is no column 'language', but several languages are scored. Add the "
                 "column, or give a file for each language."
