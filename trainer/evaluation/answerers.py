@@ -446,8 +446,8 @@ def ask_all(
     for question in questions:
         by_image[question.image].append(question)
     images = list(by_image)
-    # The sizes of the groups differ by at most one. Their number is a multiple of 8, so that 2, 4 or 8 processes have
-    # equal shares. With few images, there are fewer groups, of at least 8 images each.
+    # The sizes of the groups differ by at most one. The number of groups is a multiple of 8, so that 2, 4 or 8
+    # processes have equal shares. With few images, there are fewer groups, of at least 8 images each.
     number_of_groups = min(
         8 * ceil(len(images) / (8 * IMAGES_AT_ONCE)), max(ceil(len(images) / IMAGES_AT_ONCE), len(images) // 8)
     )

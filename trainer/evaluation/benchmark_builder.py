@@ -268,8 +268,8 @@ def check_train(
     Searches the training data for the benchmark's pictures and for its questions with their answers.
 
     Returns:
-        findings, and by language the indices of questions with a picture that training has in the same or nearly the
-        same form.
+        findings, and by language the indices of the questions whose picture, or nearly the same picture, is in the
+        training data.
     """
     # Each picture stands for the first question about it.
     pictures = {prints[question.image][0]: question for question in reversed(questions)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes  # noqa: F401  # transformers would look for it only after it has measured two models
+import bitsandbytes  # noqa: F401  # otherwise a missing bitsandbytes is an error only after two models are measured
 import torch
 from torchao.quantization import Int8WeightOnlyConfig
 from transformers import BitsAndBytesConfig, TorchAoConfig

@@ -442,7 +442,7 @@ class _Clock(TrainerCallback):
 
 
 def train_some_steps(bench: Bench, name: str, with_lora: bool, folder: str) -> tuple[SFTTrainer, dict[str, float]]:
-    """Trains some steps. Returns the trainer, and the least seconds and the peak memory (MiB) of a step."""
+    """Trains some steps. Returns the trainer, the least seconds of a step, and the peak memory of all steps in MiB."""
     steps = bench.rounds + 1
     is_ours = name == "ours"
     args = (ParrotSFTConfig if is_ours else SFTConfig)(
