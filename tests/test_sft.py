@@ -505,6 +505,13 @@ def test_a_recipe_that_does_not_exist_is_an_error_that_names_it(words: list[str]
         read_arguments(words)
 
 
+@pytest.mark.parametrize("argument", ["model_name_or_path", "dataset_name", "resume_from_checkpoint"])
+def test_a_path_of_a_recipe_that_is_not_a_text_is_named(argument: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"use_cpu": True, argument: True}))
+    with pytest.raises(ValueError, match=f"{argument}=True is not a text"):
+        read_arguments(["--config", str(tmp_path / "recipe.yaml")])
+
+
 def test_an_output_folder_that_is_a_file_is_an_error_before_anything_is_loaded(world: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(

@@ -422,9 +422,14 @@ def read_arguments(words: list[str]) -> tuple[ParrotScriptArguments, ParrotSFTCo
             hint = f" Did you mean {recipes / near[0]}?" if near else ""
             raise ValueError(f"--config={recipe!r}: there is no such file. Give a YAML recipe.{hint}")
     try:
-        return parser.parse_args_and_config(words)
+        arguments = parser.parse_args_and_config(words)
     except (TypeError, ValueError, yaml.YAMLError) as error:  # raised by TRL, argparse, dataclasses and PyYAML
         raise ValueError(" ".join(str(error).split())) from error
+    values = {name: value for group in arguments for name, value in vars(group).items()}
+    for name in ("model_name_or_path", "dataset_name", "dataset_config", "output_dir", "resume_from_checkpoint"):
+        if not isinstance(values[name], str | None):  # the parser does not check the types of a recipe's values
+            raise ValueError(f"{name}={values[name]!r} is not a text: give a path or a name.")
+    return arguments
 
 
 def main(script_args: ParrotScriptArguments, training_args: ParrotSFTConfig, model_args: ParrotModelConfig) -> None:
