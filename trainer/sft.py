@@ -352,7 +352,7 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
         if not model_args.use_peft:
             raise ValueError("load_in_4bit and load_in_8bit freeze the language model: train adapters with use_peft.")
         if model_args.dtype == "auto":
-            raise ValueError("load_in_4bit needs a dtype to compute in: set dtype to bfloat16 instead of 'auto'.")
+            raise ValueError("load_in_4bit and load_in_8bit need a dtype: set dtype to bfloat16 instead of 'auto'.")
 
 
 def load_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfig) -> ParrotForConditionalGeneration:
