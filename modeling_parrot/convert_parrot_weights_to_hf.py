@@ -237,7 +237,8 @@ def assemble_tensor(name: str, pieces: list[torch.Tensor], shape: torch.Size, vo
 
 def convert_weights(config: ParrotConfig, vocab_size: int, checkpoint: Path, vision_tower: Path, output: Path) -> None:
     """
-    Streams the tensors of both folders into `output`, in shards of at most a quarter of the checkpoint's largest file.
+    Streams the tensors of both folders into `output`, in shards of at most a quarter of the checkpoint's largest file,
+    or of 16 MiB if that is more. A larger tensor gets a shard of its own.
 
     Raises:
         `ValueError`: if a tensor is unknown, missing or of another shape.
@@ -335,7 +336,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="folder or Hub id of the reference checkpoint")
-    parser.add_argument("--vision_tower", required=True, help="folder or Hub id of the CLIP that its config names")
+    parser.add_argument(
+        "--vision_tower", required=True, help="folder or Hub id of the CLIP in the checkpoint's config"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder to write")
     args = parser.parse_args()
     try:

@@ -87,7 +87,10 @@ def _message_for_user(error: BaseException | None) -> str | None:
 
 
 def _argument_and_path(path: Path) -> str:
-    """A path, after the argument of the command line that gave it or the nearest folder that holds it, if any did."""
+    """
+    A path for an error, with the argument of the command line that names it. If the command line names only a folder
+    above the path, the argument and that folder come first. If it names neither, the path stands alone.
+    """
     argument, nearest, holder = "", "", Path()
     parts = [word.split("=", 1) if word.startswith("--") else [word] for word in sys.argv[1:]]
     for word in itertools.chain.from_iterable(parts):

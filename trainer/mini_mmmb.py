@@ -10,7 +10,7 @@ pictures, each in one language.
 The command also writes the benchmark, as TSV files in MMMB's format. Each language has a file, and all files have the
 same questions. The pictures of `mini_mmmb_<language>.tsv` are in the Fluent style, those of
 `mini_mmmb_openmoji_<language>.tsv` in the harder OpenMoji style. `mini_mmmb_wordings_<language>.tsv` asks half of the
-questions about the first pictures in held-out wordings, in the languages that have some.
+questions about the Fluent pictures in held-out wordings, in the languages that have some.
 The training data has neither these two styles nor the compositions (pairs of things, shapes with colours) that the
 benchmark asks about. It has all of the benchmark's words. So the benchmark measures how a model handles new styles and
 new compositions, not new words.
@@ -47,8 +47,8 @@ class MiniMMMBArguments:
     languages: list[str] = field(
         default_factory=lambda: list(MMMB),
         metadata={
-            "help": "Languages of the questions. The languages in trainer/languages have sentences and names. A "
-            "hundred others have only names: their questions are in English, their options in the language itself."
+            "help": "Languages of the questions. Twenty languages have sentences in trainer/languages. A hundred "
+            "others have only names: their questions are in English, their options in the language itself."
         },
     )
     language_shares: list[str] = field(

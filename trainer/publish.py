@@ -6,8 +6,8 @@ Publishes a Parrot on the Hugging Face Hub in one commit, with a card that descr
     python -m trainer.publish --model models/parrot --repo_id org/parrot --license apache-2.0 \
         --results models/parrot/benchmark --base_model openai/clip-vit-large-patch14-336 Qwen/Qwen2-7B-Instruct
 
-save_pretrained writes the files for the upload: safetensors weights in shards, the model's code, processor, chat
-template, generation config, the card and its pictures. Files that are not on a list are not uploaded. A file that
+The upload has safetensors weights in shards, the model's code, processor, chat template and generation config, as
+save_pretrained writes them, and the card with its pictures. No other file of --model is uploaded. A file that
 contains a path of this machine or a token is an error. `--dry_run DIR` writes the same files to a folder and uploads
 nothing; with `--card_only`, it writes only the card and its pictures. An adapter is merged into its base. With
 `--adapter keep`, it is published by itself, with the Hub id and the commit of its base.

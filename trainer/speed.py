@@ -21,8 +21,8 @@ in bfloat16. The parts and their peers:
              LlavaForConditionalGeneration, and the same model with a head on every position, as in the reference
   processes  a step with LoRA, and the benchmark, with two processes of one core or GPU each. Peer: one process
 
-A ratio above 1 is a gain: ours is so many times as fast, or as small. Ours and the peer take turns. The first round
-does not count; a time is the least of the other --rounds. A line about memory is left out if it is not measurable.
+A ratio above 1 is a gain: ours is so many times as fast, or as small. Ours and the peer take turns. A first round
+does not count; a time is the least of the --rounds after it. A line about memory is left out if it is not measurable.
 """
 
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class SpeedArguments:
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a Parrot for the part benchmark."})
     benchmark: str | None = field(
         default=None,
-        metadata={"help": "Name of TSV files with its questions, with {language} in the place of the language."},
+        metadata={"help": "Name of TSV files for the part benchmark, with {language} in the place of the language."},
     )
     per_category: int = field(default=2, metadata={"help": "Number of questions of each category and language."})
 

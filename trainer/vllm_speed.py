@@ -24,7 +24,7 @@ class VllmSpeedArguments:
     benchmark: str = field(metadata={"help": "TSV file, with {language} in the place of the language."})
     languages: list[str] | None = field(default=None, metadata={"help": "Languages to ask in; by default, the six."})
     pictures: int = field(default=10, metadata={"help": "Number of pictures, from the benchmark's first rows."})
-    questions: int = field(default=10, metadata={"help": "Number of questions about each, from all languages."})
+    questions: int = field(default=10, metadata={"help": "Number of questions about a picture, from all languages."})
     batch_size: int = field(default=32, metadata={"help": "Number of questions that are answered together."})
     max_new_tokens: int = field(default=16, metadata={"help": "Longest answer, in tokens."})
     rounds: int = field(default=3, metadata={"help": "How often each way is timed; the median counts."})

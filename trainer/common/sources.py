@@ -119,7 +119,7 @@ def check_parrot(name: str, argument: str, revision: str | None = None, needs_we
         needs_weights: whether a folder without weights is an error.
 
     Raises:
-        `ValueError`: in one line, if the model does not exist, is no Parrot, or has no whole weights.
+        `ValueError`: in one line, if the model does not exist, is no Parrot, or has missing or damaged files.
     """
     check_source(name, argument, revision=revision)
     config = _read_json(name, "config.json", revision)

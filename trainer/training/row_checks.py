@@ -121,7 +121,7 @@ def _picture_paths(data: Dataset) -> Dataset:
 
 
 def _paths(pictures: pa.Array) -> pa.LargeListArray:
-    """One picture or a list of pictures per row, as dicts of path and bytes, as paths, or as bytes: their paths."""
+    """The paths of each row's picture or list of pictures. These are dicts of path and bytes, paths, or bytes."""
     kind = pictures.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     stored = pictures.flatten() if is_list else pictures
