@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Makes the demo: draws a small world, trains a small Parrot on it in six languages and measures its accuracy. This takes
-about eight minutes on two CPU cores.
+about nine minutes on two CPU cores.
 
     python -m trainer.make_demo
 
@@ -65,7 +65,7 @@ PHASES = (
     Phase(
         "pictures",
         "a world of 50 things, with questions and answers in six languages",
-        30,
+        20,
         [
             (
                 "-m trainer.mini_mmmb --output data/demo --concepts 50 --image_size 64 --align_views 3 --captions "
@@ -77,7 +77,7 @@ PHASES = (
     Phase(
         "language model",
         "it learns from texts in six languages",
-        60,
+        55,
         [
             (
                 "-m trainer.demo_base --data data/demo --output models/demo-base --part language_model",
@@ -88,7 +88,7 @@ PHASES = (
     Phase(
         "vision tower",
         "it learns from English captions, so its features are biased towards English",
-        175,
+        155,
         [
             (
                 "-m trainer.demo_base --data data/demo --output models/demo-base --part vision_tower",
@@ -99,7 +99,7 @@ PHASES = (
     Phase(
         "stage 1",
         "a projector learns to show the language model what the tower sees, in English",
-        20,
+        25,
         [
             (
                 "-m trainer.compose --vision_tower models/demo-base/vision_tower "
@@ -113,13 +113,13 @@ PHASES = (
     Phase(
         "stage 2",
         "projector, experts and language model learn to answer in six languages",
-        155,
+        215,
         [("trainer/sft.py --config trainer/recipes/demo_instruct.yaml", "models/demo-parrot/trainer_state.json")],
     ),
     Phase(
         "benchmark",
         "questions about pictures in a style, and in wordings, that training never showed",
-        25,
+        35,
         [
             (
                 "-m trainer.benchmark run --model models/demo-parrot --output models/demo-parrot/benchmark "
@@ -133,7 +133,7 @@ PHASES = (
     Phase(
         "questions",
         f"one question about {EXAMPLE}, in six languages",
-        5,
+        8,
         [(f"-m trainer.ask --model models/demo-parrot --image {EXAMPLE} --question {shlex.join(QUESTIONS)}", None)],
     ),
 )
