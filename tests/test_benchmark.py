@@ -276,7 +276,7 @@ def test_the_command_compares_and_explains_itself(
     verb, folders = read_command_line(["compare", arguments.output, str(tmp_path / "other" / "results.json")])
     assert verb == "compare"
     table = compare(folders.first, *folders.others)
-    assert "| exact matching | questions | A | B | B − A | 95% interval | p |" in table
+    assert "| accuracy (%) | questions | A | B | B − A | 95% interval | p |" in table
     for verb in ("run", "score", "compare"):
         with pytest.raises(SystemExit):
             read_command_line([verb, "--help"])
