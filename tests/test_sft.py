@@ -31,6 +31,7 @@ from trainer.sft import (
     ParrotModelConfig,
     ParrotScriptArguments,
     ParrotSFTConfig,
+    check_model,
     load_data,
     load_model,
     lora_config,
@@ -314,7 +315,7 @@ def test_a_mixture_holds_each_data_set_in_its_fraction(world: Path, tmp_path: Pa
         count({"path": str(text), "fraction": -1}, pictures | {"fraction": 1})
     with pytest.raises(ValueError, match="fraction"):
         count({"path": str(text), "fraction": 1}, pictures)
-    with pytest.raises(TypeError, match="fractoin"):
+    with pytest.raises(ValueError, match="fractoin"):
         count({"path": str(text), "fractoin": 1})
     with pytest.raises(ValueError, match=r"path in datasets=.*nowhere'"):
         count({"path": str(tmp_path / "nowhere")})
@@ -510,6 +511,30 @@ def test_a_path_of_a_recipe_that_is_not_a_text_is_named(argument: str, tmp_path:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"use_cpu": True, argument: True}))
     with pytest.raises(ValueError, match=f"{argument}=True is not a text"):
         read_arguments(["--config", str(tmp_path / "recipe.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("datasets", "data/mine"),
+        ("datasets", ["data/mine"]),
+        ("datasets", {"path": "data/mine"}),
+        ("datasets", [{"name": "align"}]),
+        ("datasets", [{"path": "data/mine", "fractoin": 0.2}]),
+        ("datasets", [{"path": "data/mine", "fraction": "half"}]),
+        ("per_device_train_batch_size", 0),
+        ("gradient_accumulation_steps", 1.5),
+    ],
+)
+def test_a_value_of_a_recipe_in_a_wrong_form_is_named(name: str, value: Any, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"use_cpu": True, name: value}))
+    with pytest.raises(ValueError, match=name):
+        read_arguments(["--config", str(tmp_path / "recipe.yaml")])
+
+
+def test_an_unknown_dtype_of_a_recipe_is_an_error_before_the_model_is_loaded(world: Path) -> None:
+    with pytest.raises(ValueError, match="dtype='flaot': give auto, bfloat16"):
+        check_model(ParrotScriptArguments(), ParrotModelConfig(str(world / "model"), dtype="flaot"))
 
 
 def test_an_output_folder_that_is_a_file_is_an_error_before_anything_is_loaded(world: Path, tmp_path: Path) -> None:

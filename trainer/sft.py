@@ -43,7 +43,7 @@ Tried on two CPU cores and on one H100.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -65,6 +65,7 @@ from trl import (
     get_peft_config,
     get_quantization_config,
 )
+from trl.scripts.utils import DatasetConfig
 
 
 if __name__ == "__main__":  # Python puts the folder of this file on the path, not the repository.
@@ -86,6 +87,7 @@ TRAINED = {
     "align": ("model.multi_modal_projector.",),
     "instruct": ("model.multi_modal_projector.", "model.moe.", "model.language_model.", "lm_head."),
 }
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "model.moe", "lm_head"]
 
 
@@ -102,6 +104,15 @@ class ParrotScriptArguments(ScriptArguments, DatasetMixtureConfig):
     )
 
     def __post_init__(self) -> None:
+        keys = [entry.name for entry in fields(DatasetConfig)]
+        for entry in self.datasets if isinstance(self.datasets, list) else [self.datasets]:
+            values = vars(entry) if isinstance(entry, DatasetConfig) else entry
+            is_mapping = isinstance(values, dict) and "path" in values and values.keys() <= {*keys}
+            if not is_mapping or not isinstance(values.get("fraction"), float | int | None) or entry is self.datasets:
+                raise ValueError(
+                    f"datasets: {values!r} is not an entry of a list as in [{{path: org/data, fraction: 0.5}}]. Its "
+                    f"keys are {', '.join(keys)}."
+                )
         super().__post_init__()
         if self.stage not in TRAINED:  # the parser checks the command line, but not a recipe
             raise ValueError(f"stage={self.stage!r} is not a stage: give {' or '.join(TRAINED)}.")
@@ -149,6 +160,9 @@ class ParrotSFTConfig(SFTConfig):
                 "float32, or add --use_cpu true to compute in bfloat16 on the CPU."
             )
         super().__post_init__()
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if not isinstance(size := getattr(self, name), int) or size < 1:
+                raise ValueError(f"{name}={size!r}: give a whole number of at least 1.")
         if self.use_liger_kernel:  # Liger silently skips a model type that it does not know
             raise ValueError("use_liger_kernel=True: Liger has no kernels for a Parrot and would do nothing. Drop it.")
 
@@ -346,6 +360,8 @@ def check_model(script_args: ParrotScriptArguments, model_args: ParrotModelConfi
             f"{name} is a LoRA adapter. Merge it into its base with python -m trainer.publish --model {name} "
             "--repo_id ORG/NAME --license LICENSE --dry_run FOLDER, and give FOLDER as --model_name_or_path."
         )
+    if model_args.dtype not in (None, *DTYPES):  # the parser checks the command line, but not a recipe
+        raise ValueError(f"dtype={model_args.dtype!r}: give {', '.join(DTYPES)}.")
     if model_args.use_peft and script_args.stage == "align":
         raise ValueError("use_peft adapts the language model, but stage 'align' does not train it: use 'instruct'.")
     if model_args.load_in_4bit or model_args.load_in_8bit:
