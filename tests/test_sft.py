@@ -532,6 +532,22 @@ def test_a_value_of_a_recipe_in_a_wrong_form_is_named(name: str, value: Any, tmp
         read_arguments(["--config", str(tmp_path / "recipe.yaml")])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learningrate: 0.1", r"recipe\.yaml: there is no argument 'learningrate'\. Did you mean learning_rate\?"),
+        ("- stage", r"recipe\.yaml is not a recipe: write lines such as"),
+        ("stage: [align", r"recipe\.yaml is not YAML: while parsing a flow sequence"),
+    ],
+)
+def test_a_recipe_that_has_unknown_arguments_or_none_is_an_error_that_names_it(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_arguments(["--config", str(tmp_path / "recipe.yaml")])
+
+
 def test_an_unknown_dtype_of_a_recipe_is_an_error_before_the_model_is_loaded(world: Path) -> None:
     with pytest.raises(ValueError, match="dtype='flaot': give auto, bfloat16"):
         check_model(ParrotScriptArguments(), ParrotModelConfig(str(world / "model"), dtype="flaot"))

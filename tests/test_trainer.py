@@ -18,6 +18,7 @@ from transformers import HfArgumentParser
 
 from modeling_parrot import ParrotConfig
 from trainer import HelpFormatter, one_line_errors
+from trainer.benchmark import RunArguments
 from trainer.common.command_line import parse_arguments
 
 
@@ -114,6 +115,14 @@ def test_an_empty_value_of_a_command_is_an_error_that_names_the_argument() -> No
         parse_arguments(Arguments, "", ["--output", "", "--question", "?"])
     with pytest.raises(ValueError, match=r"^--question=\['\?', ''\]: a value is empty"):
         parse_arguments(Arguments, "", ["--output", "here", "--question", "?", ""])
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "batch_size"])
+def test_a_number_of_tokens_or_questions_that_is_not_positive_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^--{name}=0: give at least 1\.$"):
+        parse_arguments(
+            RunArguments, "", ["--model", "chance", "--benchmark", "b.tsv", "--output", "here", f"--{name}", "0"]
+        )
 
 
 def test_a_file_that_a_worker_misses_ends_as_one_line(tmp_path: Path) -> None:

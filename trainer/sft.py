@@ -80,7 +80,7 @@ from trainer.training.lora import set_lora_targets, set_trained_tokens
 from trainer.training.parrot_trainer import ParrotTrainer, draw_run, last_checkpoint, record
 from trainer.training.row_checks import check_rows
 from trainer.training.same_run import RunRecord, check_same_run, editions_of, hash_of_rows, is_finished, run_arguments
-from trainer.training.training_rows import concatenate, pictures_of, undecoded, with_source
+from trainer.training.training_rows import SOURCE, concatenate, pictures_of, undecoded, with_source
 
 
 TRAINED = {
@@ -280,6 +280,7 @@ def check_data(data: Dataset | IterableDataset, stage: str, training_args: Parro
         raise ValueError("The data have no rows: give other data, or a larger fraction of them.")
     columns = data.column_names or list(next(iter(data)))
     if training_args.assistant_only_loss and "messages" not in columns:
+        columns = [column for column in columns if column != SOURCE]
         raise ValueError(
             f"The data have the columns {columns}, but no `messages` with answers to learn. To learn whole texts, or "
             "completions, give --assistant_only_loss false."
@@ -415,6 +416,31 @@ def lora_config(
     return config
 
 
+def check_recipe(recipe: str, arguments: list[str]) -> None:
+    """
+    Checks that a recipe is a file of YAML with no other keys than the names of arguments.
+
+    Raises:
+        `ValueError`: in one line, if it is not.
+    """
+    if not Path(recipe).is_file():
+        recipes = Path(__file__).parent / "recipes"
+        near = get_close_matches(Path(recipe).name, [file.name for file in recipes.glob("*.yaml")], cutoff=0.7)
+        hint = f" Did you mean {recipes / near[0]}?" if near else ""
+        raise ValueError(f"--config={recipe!r}: there is no such file. Give a YAML recipe.{hint}")
+    try:
+        values = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{recipe} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{recipe} is not a recipe: write lines such as `stage: align`.")
+    for name in values:
+        if name not in (*arguments, "env"):  # TRL sets the variables of `env`
+            near = get_close_matches(str(name), arguments, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{recipe}: there is no argument {name!r}.{hint} --help lists all of them.")
+
+
 def read_arguments(words: list[str]) -> tuple[ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig]:
     """
     Reads the recipe and the command line.
@@ -422,8 +448,9 @@ def read_arguments(words: list[str]) -> tuple[ParrotScriptArguments, ParrotSFTCo
     Raises:
         `ValueError`: in one line, if there is no such recipe, or if an argument is unknown or has a wrong value.
     """
+    kinds = (ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig)
     parser = TrlParser(
-        (ParrotScriptArguments, ParrotSFTConfig, ParrotModelConfig),
+        kinds,
         description=__doc__,
         usage="%(prog)s [--config RECIPE] [--ARGUMENT VALUE ...]",
         formatter_class=HelpFormatter,
@@ -432,14 +459,10 @@ def read_arguments(words: list[str]) -> tuple[ParrotScriptArguments, ParrotSFTCo
     words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     if "--config" in words:
         recipe = "".join(words[words.index("--config") + 1 :][:1])
-        if not Path(recipe).is_file():
-            recipes = Path(__file__).parent / "recipes"
-            near = get_close_matches(Path(recipe).name, [file.name for file in recipes.glob("*.yaml")], cutoff=0.7)
-            hint = f" Did you mean {recipes / near[0]}?" if near else ""
-            raise ValueError(f"--config={recipe!r}: there is no such file. Give a YAML recipe.{hint}")
+        check_recipe(recipe, [argument.name for kind in kinds for argument in fields(kind)])
     try:
         arguments = parser.parse_args_and_config(words)
-    except (TypeError, ValueError, yaml.YAMLError) as error:  # raised by TRL, argparse, dataclasses and PyYAML
+    except (TypeError, ValueError) as error:  # raised by TRL, argparse and dataclasses
         raise ValueError(" ".join(str(error).split())) from error
     values = {name: value for group in arguments for name, value in vars(group).items()}
     for name in ("model_name_or_path", "dataset_name", "dataset_config", "output_dir", "resume_from_checkpoint"):

@@ -27,11 +27,14 @@ def parse_arguments(
         kwargs: further arguments of `argparse.ArgumentParser`.
 
     Raises:
-        `ValueError`: if the dataclass refuses the arguments, or if one is empty, as an unset variable of a shell is.
+        `ValueError`: if the dataclass refuses the arguments, or if one is empty, as an unset variable of a shell is,
+            or if a number of tokens or of questions is not positive.
     """
     parser = HfArgumentParser(kind, description=manual, formatter_class=HelpFormatter, **kwargs)
     arguments = parser.parse_args_into_dataclasses(words)[0]
     for name, value in vars(arguments).items():
         if value == "" or (isinstance(value, list) and "" in value):
             raise ValueError(f"--{name}={value!r}: a value is empty. Write it, or leave it out.")
+        if name in ("max_new_tokens", "batch_size") and value < 1:
+            raise ValueError(f"--{name}={value}: give at least 1.")
     return arguments
